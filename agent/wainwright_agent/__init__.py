@@ -1,0 +1,1 @@
+"""The device's side: the service, the technician's commands, the update modules."""
