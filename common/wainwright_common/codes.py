@@ -47,7 +47,7 @@ RETRY, FINAL = True, False
 # fmt: off
 MEANINGS: Mapping[Code, Meaning] = {
     Code.DOWNLOAD_FAILED:     Meaning(RETRY, "The artifact could not be fetched completely."),
-    Code.TIMEOUT:             Meaning(RETRY, "The device was silent, or a module did not end, within the time limit."),
+    Code.TIMEOUT:             Meaning(RETRY, "The device or a module did not answer within its time limit."),
     Code.REBOOTED:            Meaning(RETRY, "The device restarted in the middle of a step that cannot be continued."),
     Code.INTERRUPTED:         Meaning(RETRY, "The agent was restarted in the middle of a step that cannot be continued."),
     Code.INSTALL_FAILED:      Meaning(RETRY, "The update module failed in Download or ArtifactInstall."),
@@ -55,13 +55,13 @@ MEANINGS: Mapping[Code, Meaning] = {
     Code.VERIFY_FAILED:       Meaning(RETRY, "After the restart the device does not run what was installed."),
     Code.COMMIT_FAILED:       Meaning(RETRY, "The update module failed in ArtifactCommit."),
     Code.LINK_FAILED:         Meaning(RETRY, "The controller could not be reached from the new software."),
-    Code.VERIFICATION_FAILED: Meaning(FINAL, "The artifact is damaged, or not signed by a key that the device trusts."),
-    Code.INCOMPATIBLE:        Meaning(FINAL, "The artifact is not for this device, or depends on what it does not provide."),
+    Code.VERIFICATION_FAILED: Meaning(FINAL, "The artifact is damaged, or no trusted key signed it."),
+    Code.INCOMPATIBLE:        Meaning(FINAL, "The artifact is not for this device, or its depends are not met."),
     Code.NO_SPACE:            Meaning(FINAL, "The device has too little free space."),
     Code.NO_MODULE:           Meaning(FINAL, "The device has no update module for the artifact's payload type."),
     Code.ROLLBACK_FAILED:     Meaning(FINAL, "The update failed and could not be undone: the device may run a mix."),
     Code.STATE_LOOP:          Meaning(FINAL, "The update went round in circles and was ended."),
-    Code.JOURNAL_FAILED:      Meaning(FINAL, "The device could not write its journal, so it stopped before doing more."),
+    Code.JOURNAL_FAILED:      Meaning(FINAL, "The device could not write its journal, so it stopped."),
     Code.ABORTED:             Meaning(FINAL, "The deployment was aborted."),
     Code.UNKNOWN:             Meaning(RETRY, "The device gave no code."),
 }
