@@ -1,0 +1,254 @@
+"""The agent's configuration: every setting with its default, bounds, unit and meaning.
+
+`docs/agent.md` lists the settings from the descriptions here; a test holds the two together. What a value must be
+alone is said by its type; what values must be together by `problems`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+from wainwright_common.errors import BadTopic
+from wainwright_common.topics import PREFIX, check_device_id, check_prefix
+
+from wainwright_agent import settings
+from wainwright_agent.settings import ConfigError
+
+__all__ = ["Broker", "CheckIn", "Config", "ConfigError", "Endpoint", "Inventory", "Log", "Update", "load"]
+
+DEFAULT_FILE = Path("/etc/wainwright/agent.toml")
+OWN_MODULES = Path(__file__).parent / "modules" / "v3"
+"""The update modules that come with the agent; searched last, so that an administrator can replace each."""
+
+DAY_S = 86_400.0
+WEEK_S = 7 * DAY_S
+KEEP_ALIVE_MAX_S = 65_535  # MQTT 3.1.1 section 3.1.2.10: two bytes
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+def _seconds(low: float, high: float, description: str) -> Meta:
+    return Meta(ge=low, le=high, description=description)
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all sections."""
+
+
+class Endpoint(NamedTuple):
+    """Where the broker is."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+class Broker(Section, frozen=True, kw_only=True):
+    """The MQTT broker, and how the agent stays connected to it."""
+
+    url: Annotated[str, Meta(description="`mqtts://HOST[:8883]`, or `mqtt://HOST[:1883]` without encryption.")] = (
+        "mqtt://127.0.0.1:1883"
+    )
+    allow_plain: Annotated[
+        bool, Meta(description="Allows `mqtt://` to another machine: passwords and artifact links are then readable.")
+    ] = False
+    ca: Annotated[Path | None, Meta(description="PEM file of the authority that signed the broker's certificate.")] = (
+        None
+    )
+    certificate: Annotated[Path | None, Meta(description="PEM file of the device's certificate.")] = None
+    key: Annotated[Path | None, Meta(description="PEM file of the device's key; both or neither of the two.")] = None
+    username: Annotated[str, Meta(max_length=65_535, description="User name, where the broker wants one.")] = ""
+    password: Annotated[str, Meta(max_length=65_535, description="Password of the user name.")] = ""
+    prefix: Annotated[str, Meta(description="First levels of all topics; the same for the whole fleet.")] = PREFIX
+    protocol: Annotated[Literal["3.1.1", "5"], Meta(description="Version of MQTT.")] = "3.1.1"
+    keep_alive_s: Annotated[
+        int, Meta(ge=5, le=KEEP_ALIVE_MAX_S, description="Longest silence; a dead link is found within 1.5 times this.")
+    ] = 60
+    connect_timeout_s: Annotated[
+        float, _seconds(0.1, 600, "Limit for each step of connecting: TCP, TLS, MQTT, the subscription.")
+    ] = 10
+    reconnect_first_s: Annotated[
+        float, _seconds(0.05, 600, "The first retry comes after a random time up to this; the bound doubles each time.")
+    ] = 2
+    reconnect_max_s: Annotated[float, _seconds(0.05, 3600, "Upper end of that doubling.")] = 60
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Host, port and encryption of `url`; raises ConfigError when it is not a URL of a broker."""
+        try:
+            parts = urlsplit(self.url)
+            port = parts.port
+        except ValueError as error:
+            raise ConfigError(f"broker.url: {self.url!r}: {error}.") from error
+        if parts.scheme not in PORTS or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
+            raise ConfigError(f"broker.url: {self.url!r}: expected mqtt://HOST[:PORT] or mqtts://HOST[:PORT].")
+        return Endpoint(parts.hostname, port or PORTS[parts.scheme], parts.scheme == "mqtts")
+
+
+class Update(Section, frozen=True, kw_only=True):
+    """How an update is carried out."""
+
+    modules: Annotated[
+        tuple[Path, ...],
+        Meta(max_length=32, description="Folders searched for update modules, in order; the agent's own come last."),
+    ] = (
+        Path("/etc/wainwright/modules/v3"),
+        Path("/usr/lib/wainwright/modules/v3"),
+        Path("/usr/share/mender/modules/v3"),
+        OWN_MODULES,
+    )
+    scripts: Annotated[Path, Meta(description="Folder of the state scripts that belong to the device.")] = Path(
+        "/etc/wainwright/scripts"
+    )
+    verify_keys: Annotated[
+        tuple[Path, ...],
+        Meta(max_length=32, description="PEM files of public keys; if there are any, unsigned artifacts are refused."),
+    ] = ()
+    reboot_command: Annotated[
+        tuple[str, ...], Meta(min_length=1, max_length=64, description="Program and arguments that reboot the device.")
+    ] = ("systemctl", "reboot")
+    boot_id_file: Annotated[
+        Path, Meta(description="Has another content after each boot; a container points it elsewhere.")
+    ] = Path("/proc/sys/kernel/random/boot_id")
+    module_timeout_s: Annotated[float, _seconds(0.1, WEEK_S, "Limit for each call of an update module.")] = 14_400
+    script_timeout_s: Annotated[float, _seconds(0.1, WEEK_S, "Limit for each run of a state script.")] = 3_600
+    script_retry_interval_s: Annotated[
+        float, _seconds(0.1, WEEK_S, "Pause before a state script that asked for it is run again.")
+    ] = 60
+    script_retry_timeout_s: Annotated[
+        float, _seconds(0.1, WEEK_S, "How long a state script may ask to be run again.")
+    ] = 1_800
+    progress_interval_s: Annotated[float, _seconds(0.1, 3600, "Shortest time between two progress reports.")] = 1
+
+
+class CheckIn(Section, frozen=True, kw_only=True):
+    """When the agent asks by itself; a command of the controller is what is fast."""
+
+    interval_s: Annotated[
+        float, _seconds(1, WEEK_S, "Time between check-ins, give or take 10 %; the controller may name another.")
+    ] = 1_800
+
+
+class Inventory(Section, frozen=True, kw_only=True):
+    """What the device tells of itself."""
+
+    scripts: Annotated[
+        Path, Meta(description="Folder of `wainwright-inventory-*`; `mender-inventory-*` are run in Mender's, too.")
+    ] = Path("/usr/lib/wainwright/inventory")
+    identity: Annotated[Path, Meta(description="Program that prints `key=value`; used when `device_id` is empty.")] = (
+        Path("/usr/lib/wainwright/identity")
+    )
+    script_timeout_s: Annotated[float, _seconds(0.1, 3600, "Limit for each of these programs.")] = 60
+    interval_s: Annotated[float, _seconds(10, WEEK_S, "Time between two runs of the scripts, give or take 10 %.")] = (
+        28_800
+    )
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """What the service writes to standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level that is written.")] = (
+        "info"
+    )
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """All settings; `load` is what reads and checks them."""
+
+    device_id: Annotated[str, Meta(max_length=128, description="Id of the device; else the identity program's.")] = ""
+    device_type: Annotated[
+        str, Meta(min_length=1, max_length=256, description="Type of the device, as artifacts name it.")
+    ] = "unknown"
+    data_dir: Annotated[Path, Meta(description="Folder of the journal; must survive reboots and updates.")] = Path(
+        "/var/lib/wainwright"
+    )
+    control_socket: Annotated[
+        Path, Meta(description="Socket of `wain`; where its folder cannot be written, `agent.sock` in `data_dir`.")
+    ] = Path("/run/wainwright/agent.sock")
+    broker: Broker = Broker()
+    update: Update = Update()
+    check_in: CheckIn = CheckIn()
+    inventory: Inventory = Inventory()
+    log: Log = Log()
+
+
+def load(path: Path | None, env: Mapping[str, str]) -> Config:
+    """Return the configuration of a file, with the environment's overrides; raises ConfigError.
+
+    With no path, DEFAULT_FILE is read if it exists, else the defaults hold.
+    """
+    file = path or DEFAULT_FILE
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if path is not None:
+            raise ConfigError(f"{file}: there is no such file. Name another with --config.") from None
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}.") from error
+    config = settings.read(Config, text, source=str(file), env=env)
+    if found := [_locate(problem, file, text, env) for problem in problems(config)]:
+        raise ConfigError("\n".join(found))
+    if OWN_MODULES in config.update.modules:
+        return config
+    update = msgspec.structs.replace(config.update, modules=(*config.update.modules, OWN_MODULES))
+    return msgspec.structs.replace(config, update=update)
+
+
+def problems(config: Config) -> Iterator[str]:
+    """Return what is wrong with values that are right each alone, as `key: sentence`."""
+    broker = config.broker
+    if config.device_id:
+        yield from _refusal("device_id", check_device_id, config.device_id)
+    yield from _refusal("broker.prefix", check_prefix, broker.prefix)
+    try:
+        host, _, tls = broker.endpoint
+    except ConfigError as error:
+        yield str(error)
+    else:
+        if not tls and not broker.allow_plain and not _is_loopback(host):
+            yield (
+                f"broker.url: {broker.url} would send everything readable to another machine. "
+                "Use mqtts://, or set broker.allow_plain = true."
+            )
+        if not tls and (broker.ca or broker.certificate):
+            yield "broker.ca: certificates are for mqtts:// only; broker.url is mqtt://."
+    if (broker.certificate is None) != (broker.key is None):
+        yield "broker.certificate: certificate and key belong together; one of them is missing."
+    if broker.password and not broker.username:
+        yield "broker.password: a password needs broker.username."
+    if broker.reconnect_max_s < broker.reconnect_first_s:
+        yield "broker.reconnect_max_s: less than broker.reconnect_first_s."
+    if not config.data_dir.is_absolute():
+        yield "data_dir: expected an absolute path."
+
+
+def _refusal(key: str, check: object, value: str) -> Iterator[str]:
+    try:
+        check(value)  # type: ignore[operator]  # one of the two checks of topics.py
+    except BadTopic as error:
+        yield f"{key}: {error}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _locate(problem: str, file: Path, text: str, env: Mapping[str, str]) -> str:
+    key = problem.partition(":")[0]
+    path = tuple(key.split("."))
+    variable = settings.ENV_PREFIX + settings.ENV_SECTION_END.join(path).upper()
+    if variable in env:
+        return f"{variable} (environment): {problem}"
+    line = settings.line_of(text, path)
+    return f"{file}{f':{line}' if line else ''}: {problem}"
