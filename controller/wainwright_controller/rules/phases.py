@@ -1,0 +1,135 @@
+"""Which devices belong to which phase, and when a phase opens.
+
+1. Sizes are counts or percents of all devices, percents rounded up; the last phase takes the rest. Who belongs to which
+   phase is fixed when the deployment is made, in the order of the targets.
+2. A phase is *done* when all its devices have finished; an empty one is done as soon as it is open.
+3. The first phase opens when its own condition holds. A later one opens when the one before is done, has soaked,
+   and its own condition holds. The exception is `at`: it opens at its time whether or not the one before is done,
+   as operators of time-phased rollouts expect, but never before the one before has opened.
+4. `approval` opens when a person says so.
+
+Nothing here reads a clock, the store or the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec.structs import replace
+from wainwright_common.errors import WainwrightError
+from wainwright_common.statuses import IN_PROGRESS
+
+from wainwright_controller.records import Opens, Phase, Tally
+
+PHASES_MAX = 100  # more than a person can follow; bounds a plan that arrives from outside
+
+
+class BadPlan(WainwrightError):  # noqa: N818  the name is the sentence: "refused: bad plan"
+    """A plan cannot be carried out as written."""
+
+
+class PhaseSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One phase of a plan as an operator writes it; without `count` and `percent` it takes the rest."""
+
+    count: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    percent: Annotated[float, msgspec.Meta(gt=0, le=100)] | None = None
+    opens: Opens = Opens.NOW
+    opens_at: float | None = None
+    delay_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    soak_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+
+def sizes(specs: Sequence[PhaseSpec], devices: int) -> list[int]:
+    """Return how many devices each phase gets; their sum is `devices`."""
+    left, result = devices, []
+    for spec in specs[:-1]:
+        wanted = spec.count if spec.count is not None else math.ceil(devices * (spec.percent or 0) / 100 - 1e-9)
+        size = min(left, wanted)
+        left -= size
+        result.append(size)
+    return [*result, left]
+
+
+def check(specs: Sequence[PhaseSpec]) -> None:
+    """Raise BadPlan, naming the phase, when a plan cannot be carried out."""
+    if not 1 <= len(specs) <= PHASES_MAX:
+        raise BadPlan(f"A plan has 1 to {PHASES_MAX} phases, this one has {len(specs)}.")
+    for number, spec in enumerate(specs, 1):
+        is_last = number == len(specs)
+        if spec.count is not None and spec.percent is not None:
+            raise BadPlan(f"Phase {number} has both a count and a percent: give one.")
+        if not is_last and spec.count is None and spec.percent is None:
+            raise BadPlan(f"Phase {number} has no size: only the last phase takes the rest.")
+        if spec.opens is Opens.AT and spec.opens_at is None:
+            raise BadPlan(f"Phase {number} opens at a time, but has none: give the time.")
+    percents = sum(spec.percent or 0 for spec in specs)
+    if percents > 100 + 1e-9:
+        raise BadPlan(f"The phases add up to {percents:g} %: at most 100 % can be reached.")
+
+
+def lay_out(deployment_id: str, specs: Sequence[PhaseSpec], devices: int) -> list[Phase]:
+    """Return the phases of a new deployment, none of them open yet."""
+    return [
+        Phase(
+            deployment_id=deployment_id,
+            number=number,
+            size=size,
+            opens=spec.opens,
+            opens_at=spec.opens_at,
+            delay_s=spec.delay_s,
+            soak_s=spec.soak_s,
+        )
+        for number, (spec, size) in enumerate(zip(specs, sizes(specs, devices), strict=True), 1)
+    ]
+
+
+def unfinished(tally: Tally, number: int) -> int:
+    """Return how many devices of a phase have not finished."""
+    return sum(n for (phase, status), n in tally.items() if phase == number and status in IN_PROGRESS)
+
+
+def due_at(phase: Phase, before: Phase | None) -> float | None:
+    """Return when a closed phase opens by itself, as far as known now; None when it waits for something else."""
+    if phase.opens is Opens.APPROVAL or (before is not None and before.opened_at is None):
+        return None
+    if phase.opens is Opens.AT:
+        return phase.opens_at
+    if before is None:
+        return 0.0
+    return None if before.done_at is None else before.done_at + before.soak_s + phase.delay_s
+
+
+def awaits_approval(phase: Phase, before: Phase | None, now: float) -> bool:
+    """Say whether a closed phase waits for nothing but a person."""
+    if phase.opened_at is not None or phase.opens is not Opens.APPROVAL:
+        return False
+    return before is None or (before.done_at is not None and before.done_at + before.soak_s <= now)
+
+
+def advance(phases: Sequence[Phase], tally: Tally, now: float) -> list[Phase]:
+    """Return the phases with every one opened, and marked as done, whose turn has come."""
+    result: list[Phase] = []
+    for phase in phases:
+        before = result[-1] if result else None
+        current = phase
+        if current.opened_at is None:
+            due = due_at(current, before)
+            if due is not None and due <= now:
+                current = replace(current, opened_at=now)
+        if current.opened_at is not None and current.done_at is None and not unfinished(tally, current.number):
+            current = replace(current, done_at=now)
+        result.append(current)
+    return result
+
+
+def next_due_at(phases: Sequence[Phase]) -> float | None:
+    """Return the earliest time at which `advance` may open a phase without anything else happening."""
+    dues = [
+        due
+        for before, phase in zip([None, *phases], phases, strict=False)
+        if phase.opened_at is None and (due := due_at(phase, before)) is not None
+    ]
+    return min(dues, default=None)

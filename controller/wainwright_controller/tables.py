@@ -1,0 +1,196 @@
+"""The store's tables. Storage only: rules read records.py, and the wire has messages.py.
+
+Times are seconds since the epoch (UTC). Values with a shape of their own (lists, maps) are JSON text. Every status
+change writes `device_deployment`, `tally` and `event` in one transaction: ledger.py is the only writer of those three.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, Text, text
+from sqlmodel import Field, SQLModel
+
+_BIG = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for its own INTEGER
+
+
+class DeviceTable(SQLModel, table=True):
+    """One row a device, as last heard of."""
+
+    __tablename__ = "device"
+    id: str = Field(primary_key=True, max_length=128)
+    state: str = Field(index=True, max_length=16)
+    created_at: float
+    last_seen_at: float
+    online: bool
+    online_since: float | None = None
+    device_type: str = Field(max_length=256)
+    artifact_name: str = Field(index=True, max_length=256)
+    provides: str = Field(sa_type=Text)
+    boot_id: str = Field(max_length=64)
+    agent_version: str = Field(max_length=64)
+    inventory_digest: str = Field(max_length=64)
+    attributes: str = Field(sa_type=Text)
+    last_check_in_at: float | None = None
+    last_why: str = Field(default="", max_length=32)
+
+
+class GroupTable(SQLModel, table=True):
+    """A static group."""
+
+    __tablename__ = "device_group"
+    name: str = Field(primary_key=True, max_length=128)
+    created_at: float
+
+
+class GroupMemberTable(SQLModel, table=True):
+    """A device's static group: at most one, which the key says."""
+
+    __tablename__ = "group_member"
+    device_id: str = Field(primary_key=True, max_length=128)
+    group_name: str = Field(index=True, foreign_key="device_group.name", max_length=128)
+
+
+class ArtifactTable(SQLModel, table=True):
+    """One stored file. `depends_key` is the canonical text of `depends`: (name, depends) is unique."""
+
+    __tablename__ = "artifact"
+    __table_args__ = (Index("artifact_name_depends", "name", "depends_key", unique=True),)
+    id: str = Field(primary_key=True, max_length=64)
+    name: str = Field(index=True, max_length=256)
+    size: int = Field(sa_type=BigInteger)
+    sha256: str = Field(max_length=64)
+    payload_type: str = Field(max_length=256)
+    depends: str = Field(sa_type=Text)
+    depends_key: str = Field(max_length=64)
+    provides: str = Field(sa_type=Text)
+    signed: bool
+    created_at: float
+    description: str = Field(default="", max_length=1024)
+
+
+class DeploymentTable(SQLModel, table=True):
+    """A deployment. `sequence` is the order in which deployments were made."""
+
+    __tablename__ = "deployment"
+    sequence: int | None = Field(default=None, sa_column=Column(_BIG, primary_key=True, autoincrement=True))
+    id: str = Field(unique=True, index=True, max_length=64)
+    name: str = Field(max_length=256)
+    artifact_name: str = Field(index=True, max_length=256)
+    target: str = Field(sa_type=Text)
+    strategy: str = Field(max_length=16)
+    retries: int
+    in_progress_timeout_s: float
+    force: bool
+    device_count: int
+    created_at: float
+    created_by: str = Field(max_length=128)
+    status: str = Field(index=True, max_length=16)
+    hold: str | None = Field(default=None, max_length=32)
+    outcome: str | None = Field(default=None, max_length=16)
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+class PhaseTable(SQLModel, table=True):
+    """A phase of a deployment."""
+
+    __tablename__ = "phase"
+    deployment_id: str = Field(primary_key=True, foreign_key="deployment.id", ondelete="CASCADE", max_length=64)
+    number: int = Field(primary_key=True)
+    size: int
+    opens: str = Field(max_length=16)
+    opens_at: float | None = None
+    delay_s: float
+    soak_s: float
+    opened_at: float | None = None
+    done_at: float | None = None
+
+
+class DeviceDeploymentTable(SQLModel, table=True):
+    """One device's part in one deployment."""
+
+    __tablename__ = "device_deployment"
+    __table_args__ = (
+        # The selection's question, "the oldest unfinished part of this device", reads this index alone.
+        Index(
+            "device_deployment_open",
+            "device_id",
+            "sequence",
+            sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+        # What the clock brings: time limits that pass and retries whose time has come.
+        Index("device_deployment_deadline", "deadline_at", sqlite_where=text("deadline_at IS NOT NULL")),
+        Index("device_deployment_retry", "next_attempt_at", sqlite_where=text("next_attempt_at IS NOT NULL")),
+        Index("device_deployment_phase", "deployment_id", "phase", "status"),
+    )
+    deployment_id: str = Field(primary_key=True, foreign_key="deployment.id", ondelete="CASCADE", max_length=64)
+    device_id: str = Field(primary_key=True, max_length=128)
+    sequence: int = Field(sa_type=BigInteger)
+    phase: int
+    status: str = Field(max_length=20)
+    attempt: int
+    offered: bool
+    last_seq: int = Field(sa_type=BigInteger)
+    seen: int = Field(sa_type=BigInteger)
+    artifact_id: str | None = Field(default=None, max_length=64)
+    former_name: str | None = Field(default=None, max_length=256)
+    substate: str = Field(max_length=200)
+    progress_done: int | None = Field(default=None, sa_type=BigInteger)
+    progress_total: int | None = Field(default=None, sa_type=BigInteger)
+    error_code: str | None = Field(default=None, max_length=64)
+    error_text: str | None = Field(default=None, max_length=2000)
+    inconsistent: bool
+    created_at: float
+    started_at: float | None = None
+    updated_at: float
+    finished_at: float | None = None
+    next_attempt_at: float | None = None
+    deadline_at: float | None = None
+
+
+class TallyTable(SQLModel, table=True):
+    """How many device deployments stand where; changed in the transaction that changes them."""
+
+    __tablename__ = "tally"
+    deployment_id: str = Field(primary_key=True, foreign_key="deployment.id", ondelete="CASCADE", max_length=64)
+    phase: int = Field(primary_key=True)
+    status: str = Field(primary_key=True, max_length=20)
+    n: int
+
+
+class EventTable(SQLModel, table=True):
+    """A line of a timeline; `id` is the order, and what a live listener resumes from."""
+
+    __tablename__ = "event"
+    __table_args__ = (
+        Index("event_of_deployment", "deployment_id", "id"),
+        Index("event_of_device", "device_id", "id"),
+    )
+    id: int | None = Field(default=None, sa_column=Column(_BIG, primary_key=True, autoincrement=True))
+    at: float
+    kind: str = Field(max_length=32)
+    text: str = Field(sa_type=Text)
+    actor: str = Field(max_length=128)
+    deployment_id: str | None = Field(default=None, max_length=64)
+    device_id: str | None = Field(default=None, max_length=128)
+
+
+class LogLineTable(SQLModel, table=True):
+    """One line of what a device logged in one attempt."""
+
+    __tablename__ = "log_line"
+    deployment_id: str = Field(primary_key=True, max_length=64)
+    device_id: str = Field(primary_key=True, max_length=128)
+    attempt: int = Field(primary_key=True)
+    number: int = Field(primary_key=True, sa_type=BigInteger)
+    at: float
+    level: str = Field(max_length=16)
+    text: str = Field(sa_type=Text)
+
+
+class SettingTable(SQLModel, table=True):
+    """What the controller itself must remember, such as the key that signs links."""
+
+    __tablename__ = "setting"
+    key: str = Field(primary_key=True, max_length=64)
+    value: str = Field(sa_type=Text)
