@@ -26,7 +26,7 @@ class DeviceState(StrEnum):
 
 
 class Device(Record, frozen=True, kw_only=True):
-    """A device as last heard of."""
+    """A device as last heard of, without its inventory, which no rule here needs."""
 
     id: str
     state: DeviceState = DeviceState.PENDING
@@ -40,7 +40,6 @@ class Device(Record, frozen=True, kw_only=True):
     boot_id: str = ""
     agent_version: str = ""
     inventory_digest: str = ""
-    attributes: dict[str, str | int | float | list[str]] = {}
     last_check_in_at: float | None = None
     last_why: str = ""
 

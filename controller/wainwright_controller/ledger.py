@@ -1,0 +1,374 @@
+"""One transaction's view of the records, and the only writer of device deployments, tallies and events.
+
+A cause (a batch of messages, an operator's action, the clock) loads what it concerns, puts changed records, and
+flushes: rows, counts and timeline are then written together, so that counts are exact whatever dies afterwards.
+`flush` also moves the deployments on (phases, status, outcome) and collects the devices to be woken, which the
+caller does after the commit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus
+
+from wainwright_controller.records import (
+    Artifact,
+    Deployment,
+    Device,
+    DeviceDeployment,
+    Event,
+    Phase,
+    Tally,
+)
+from wainwright_controller.rows import (
+    ARTIFACT,
+    DEPLOYMENT,
+    DEVICE,
+    EVENT,
+    PART,
+    PHASE,
+    TALLY,
+    from_row,
+    in_chunks,
+    to_row,
+)
+from wainwright_controller.rules import lifecycle
+from wainwright_controller.rules.selection import Candidate
+from wainwright_controller.rules.why import ago
+
+Key = tuple[str, str]
+"""A device deployment: (deployment id, device id)."""
+
+_UPDATE_PART = (
+    update(PART)
+    .where(PART.c.deployment_id == bindparam("key_deployment"), PART.c.device_id == bindparam("key_device"))
+    .values({c.name: bindparam(c.name) for c in PART.c if c.name not in {"deployment_id", "device_id"}})
+)
+_UPDATE_DEPLOYMENT = (
+    update(DEPLOYMENT)
+    .where(DEPLOYMENT.c.id == bindparam("key"))
+    .values({name: bindparam(name) for name in ("status", "hold", "outcome", "started_at", "finished_at")})
+)
+_UPDATE_PHASE = (
+    update(PHASE)
+    .where(PHASE.c.deployment_id == bindparam("key"), PHASE.c.number == bindparam("key_number"))
+    .values(opened_at=bindparam("opened_at"), done_at=bindparam("done_at"))
+)
+
+
+class Ledger:
+    """See the module. `now` is the time of the cause, in seconds since the epoch."""
+
+    def __init__(self, connection: Connection, now: float) -> None:
+        self.connection = connection
+        self.now = now
+        self.devices: dict[str, Device] = {}
+        self.parts: dict[Key, DeviceDeployment] = {}
+        self.deployments: dict[str, Deployment] = {}
+        self.phases: dict[str, list[Phase]] = {}
+        self.artifacts: dict[str, list[Artifact]] = {}
+        self.changed: set[str] = set()
+        self.wakes: list[str] = []
+        self._open: dict[str, list[Key]] = {}
+        self._before: dict[Key, DeviceDeployment] = {}
+        self._new_devices: set[str] = set()
+        self._put_devices: set[str] = set()
+        self._tally: Counter[tuple[str, int, DeviceStatus]] = Counter()
+        self._begun: set[str] = set()
+        self._unsettled: set[str] = set()
+        self._events: list[Event] = []
+
+    # ---- loading ----------------------------------------------------------------------------------------------
+
+    def load_devices(self, ids: Collection[str]) -> None:
+        """Load the devices that exist among `ids`."""
+        wanted = [i for i in ids if i not in self.devices]
+        for chunk in in_chunks(wanted):
+            for row in self.connection.execute(select(DEVICE).where(DEVICE.c.id.in_(chunk))).mappings():
+                self.devices[row["id"]] = from_row(Device, row)
+
+    def load_open_parts(self, device_ids: Collection[str]) -> None:
+        """Load all unfinished parts of these devices, with their deployments."""
+        wanted = [i for i in device_ids if i not in self._open]
+        for chunk in in_chunks(wanted):
+            self._open.update((i, []) for i in chunk)
+            query = select(PART).where(PART.c.device_id.in_(chunk), PART.c.finished_at.is_(None))
+            self._keep_parts(query.order_by(PART.c.device_id, PART.c.sequence))
+        self.load_deployments({key[0] for i in wanted for key in self._open[i]})
+
+    def load_parts(self, keys: Collection[Key]) -> None:
+        """Load the parts that exist among `keys`, finished or not, with their deployments."""
+        wanted = [key for key in keys if key not in self.parts]
+        if not wanted:
+            return
+        deployments = {deployment for deployment, _ in wanted}
+        for chunk in in_chunks(sorted({device for _, device in wanted})):
+            query = select(PART).where(PART.c.device_id.in_(chunk), PART.c.deployment_id.in_(deployments))
+            self._keep_parts(query)
+        self.load_deployments(deployments)
+
+    def _keep_parts(self, query: object) -> None:
+        for row in self.connection.execute(query).mappings():  # type: ignore[call-overload]  # a select of PART
+            part = from_row(DeviceDeployment, row)
+            key = (part.deployment_id, part.device_id)
+            if key in self.parts:
+                continue
+            self.parts[key] = part
+            if part.finished_at is None and part.device_id in self._open:
+                self._open[part.device_id].append(key)
+
+    def load_deployments(self, ids: Collection[str]) -> None:
+        """Load the deployments that exist among `ids`, with their phases and the artifacts of their releases."""
+        wanted = [i for i in ids if i not in self.deployments]
+        if not wanted:
+            return
+        for chunk in in_chunks(wanted):
+            for row in self.connection.execute(select(DEPLOYMENT).where(DEPLOYMENT.c.id.in_(chunk))).mappings():
+                self.deployments[row["id"]] = from_row(Deployment, row)
+                self.phases[row["id"]] = []
+            phases = select(PHASE).where(PHASE.c.deployment_id.in_(chunk)).order_by(PHASE.c.number)
+            for row in self.connection.execute(phases).mappings():
+                self.phases[row["deployment_id"]].append(from_row(Phase, row))
+        names = {self.deployments[i].artifact_name for i in wanted if i in self.deployments} - self.artifacts.keys()
+        self.artifacts.update((name, []) for name in names)
+        for chunk in in_chunks(sorted(names)):
+            for row in self.connection.execute(select(ARTIFACT).where(ARTIFACT.c.name.in_(chunk))).mappings():
+                self.artifacts[row["name"]].append(from_row(Artifact, row))
+
+    def candidates(self, device_id: str) -> list[Candidate]:
+        """Return the unfinished parts of a device that `load_open_parts` has loaded, as they stand now."""
+        result = []
+        for key in self._open.get(device_id, []):
+            part, deployment = self.parts[key], self.deployments[key[0]]
+            if part.status not in FINISHED:
+                artifacts = self.artifacts[deployment.artifact_name]
+                result.append(Candidate(part, deployment, self.phases[key[0]], artifacts))
+        return result
+
+    # ---- changing ---------------------------------------------------------------------------------------------
+
+    def put_device(self, device: Device) -> None:
+        """Replace a device, or add it."""
+        if device.id not in self.devices:
+            self._new_devices.add(device.id)
+        self.devices[device.id] = device
+        self._put_devices.add(device.id)
+
+    def put_part(self, part: DeviceDeployment, actor: str = "device") -> None:
+        """Replace a part; writes the timeline when its status or its attempt changed."""
+        key = (part.deployment_id, part.device_id)
+        before = self.parts[key]
+        if part is before:
+            return
+        self._before.setdefault(key, before)
+        self.parts[key] = part
+        if part.offered and not before.offered:
+            self._begun.add(part.deployment_id)
+            self._unsettled.add(part.deployment_id)
+        if (part.status, part.attempt) != (before.status, before.attempt):
+            self._unsettled.add(part.deployment_id)
+            self.note("device", _sentence(part, before), actor, part.deployment_id, part.device_id)
+        self.changed.add(part.deployment_id)
+
+    def note(
+        self, kind: str, text: str, actor: str, deployment_id: str | None = None, device_id: str | None = None
+    ) -> None:
+        """Add a line to the timeline."""
+        self._events.append(
+            Event(at=self.now, kind=kind, text=text, actor=actor, deployment_id=deployment_id, device_id=device_id)
+        )
+        if deployment_id is not None:
+            self.changed.add(deployment_id)
+
+    def put_deployment(self, deployment: Deployment, phases: Sequence[Phase], actor: str = "controller") -> None:
+        """Replace a loaded deployment and its phases; wakes the devices of every phase that this opens."""
+        before, phases_before = self.deployments[deployment.id], self.phases[deployment.id]
+        self.deployments[deployment.id], self.phases[deployment.id] = deployment, list(phases)
+        for old, new in zip(phases_before, phases, strict=True):
+            if old is not new and old != new:
+                self.connection.execute(_UPDATE_PHASE, _phase_change(new))
+            if old.opened_at is None and new.opened_at is not None:
+                self.note("phase", f"phase {new.number} of {len(phases)} opened", actor, deployment.id)
+                self.wakes += self._pending_in(new)
+            if old.done_at is None and new.done_at is not None:
+                self.note("phase", f"phase {new.number} of {len(phases)} is done", actor, deployment.id)
+        if deployment != before:
+            self.connection.execute(_UPDATE_DEPLOYMENT, _deployment_change(deployment))
+            if (deployment.status, deployment.hold) != (before.status, before.hold):
+                self.note("deployment", _standing(deployment), actor, deployment.id)
+        self.changed.add(deployment.id)
+
+    def settle_later(self, deployment_id: str) -> None:
+        """Have `flush` move this loaded deployment on, although no part of it changed."""
+        self._unsettled.add(deployment_id)
+
+    def _pending_in(self, phase: Phase) -> list[str]:
+        query = select(PART.c.device_id).where(
+            PART.c.deployment_id == phase.deployment_id,
+            PART.c.phase == phase.number,
+            PART.c.status == DeviceStatus.PENDING,
+        )
+        return list(self.connection.execute(query).scalars())
+
+    # ---- writing ----------------------------------------------------------------------------------------------
+
+    def add_deployment(self, deployment: Deployment, phases: Sequence[Phase], device_ids: Iterable[str]) -> Deployment:
+        """Store a new deployment with one part for each device, in order; returns it with its sequence number."""
+        row = to_row(deployment)
+        del row["sequence"]
+        sequence = self.connection.execute(insert(DEPLOYMENT).returning(DEPLOYMENT.c.sequence), row).scalar_one()
+        deployment = msgspec.structs.replace(deployment, sequence=sequence)
+        self.connection.execute(insert(PHASE), [to_row(phase) for phase in phases])
+        numbers = [phase.number for phase in phases for _ in range(phase.size)]
+        parts = [
+            DeviceDeployment(
+                deployment_id=deployment.id,
+                device_id=device_id,
+                sequence=sequence,
+                phase=number,
+                created_at=self.now,
+                updated_at=self.now,
+            )
+            for device_id, number in zip(device_ids, numbers, strict=True)
+        ]
+        if parts:
+            self.connection.execute(insert(PART), [to_row(part) for part in parts])
+        for phase in phases:
+            self._tally[deployment.id, phase.number, DeviceStatus.PENDING] += phase.size
+        self.deployments[deployment.id], self.phases[deployment.id] = deployment, list(phases)
+        self._unsettled.add(deployment.id)
+        return deployment
+
+    def end_parts(self, deployment_id: str, status: DeviceStatus, actor: str) -> list[str]:
+        """End every unfinished part of a deployment with `status`; returns the devices that were offered something."""
+        self._flush_parts()
+        unfinished = (PART.c.deployment_id == deployment_id, PART.c.finished_at.is_(None))
+        begun = select(PART.c.device_id).where(*unfinished, PART.c.offered.is_(True))
+        devices = list(self.connection.execute(begun).scalars())
+        text = literal(str(status))
+        rows = select(
+            literal(self.now), literal("device"), text, literal(actor), PART.c.deployment_id, PART.c.device_id
+        ).where(*unfinished)
+        columns = ["at", "kind", "text", "actor", "deployment_id", "device_id"]
+        self.connection.execute(insert(EVENT).from_select(columns, rows))
+        counts = select(PART.c.phase, PART.c.status, func.count()).where(*unfinished)
+        for phase, before, n in self.connection.execute(counts.group_by(PART.c.phase, PART.c.status)):
+            self._tally[deployment_id, phase, DeviceStatus(before)] -= n
+            self._tally[deployment_id, phase, status] += n
+        ended = {"status": status, "finished_at": self.now, "updated_at": self.now}
+        self.connection.execute(update(PART).where(*unfinished).values(**ended, next_attempt_at=None, deadline_at=None))
+        self.changed.add(deployment_id)
+        return devices
+
+    def delete_deployment(self, deployment_id: str) -> None:
+        """Remove a deployment with all that belongs to it; its lines in the devices' timelines stay."""
+        self.connection.execute(delete(DEPLOYMENT).where(DEPLOYMENT.c.id == deployment_id))
+
+    def tally(self, deployment_id: str) -> Tally:
+        """Return how many parts of a deployment stand where, all that was put here included."""
+        self._flush_tally()
+        query = select(TALLY.c.phase, TALLY.c.status, TALLY.c.n).where(TALLY.c.deployment_id == deployment_id)
+        return {(phase, DeviceStatus(status)): n for phase, status, n in self.connection.execute(query)}
+
+    def flush(self) -> None:
+        """Write everything, and move on every deployment that something happened to."""
+        self._flush_devices()
+        self._flush_parts()
+        for deployment_id in sorted(self._unsettled):
+            self._settle(deployment_id)
+        self._unsettled.clear()
+        self._flush_tally()
+        if self._events:
+            self.connection.execute(insert(EVENT), [to_row(event) for event in self._events])
+            self._events.clear()
+
+    def _settle(self, deployment_id: str) -> None:
+        deployment = self.deployments[deployment_id]
+        if deployment.status is DeploymentStatus.FINISHED:
+            return
+        begun = deployment_id in self._begun
+        moved, phases = lifecycle.advance(
+            deployment, self.phases[deployment_id], self.tally(deployment_id), self.now, begun=begun
+        )
+        self.put_deployment(moved, phases)
+
+    def _flush_devices(self) -> None:
+        rows = [to_row(self.devices[i]) for i in sorted(self._put_devices)]
+        new = [row | {"attributes": "{}"} for row in rows if row["id"] in self._new_devices]
+        old = [row | {"key": row["id"]} for row in rows if row["id"] not in self._new_devices]
+        if new:
+            self.connection.execute(insert(DEVICE), new)
+        if old:
+            names = [name for name in rows[0] if name != "id"]
+            statement = update(DEVICE).where(DEVICE.c.id == bindparam("key"))
+            self.connection.execute(statement.values({name: bindparam(name) for name in names}), old)
+        self._put_devices.clear()
+        self._new_devices.clear()
+
+    def _flush_parts(self) -> None:
+        rows = []
+        for key, before in self._before.items():
+            part = self.parts[key]
+            rows.append(to_row(part) | {"key_deployment": key[0], "key_device": key[1]})
+            if part.status != before.status:
+                self._tally[key[0], before.phase, before.status] -= 1
+                self._tally[key[0], part.phase, part.status] += 1
+        self._before.clear()
+        if rows:
+            self.connection.execute(_UPDATE_PART, rows)
+
+    def _flush_tally(self) -> None:
+        self._flush_parts()
+        rows = [
+            {"deployment_id": deployment_id, "phase": phase, "status": status.value, "n": n}
+            for (deployment_id, phase, status), n in self._tally.items()
+            if n
+        ]
+        self._tally.clear()
+        if rows:
+            dialect = sqlite if self.connection.dialect.name == "sqlite" else postgresql
+            statement = dialect.insert(TALLY)
+            keys = [TALLY.c.deployment_id, TALLY.c.phase, TALLY.c.status]
+            added = {"n": TALLY.c.n + statement.excluded.n}
+            self.connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=added), rows)
+
+
+def _phase_change(phase: Phase) -> dict[str, object]:
+    return {
+        "key": phase.deployment_id,
+        "key_number": phase.number,
+        "opened_at": phase.opened_at,
+        "done_at": phase.done_at,
+    }
+
+
+def _deployment_change(deployment: Deployment) -> dict[str, object]:
+    return {
+        "key": deployment.id,
+        "status": deployment.status,
+        "hold": deployment.hold,
+        "outcome": deployment.outcome,
+        "started_at": deployment.started_at,
+        "finished_at": deployment.finished_at,
+    }
+
+
+def _sentence(part: DeviceDeployment, before: DeviceDeployment) -> str:
+    """Print what happened to a part, for a timeline."""
+    if part.status is DeviceStatus.FAILURE:
+        return f"failure ({part.error_code}: {part.error_text})"
+    if part.attempt != before.attempt:
+        wait = ago((part.next_attempt_at or part.updated_at) - part.updated_at)
+        return f"attempt {before.attempt} failed ({part.error_code}: {part.error_text}); next attempt in {wait}"
+    return part.status.value
+
+
+def _standing(deployment: Deployment) -> str:
+    if deployment.outcome is not None:
+        return f"finished: {deployment.outcome}"
+    return deployment.hold.value if deployment.hold is not None else deployment.status.value

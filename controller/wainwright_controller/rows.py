@@ -1,0 +1,70 @@
+"""Between records and rows: the same names on both sides, JSON text where a value has a shape of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import RowMapping, Table
+
+from wainwright_controller import tables
+from wainwright_controller.records import Artifact, Record
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+IN_MAX = 500  # values in one IN (...): SQLite takes 32,766 parameters, but a text that long is slow to prepare
+
+
+def _table(model: Any) -> Table:  # noqa: ANN401  SQLModel gives `__table__` no type
+    table: Table = model.__table__
+    return table
+
+
+DEVICE = _table(tables.DeviceTable)
+GROUP = _table(tables.GroupTable)
+MEMBER = _table(tables.GroupMemberTable)
+ARTIFACT = _table(tables.ArtifactTable)
+DEPLOYMENT = _table(tables.DeploymentTable)
+PHASE = _table(tables.PhaseTable)
+PART = _table(tables.DeviceDeploymentTable)
+TALLY = _table(tables.TallyTable)
+EVENT = _table(tables.EventTable)
+LOG_LINE = _table(tables.LogLineTable)
+SETTING = _table(tables.SettingTable)
+
+_JSON = ("provides", "depends")
+
+
+def from_row(record: type[R], row: RowMapping) -> R:
+    """Return the record of a row; columns that the record does not have are left out."""
+    values: dict[str, Any] = {str(key): value for key, value in row.items()}
+    for name in _JSON:
+        if name in values:
+            values[name] = msgspec.json.decode(values[name])
+    return msgspec.convert(values, record)
+
+
+def to_row(record: Record) -> dict[str, Any]:
+    """Return the row of a record."""
+    values = msgspec.structs.asdict(record)
+    for name in _JSON:
+        if name in values:
+            values[name] = msgspec.json.encode(values[name], order="sorted").decode()
+    if isinstance(record, Artifact):
+        values["depends_key"] = depends_key(record)
+    return values
+
+
+def depends_key(artifact: Artifact) -> str:
+    """Return a digest of an artifact's depends that does not depend on any order: (name, depends) is unique."""
+    canonical = {key: sorted(values) for key, values in artifact.depends.items()}
+    return hashlib.sha256(msgspec.json.encode(canonical, order="sorted")).hexdigest()
+
+
+def in_chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield `values` in pieces of at most IN_MAX."""
+    for start in range(0, len(values), IN_MAX):
+        yield values[start : start + IN_MAX]
