@@ -1,0 +1,55 @@
+"""Artifacts: the `.mender` format, version 3, read in one pass and written so that mender-artifact reads it.
+
+Read:    reader = ArtifactReader(stream, verify_keys=load_verify_keys(["fleet.pem"]))
+         reader.header                  all that is known before the payload, verified
+         for file in reader.files():    the payload, each file verified at its end
+             file.name, file.size, file.read(n)
+Decide:  unmet_depends(header, device_type=…, provides=…), apply_provides(provides, header)
+Write:   write_module_image(out, ArtifactSpec(…), key=load_signing_key("private.pem"))
+
+Whatever is wrong with an artifact is an ArtifactError with the word of the broken rule; docs/artifacts.md lists them.
+`cryptography` is imported when a key is loaded, not with this package.
+"""
+
+from wainwright_common.artifact.header import Header, PayloadFileInfo, describe
+from wainwright_common.artifact.limits import DEFAULT, Limits
+from wainwright_common.artifact.provides import apply_provides, unmet_depends
+from wainwright_common.artifact.reader import ArtifactReader, PayloadFile, ReadableBytes
+from wainwright_common.artifact.rules import MEANINGS, Meaning, Rule
+from wainwright_common.artifact.signing import (
+    KeyFileError,
+    SigningKey,
+    VerifyKey,
+    load_signing_key,
+    load_verify_keys,
+)
+from wainwright_common.artifact.software import software_clears, software_provides
+from wainwright_common.artifact.writer import ArtifactSpec, PayloadSource, write_module_image
+from wainwright_common.errors import ArtifactError
+
+__all__ = [
+    "DEFAULT",
+    "MEANINGS",
+    "ArtifactError",
+    "ArtifactReader",
+    "ArtifactSpec",
+    "Header",
+    "KeyFileError",
+    "Limits",
+    "Meaning",
+    "PayloadFile",
+    "PayloadFileInfo",
+    "PayloadSource",
+    "ReadableBytes",
+    "Rule",
+    "SigningKey",
+    "VerifyKey",
+    "apply_provides",
+    "describe",
+    "load_signing_key",
+    "load_verify_keys",
+    "software_clears",
+    "software_provides",
+    "unmet_depends",
+    "write_module_image",
+]
