@@ -47,9 +47,9 @@ RETRY, FINAL = True, False
 # fmt: off
 MEANINGS: Mapping[Code, Meaning] = {
     Code.DOWNLOAD_FAILED:     Meaning(RETRY, "The artifact could not be fetched completely."),
-    Code.TIMEOUT:             Meaning(RETRY, "The device or a module did not answer within its time limit."),
-    Code.REBOOTED:            Meaning(RETRY, "The device restarted in the middle of a step that cannot be continued."),
-    Code.INTERRUPTED:         Meaning(RETRY, "The agent was restarted in the middle of a step that cannot be continued."),
+    Code.TIMEOUT:             Meaning(RETRY, "Device or module gave no sign in time."),
+    Code.REBOOTED:            Meaning(RETRY, "The device restarted in a step that cannot be continued."),
+    Code.INTERRUPTED:         Meaning(RETRY, "The agent restarted in a step that cannot be continued."),
     Code.INSTALL_FAILED:      Meaning(RETRY, "The update module failed in Download or ArtifactInstall."),
     Code.REBOOT_FAILED:       Meaning(RETRY, "The device could not be restarted."),
     Code.VERIFY_FAILED:       Meaning(RETRY, "After the restart the device does not run what was installed."),

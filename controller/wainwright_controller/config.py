@@ -1,0 +1,171 @@
+"""The controller's configuration: every setting with its default, bounds, unit and meaning."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from wainwright_common import settings
+from wainwright_common.brokers import BadBroker, BrokerAddress
+from wainwright_common.settings import ConfigError
+
+DEFAULT_FILE = Path("/etc/wainwright/controller.toml")
+EMBEDDED = "embedded"
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all sections."""
+
+
+class Http(Section, frozen=True, kw_only=True):
+    """The HTTP API, and the links that devices download from."""
+
+    host: Annotated[str, Meta(description="Address to listen on; beyond loopback only with `allow_plain`.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port; 0 takes a free one.")] = 8080
+    public_url: Annotated[str, Meta(description="How devices reach this server; else `http://HOST:PORT`.")] = ""
+    token: Annotated[str, Meta(description="If set, operators must send it as `Authorization: Bearer`.")] = ""
+    allow_plain: Annotated[
+        bool, Meta(description="Allows to listen beyond loopback without TLS, for example behind a proxy that has it.")
+    ] = False
+
+
+class StoreSection(Section, frozen=True, kw_only=True):
+    """The database."""
+
+    url: Annotated[str, Meta(description="URL of SQLAlchemy; else a SQLite file in `data_dir`.")] = ""
+
+
+class BrokerSection(Section, frozen=True, kw_only=True):
+    """The MQTT broker."""
+
+    url: Annotated[str, Meta(description="`embedded`, or `mqtt://HOST:PORT`, or `mqtts://HOST:PORT`.")] = EMBEDDED
+    host: Annotated[str, Meta(description="Address that the embedded broker listens on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535, description="Port of the embedded broker; 0 takes a free one.")] = 1883
+    prefix: Annotated[str, Meta(description="First levels of all topics.")] = "wain/v1"
+    protocol: Annotated[str, Meta(pattern="^(3.1.1|5)$", description="Version of MQTT: 3.1.1 or 5.")] = "3.1.1"
+    client_id: Annotated[str, Meta(description="Session of this controller; each needs its own.")] = (
+        "wainwright-controller"
+    )
+    share: Annotated[str, Meta(description="Share group, where several controllers divide the traffic.")] = ""
+    username: Annotated[str, Meta(description="User name, where the broker wants one.")] = ""
+    password: Annotated[str, Meta(description="Password of the user name.")] = ""
+    ca: Annotated[str, Meta(description="PEM file of the authority that signed the broker's certificate.")] = ""
+    certificate: Annotated[str, Meta(description="PEM file of the controller's certificate.")] = ""
+    key: Annotated[str, Meta(description="PEM file of the controller's key.")] = ""
+    allow_plain: Annotated[bool, Meta(description="Allows `mqtt://` to another machine.")] = False
+
+    def address(self, url: str | None = None) -> BrokerAddress:
+        """Return where to connect to; `url` is the embedded broker's. Raises BadBroker."""
+        address = BrokerAddress(
+            url=url or self.url,
+            prefix=self.prefix,
+            protocol="5" if self.protocol == "5" else "3.1.1",
+            username=self.username or None,
+            password=self.password or None,
+            ca=self.ca or None,
+            certificate=self.certificate or None,
+            key=self.key or None,
+            allow_plain=self.allow_plain,
+        )
+        address.check()
+        return address
+
+
+class Devices(Section, frozen=True, kw_only=True):
+    """What the controller asks of devices."""
+
+    auto_accept: Annotated[bool, Meta(description="Accepts every new device at once; for trials only.")] = False
+    check_in_interval_s: Annotated[
+        int, Meta(ge=1, le=7 * 86_400, description="Time between check-ins of a device that nothing wakes.")
+    ] = 1800
+    pending_max: Annotated[
+        int, Meta(ge=0, le=10_000_000, description="Unknown devices that are remembered until somebody decides.")
+    ] = 100_000
+
+
+class Artifacts(Section, frozen=True, kw_only=True):
+    """The stored files."""
+
+    max_bytes: Annotated[int, Meta(ge=1024, description="Largest artifact that is taken, in bytes.")] = 10 * 2**30
+    link_lifetime_s: Annotated[int, Meta(ge=10, le=30 * 86_400, description="How long a download link is valid.")] = (
+        86_400
+    )
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """What is written to standard error."""
+
+    level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning, error.")] = (
+        "info"
+    )
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """All settings; `load` is what reads and checks them."""
+
+    data_dir: Annotated[Path, Meta(description="Folder of the database, the artifacts and the embedded broker.")] = (
+        Path("/var/lib/wainwright-controller")
+    )
+    http: Http = Http()
+    store: StoreSection = StoreSection()
+    broker: BrokerSection = BrokerSection()
+    devices: Devices = Devices()
+    artifacts: Artifacts = Artifacts()
+    log: Log = Log()
+
+    @property
+    def store_url(self) -> str:
+        """The database's URL."""
+        return self.store.url or f"sqlite:///{self.data_dir / 'wainwright.db'}"
+
+
+def load(path: Path | None, env: Mapping[str, str]) -> Config:
+    """Return the configuration of a file with the environment's overrides; raises ConfigError.
+
+    With no path, DEFAULT_FILE is read if it exists, else the defaults hold.
+    """
+    file = path or DEFAULT_FILE
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if path is not None:
+            raise ConfigError(f"{file}: there is no such file. Name another with --config.") from None
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}.") from error
+    config = settings.read(Config, text, source=str(file), env=env)
+    check(config)
+    return config
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for values that are right each alone and wrong together."""
+    try:
+        config.broker.address("mqtt://127.0.0.1:1883" if config.broker.url == EMBEDDED else None)
+    except BadBroker as error:
+        raise ConfigError(str(error)) from error
+    for key, host, allowed in (
+        ("http", config.http.host, config.http.allow_plain),
+        ("broker", config.broker.host, config.broker.allow_plain),
+    ):
+        if not allowed and not _is_loopback(host):
+            raise ConfigError(
+                f"{key}.host: {host} is reachable from other machines, without encryption:"
+                f" use 127.0.0.1, or set {key}.allow_plain = true if you accept that."
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,132 @@
+"""The controller's link to the broker; the only file of the controller's traffic that knows the MQTT library.
+
+Three properties that the pipeline needs of any library that takes paho's place here: an acknowledgement is sent when we
+say so, and never for a message of an earlier connection (its identifier may name another message by now); what we
+do not take stays with the broker (the callback blocks, so nothing more is read); the session survives a broken
+connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from wainwright_common.brokers import BrokerAddress
+from wainwright_common.messages import Message, encode
+from wainwright_common.topics import Topic, uplinks
+from wainwright_controller.ingest.intake import Delivery
+
+LOG = logging.getLogger(__name__)
+
+KEEPALIVE_S = 30  # MQTT 3.1.1 §3.1.2.10; a dead broker is noticed after at most 45 s
+RECONNECT_FIRST_S = (
+    0.5  # doubles with each attempt; all three are spread by ±50 %, so that controllers do not keep step
+)
+RECONNECT_MAX_S = 20.0  # a controller is one client: it may knock more often than a fleet
+IN_FLIGHT_MAX = 1000  # messages that the broker may have sent and we not yet acknowledged: two batches
+OUTGOING_MAX = (
+    100_000  # answers that wait for a broker that is away; dropped beyond, and asked for again by the devices
+)
+SESSION_EXPIRY_S = 7 * 86400  # MQTT 5 §3.1.2.11.2: how long the broker keeps messages for a controller that is away
+
+
+class Link:
+    """One connection to the broker, made again for ever. Give `deliver` and `changed` before `start`."""
+
+    def __init__(self, address: BrokerAddress, *, client_id: str, share: str | None = None) -> None:
+        self._address = address
+        self._filter = uplinks(address.prefix, share)
+        self._generation = 0
+        self._deliver: Callable[[Delivery], None] = _undelivered
+        self.connected = threading.Event()
+        is_5 = address.protocol == "5"
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=None if is_5 else False,
+            protocol=paho.MQTTv5 if is_5 else paho.MQTTv311,
+            manual_ack=True,
+        )
+        self._client.max_inflight_messages_set(IN_FLIGHT_MAX)
+        self._client.max_queued_messages_set(OUTGOING_MAX)
+        self._spread_reconnects()
+        if address.username is not None:
+            self._client.username_pw_set(address.username, address.password)
+        if address.is_tls:
+            self._client.tls_set(address.ca, address.certificate, address.key)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+
+    def start(self, deliver: Callable[[Delivery], None]) -> None:
+        """Connect, and keep connected; `deliver` may block, which stops reading from the broker."""
+        self._deliver = deliver
+        properties = None
+        if self._address.protocol == "5":
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho does not annotate it
+            properties.SessionExpiryInterval = SESSION_EXPIRY_S
+            properties.ReceiveMaximum = IN_FLIGHT_MAX
+        clean = False if self._address.protocol == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY
+        self._client.connect_async(
+            self._address.host, self._address.port, KEEPALIVE_S, clean_start=clean, properties=properties
+        )
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Disconnect; what was not acknowledged comes again to the next controller of this client id."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, topic: Topic, message: Message) -> None:
+        """Send at QoS 1, as soon as there is a connection; never blocks."""
+        self._client.publish(topic.text(self._address.prefix), encode(message), qos=1)
+
+    def acknowledge(self, token: tuple[int, int, int]) -> None:
+        """Tell the broker that a delivery is ours now; one of an earlier connection it delivers again instead."""
+        generation, mid, qos = token
+        if generation == self._generation:
+            self._client.ack(mid, qos)
+
+    def _spread_reconnects(self) -> None:
+        spread = random.uniform(0.5, 1.5)  # noqa: S311  hides nothing
+        self._client.reconnect_delay_set(
+            RECONNECT_FIRST_S * spread,  # type: ignore[arg-type]  # annotated as int, used as a number of seconds
+            RECONNECT_MAX_S * spread,  # type: ignore[arg-type]  # as above
+        )
+
+    def _on_connect(
+        self, client: paho.Client, _data: object, _flags: object, reason: ReasonCode, _properties: object
+    ) -> None:
+        if reason.is_failure:
+            LOG.warning("the broker %s refused the connection: %s", self._address.url, reason)
+            return
+        LOG.info("connected to the broker %s", self._address.url)
+        client.subscribe(self._filter, qos=1)
+        self.connected.set()
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: object, _flags: object, reason: ReasonCode, _properties: object
+    ) -> None:
+        self._generation += 1
+        self._spread_reconnects()
+        self.connected.clear()
+        LOG.warning("lost the broker %s (%s); trying again for ever", self._address.url, reason)
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # MQTT 3.1.1 §1.5.3 forbids it; count it as the bad topic that it is
+            topic = "\ufffd"
+        self._deliver(Delivery(topic, bytes(message.payload), (self._generation, message.mid, message.qos)))
+
+
+def _undelivered(_delivery: Delivery) -> None:
+    raise RuntimeError("Link.start was not called")

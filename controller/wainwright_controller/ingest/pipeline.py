@@ -1,0 +1,129 @@
+"""Makes batches of what arrives, commits each in one transaction, and only then answers and acknowledges.
+
+No timer makes the batches: while one is being committed the next one queues up, so that a quiet fleet is answered
+at once and a loud one in large batches. The queue is bounded and its producer blocks, so that what a slow store
+cannot take yet stays with the broker. Nothing is acknowledged to the broker before it is committed: killed at any
+point, the controller is given the same messages again, and the rules make a repetition harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from sqlalchemy.exc import DBAPIError
+
+from wainwright_common.topics import PREFIX
+from wainwright_controller.bulletin import Bulletin
+from wainwright_controller.ingest.intake import Arrival, Counts, Delivery, admit
+from wainwright_controller.ingest.link import Link
+from wainwright_controller.ingest.traffic import Answer, Traffic
+from wainwright_controller.ledger import Ledger
+from wainwright_controller.store import Store
+from wainwright_controller.waker import Waker
+
+LOG = logging.getLogger(__name__)
+
+BATCH_MAX = 500  # messages; larger ones gain little and hold the write lock for longer (docs/decisions/0005)
+QUEUE_MAX = 4 * BATCH_MAX  # messages; some brokers send more than their in-flight limit, so this bound is our own
+STORE_RETRY_S = 0.5  # between attempts to write when the store refuses (disk full, locked, server away)
+
+
+class Pipeline:
+    """See the module. `start` and `stop` are called once each."""
+
+    def __init__(
+        self,
+        store: Store,
+        link: Link,
+        traffic: Traffic,
+        counts: Counts,
+        waker: Waker,
+        bulletin: Bulletin,
+        *,
+        prefix: str = PREFIX,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._link = link
+        self._traffic = traffic
+        self._counts = counts
+        self._waker = waker
+        self._bulletin = bulletin
+        self._prefix = prefix
+        self._clock = clock
+        self._queue: queue.Queue[Delivery] = queue.Queue(QUEUE_MAX)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take messages."""
+        self._thread.start()
+        self._link.start(self._deliver)
+
+    def stop(self) -> None:
+        """Finish the batch at hand, then take no more; what waits comes again from the broker."""
+        self._stopping.set()
+        self._link.stop()
+        self._thread.join()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        while not self._stopping.is_set():
+            try:
+                return self._queue.put(delivery, timeout=0.5)
+            except queue.Full:
+                continue
+        return None
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                batch = [self._queue.get(timeout=0.2)]
+            except queue.Empty:
+                continue
+            try:
+                while len(batch) < BATCH_MAX:
+                    batch.append(self._queue.get_nowait())
+            except queue.Empty:
+                pass
+            self._take(batch)
+
+    def _take(self, batch: Sequence[Delivery]) -> None:
+        """Commit a batch, however long the store refuses; then answer and acknowledge."""
+        arrivals = [a for d in batch if (a := admit(d, self._counts, self._prefix)) is not None]
+        answers = self._commit(arrivals) if arrivals else []
+        if answers is None:
+            return
+        for topic, message in answers:
+            self._link.publish(topic, message)
+        for delivery in batch:
+            self._link.acknowledge(delivery.token)
+        self._counts.batches += 1
+
+    def _commit(self, arrivals: Sequence[Arrival]) -> list[Answer] | None:
+        """Return the answers of a committed batch; None when we are stopped before the store could take it."""
+        while not self._stopping.is_set():
+            try:
+                return self._transact(arrivals)
+            except DBAPIError:
+                LOG.exception("the store refused a batch of %d messages; trying again", len(arrivals))
+                self._stopping.wait(STORE_RETRY_S)
+            except Exception:  # a bug of ours must not stop the fleet: the message that causes it is set aside
+                if len(arrivals) == 1:
+                    LOG.exception("a message could not be applied and is dropped: %r", arrivals[0])
+                    self._counts.refuse("internal", arrivals[0].device, "could not be applied; see the log")
+                    return []
+                LOG.exception("a batch of %d messages could not be applied; one by one now", len(arrivals))
+                return [answer for arrival in arrivals for answer in self._commit([arrival]) or []]
+        return None
+
+    def _transact(self, arrivals: Sequence[Arrival]) -> list[Answer]:
+        with self._store.write() as connection:
+            ledger = Ledger(connection, self._clock())
+            answers = self._traffic.apply(ledger, arrivals)
+        self._waker.wake(ledger.wakes)
+        self._bulletin.post(ledger.changed)
+        return answers

@@ -1,0 +1,280 @@
+"""What a batch of messages changes and answers.
+
+The batch's devices and their parts are loaded once; then every message is applied in its order to the records in
+memory, by the rules; the ledger writes what changed. Nothing is sent from here: the answers are returned, for after
+the commit.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from wainwright_common.messages import (
+    Ack,
+    Action,
+    CheckIn,
+    Inventory,
+    LogLines,
+    Message,
+    Offer,
+    Presence,
+    Reason,
+    Reply,
+    Report,
+    Verdict,
+    WhyCode,
+)
+from wainwright_common.messages import Artifact as ArtifactLink
+from wainwright_common.topics import Kind, Topic
+from wainwright_controller.ingest.intake import Arrival, Counts
+from wainwright_controller.ledger import Ledger
+from wainwright_controller.records import Artifact, Device, DeviceState
+from wainwright_controller.rows import DEVICE, LOG_LINE
+from wainwright_controller.rules.reports import judge
+from wainwright_controller.rules.selection import choose
+
+LOG_LINES_MAX = 10_000  # lines of one attempt; beyond, a device's log is cut, so that one cannot fill the store
+SEEN_EVERY_S = 30.0  # `last_seen_at` of a device that only reports is at most this old: saves a write per message
+
+_SET_INVENTORY = (
+    update(DEVICE)
+    .where(DEVICE.c.id == bindparam("key"))
+    .values(attributes=bindparam("attributes"), inventory_digest=bindparam("digest"))
+)
+_SET_SEEN = update(DEVICE).where(DEVICE.c.id == bindparam("key")).values(last_seen_at=bindparam("seen"))
+
+Answer = tuple[Topic, Message]
+MakeLink = Callable[[Artifact, float], ArtifactLink]
+
+
+class Settings(NamedTuple):
+    """What the traffic needs to know of the configuration."""
+
+    check_in_interval_s: int
+    auto_accept: bool
+    pending_max: int
+
+
+class Traffic:
+    """Applies batches; remembers nothing that matters between them."""
+
+    def __init__(self, settings: Settings, make_link: MakeLink, counts: Counts) -> None:
+        self._settings = settings
+        self._make_link = make_link
+        self._counts = counts
+        self._random = random.Random()  # noqa: S311  spreads retries, hides nothing
+        self._seen: dict[str, float] = {}
+
+    def apply(self, ledger: Ledger, arrivals: Sequence[Arrival]) -> list[Answer]:
+        """Apply a batch to the ledger, in order; returns the answers to send after the commit."""
+        return _Batch(self, ledger).apply(arrivals)
+
+    def is_seen_due(self, device_id: str, now: float) -> bool:
+        """Say whether it is time to write again when a device was last heard of."""
+        if now - self._seen.get(device_id, 0.0) < SEEN_EVERY_S:
+            return False
+        if len(self._seen) > self._settings.pending_max:
+            self._seen.clear()
+        self._seen[device_id] = now
+        return True
+
+
+class _Batch:
+    """One batch on its way into one ledger."""
+
+    def __init__(self, traffic: Traffic, ledger: Ledger) -> None:
+        self._settings = traffic._settings  # noqa: SLF001  two halves of one module
+        self._make_link = traffic._make_link  # noqa: SLF001  as above
+        self._counts = traffic._counts  # noqa: SLF001  as above
+        self._random = traffic._random  # noqa: SLF001  as above
+        self._is_seen_due = traffic.is_seen_due
+        self._ledger = ledger
+        self._answers: list[Answer] = []
+        self._acks: dict[tuple[str, str, int, Verdict], Ack] = {}
+        self._inventories: dict[str, dict[str, object]] = {}
+        self._seen: dict[str, dict[str, object]] = {}
+        self._lines: dict[tuple[str, str, int, int], dict[str, object]] = {}
+
+    def apply(self, arrivals: Sequence[Arrival]) -> list[Answer]:
+        self._load(arrivals)
+        for arrival in arrivals:
+            match arrival.message:
+                case Report() as report:
+                    self._report(arrival.device, report)
+                case CheckIn() as check_in:
+                    self._check_in(arrival.device, check_in)
+                case Presence() as presence:
+                    self._presence(arrival.device, presence)
+                case Inventory() as inventory:
+                    self._inventory(arrival.device, inventory)
+                case LogLines() as lines:
+                    self._log(arrival.device, lines)
+                case other:
+                    raise TypeError(f"{type(other).__name__} was admitted on {arrival.kind}")
+        self._flush()
+        return [*((Topic(key[0], Kind.ACK), ack) for key, ack in self._acks.items()), *self._answers]
+
+    def _load(self, arrivals: Sequence[Arrival]) -> None:
+        speakers = {a.device for a in arrivals if a.kind in {Kind.CHECK_IN, Kind.PRESENCE, Kind.INVENTORY}}
+        askers = {a.device for a in arrivals if a.kind is Kind.CHECK_IN}
+        told = {(a.message.deployment_id, a.device) for a in arrivals if isinstance(a.message, Report | LogLines)}
+        self._ledger.load_devices(speakers)
+        self._ledger.load_open_parts(askers | {device for _, device in told})
+        self._ledger.load_parts(told)
+        known = len([1 for i in speakers if i in self._ledger.devices])
+        self._room = 0 if known == len(speakers) else self._settings.pending_max - self._pending()
+
+    def _pending(self) -> int:
+        query = select(func.count()).select_from(DEVICE).where(DEVICE.c.state == DeviceState.PENDING)
+        return self._ledger.connection.execute(query).scalar_one()
+
+    def _device(self, device_id: str) -> Device | None:
+        """Return the device, a new one when it is not known yet, None when there are too many of those."""
+        known = self._ledger.devices.get(device_id)
+        if known is not None:
+            return known
+        if self._room <= 0:
+            self._counts.refuse("too-many-pending", device_id, "no more unknown devices are remembered")
+            return None
+        self._room -= 1
+        state = DeviceState.ACCEPTED if self._settings.auto_accept else DeviceState.PENDING
+        self._ledger.note("device", "heard of for the first time", "device", device_id=device_id)
+        return Device(id=device_id, state=state, created_at=self._ledger.now)
+
+    def _report(self, device_id: str, report: Report) -> None:
+        ledger = self._ledger
+        key = (report.deployment_id, device_id)
+        before = ledger.parts.get(key)
+        judgement = judge(
+            before,
+            report,
+            ledger.deployments.get(report.deployment_id),
+            now=ledger.now,
+            jitter=self._random.uniform(-1, 1),
+        )
+        part = judgement.part
+        if part is not None and part is not before:
+            ledger.put_part(part)
+        ack_key = (device_id, report.deployment_id, report.attempt, judgement.verdict)
+        covered = self._acks.get(ack_key)
+        self._acks[ack_key] = Ack(
+            deployment_id=report.deployment_id,
+            attempt=report.attempt,
+            seq=max(report.seq, covered.seq if covered else 1),
+            verdict=judgement.verdict,
+            status=part.status if part is not None else UNSET,
+        )
+        if self._is_seen_due(device_id, ledger.now):
+            self._seen[device_id] = {"key": device_id, "seen": ledger.now}
+
+    def _check_in(self, device_id: str, check_in: CheckIn) -> None:
+        device = self._device(device_id)
+        if device is None:
+            return
+        ledger = self._ledger
+        wants_inventory = check_in.inventory_digest != device.inventory_digest
+        device = replace(
+            device,
+            last_seen_at=ledger.now,
+            last_check_in_at=ledger.now,
+            device_type=check_in.device_type,
+            artifact_name=check_in.provides.get("artifact_name", ""),
+            provides=check_in.provides,
+            boot_id=check_in.boot_id,
+            agent_version=check_in.agent_version,
+        )
+        choice = choose(device, ledger.candidates(device_id), ledger.now)
+        for part in choice.changed:
+            ledger.put_part(part, actor="controller")
+        ledger.put_device(replace(device, last_why=choice.why[0] if choice.why else ""))
+        after_s = self._settings.check_in_interval_s
+        if choice.retry_at is not None and choice.why is not None and choice.why[0] is WhyCode.RETRY_LATER:
+            after_s = min(after_s, max(1, round(choice.retry_at - ledger.now)))
+        reply = Reply(
+            check_in_id=check_in.id,
+            check_in_after_s=after_s,
+            send_inventory=wants_inventory,
+            why=Reason(code=choice.why[0], text=choice.why[1]) if choice.why else UNSET,
+            offer=UNSET,
+        )
+        if choice.offer is not None:
+            part, artifact = choice.offer
+            link = self._make_link(artifact, ledger.now)
+            offer = Offer(deployment_id=part.deployment_id, attempt=part.attempt, action=Action.INSTALL, artifact=link)
+            reply = replace(reply, offer=offer)
+        self._answers.append((Topic(device_id, Kind.REPLY), reply))
+
+    def _presence(self, device_id: str, presence: Presence) -> None:
+        device = self._device(device_id)
+        if device is None:
+            return
+        # An old will may come after a new connection's presence, from a broker that was cut off: the later `since`
+        # holds.
+        since = presence.since.timestamp()
+        if (
+            device.online_since is not None
+            and presence.online is False
+            and device.online
+            and since < device.online_since
+        ):
+            return
+        now = self._ledger.now
+        self._ledger.put_device(
+            replace(
+                device,
+                online=presence.online,
+                online_since=since if presence.online else now,
+                last_seen_at=now,
+                agent_version=presence.agent_version,
+            )
+        )
+
+    def _inventory(self, device_id: str, inventory: Inventory) -> None:
+        device = self._device(device_id)
+        if device is None:
+            return
+        self._ledger.put_device(replace(device, last_seen_at=self._ledger.now, inventory_digest=inventory.digest))
+        self._inventories[device_id] = {
+            "key": device_id,
+            "digest": inventory.digest,
+            "attributes": msgspec.json.encode(inventory.attributes).decode(),
+        }
+
+    def _log(self, device_id: str, lines: LogLines) -> None:
+        if (lines.deployment_id, device_id) not in self._ledger.parts:
+            self._counts.refuse(
+                "unknown-deployment", device_id, f"a log for {lines.deployment_id}: it has no part in it"
+            )
+            return
+        for number, line in enumerate(lines.lines, lines.first):
+            if number >= LOG_LINES_MAX:
+                break
+            key = (lines.deployment_id, device_id, lines.attempt, number)
+            self._lines[key] = {
+                "deployment_id": lines.deployment_id,
+                "device_id": device_id,
+                "attempt": lines.attempt,
+                "number": number,
+                "at": line.at.timestamp(),
+                "level": line.level,
+                "text": line.text,
+            }
+
+    def _flush(self) -> None:
+        ledger = self._ledger
+        ledger.flush()
+        if self._inventories:
+            ledger.connection.execute(_SET_INVENTORY, list(self._inventories.values()))
+        if self._seen:
+            ledger.connection.execute(_SET_SEEN, list(self._seen.values()))
+        if self._lines:
+            dialect = sqlite if ledger.connection.dialect.name == "sqlite" else postgresql
+            ledger.connection.execute(dialect.insert(LOG_LINE).on_conflict_do_nothing(), list(self._lines.values()))

@@ -1,0 +1,145 @@
+"""What the clock brings: phases whose time has come, attempts that are due, time limits that have passed.
+
+Looks with a read, and writes only when there is something to do; so an idle controller writes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from msgspec.structs import replace
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError
+
+from wainwright_common.codes import Code
+from wainwright_common.statuses import FINISHED, DeploymentStatus, Hold
+from wainwright_controller.bulletin import Bulletin
+from wainwright_controller.ledger import Ledger
+from wainwright_controller.rows import DEPLOYMENT, PART, PHASE
+from wainwright_controller.rules import phases as phase_rules
+from wainwright_controller.rules.retries import failed
+from wainwright_controller.rules.why import ago
+from wainwright_controller.store import Store
+from wainwright_controller.waker import Waker
+
+LOG = logging.getLogger(__name__)
+
+TICK_S = 0.5  # how late a phase may open or a retry may start
+AT_ONCE_MAX = 500  # parts in one transaction; the rest follow in the next
+
+Key = tuple[str, str]
+
+
+class Ticker:
+    """A thread that ticks every TICK_S."""
+
+    def __init__(self, store: Store, waker: Waker, bulletin: Bulletin, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._waker = waker
+        self._bulletin = bulletin
+        self._clock = clock
+        self._random = random.Random()  # noqa: S311  spreads retries, hides nothing
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Tick no more."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(TICK_S):
+            try:
+                while self.tick():
+                    pass
+            except DBAPIError:
+                LOG.exception("the store refused what the clock brought; trying again")
+
+    def tick(self) -> bool:
+        """Do what is due now; returns whether there may be more."""
+        now = self._clock()
+        with self._store.read() as connection:
+            moving, late, due = _moving(connection), _late(connection, now), _due(connection, now)
+            ledger = Ledger(connection, now)
+            ledger.load_deployments(moving)
+            moving = [i for i in moving if _is_due(ledger, i)]
+        if not (moving or late or due):
+            return False
+        with self._store.write() as connection:
+            ledger = Ledger(connection, now)
+            ledger.load_deployments(moving)
+            ledger.load_parts([*late, *due])
+            for deployment_id in moving:
+                ledger.settle_later(deployment_id)
+            for key in late:
+                self._give_up(ledger, key)
+            for key in due:
+                self._retry(ledger, key)
+            ledger.flush()
+        self._waker.wake(ledger.wakes)
+        self._bulletin.post(ledger.changed)
+        return len(late) == AT_ONCE_MAX or len(due) == AT_ONCE_MAX
+
+    def _give_up(self, ledger: Ledger, key: Key) -> None:
+        """End an attempt whose device has been silent for too long; read again, as it may have spoken since."""
+        part = ledger.parts[key]
+        if part.deadline_at is None or part.deadline_at > ledger.now or part.status in FINISHED:
+            return
+        deployment = ledger.deployments[part.deployment_id]
+        text = f"The device was silent for {ago(deployment.in_progress_timeout_s)} while {part.status}."
+        ended = failed(
+            part,
+            Code.TIMEOUT,
+            text,
+            retries=deployment.retries,
+            now=ledger.now,
+            jitter=self._random.uniform(-1, 1),
+        )
+        ledger.put_part(ended, actor="controller")
+
+    def _retry(self, ledger: Ledger, key: Key) -> None:
+        part = ledger.parts[key]
+        if part.next_attempt_at is not None and part.next_attempt_at <= ledger.now:
+            ledger.put_part(replace(part, next_attempt_at=None), actor="controller")
+            ledger.wakes.append(part.device_id)
+
+
+def _moving(connection: Connection) -> list[str]:
+    """Return the unfinished deployments that have a closed phase."""
+    query = (
+        select(DEPLOYMENT.c.id)
+        .join(PHASE, PHASE.c.deployment_id == DEPLOYMENT.c.id)
+        .where(DEPLOYMENT.c.status != DeploymentStatus.FINISHED, PHASE.c.opened_at.is_(None))
+    )
+    return list(connection.execute(query.distinct()).scalars())
+
+
+def _is_due(ledger: Ledger, deployment_id: str) -> bool:
+    """Say whether time alone moves a deployment on now: a phase opens, or begins to wait for a person."""
+    deployment, phases = ledger.deployments[deployment_id], ledger.phases[deployment_id]
+    if deployment.hold in {Hold.PAUSED, Hold.AWAITING_START, Hold.AWAITING_APPROVAL}:
+        return False
+    due = phase_rules.next_due_at(phases)
+    if due is not None and due <= ledger.now:
+        return True
+    pairs = zip([None, *phases], phases, strict=False)
+    waits = any(phase_rules.awaits_approval(phase, before, ledger.now) for before, phase in pairs)
+    return waits and deployment.hold is not Hold.AWAITING_PROMOTION
+
+
+def _late(connection: Connection, now: float) -> list[Key]:
+    query = select(PART.c.deployment_id, PART.c.device_id).where(PART.c.deadline_at <= now)
+    return [(row[0], row[1]) for row in connection.execute(query.limit(AT_ONCE_MAX))]
+
+
+def _due(connection: Connection, now: float) -> list[Key]:
+    query = select(PART.c.deployment_id, PART.c.device_id).where(PART.c.next_attempt_at <= now)
+    return [(row[0], row[1]) for row in connection.execute(query.limit(AT_ONCE_MAX))]
