@@ -15,9 +15,8 @@ from __future__ import annotations
 import math
 from random import Random
 
-from wainwright_common.messages import CheckInReason, Reply
-
 from wainwright_agent.pace import backoff, jittered
+from wainwright_common.messages import CheckInReason, Reply
 
 GAP_S = 0.5  # a wake is answered within a second, and a flood of wakes costs two check-ins per second
 REPLY_FIRST_S = 10.0  # a controller answers in milliseconds; a busy one gets time to catch up

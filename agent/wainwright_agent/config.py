@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
-from wainwright_common.errors import BadTopic
-from wainwright_common.topics import PREFIX, check_device_id, check_prefix
 
 from wainwright_agent import settings
 from wainwright_agent.settings import ConfigError
+from wainwright_common.errors import BadTopic
+from wainwright_common.topics import PREFIX, check_device_id, check_prefix
 
 __all__ = ["Broker", "CheckIn", "Config", "ConfigError", "Endpoint", "Inventory", "Log", "Update", "load"]
 

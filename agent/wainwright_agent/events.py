@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
@@ -67,3 +69,17 @@ class Stop:
 
 Event = Connected | Disconnected | Received | Collected | Asked | UpdateChanged | Stop
 EventQueue = SimpleQueue[Event]
+
+
+def spawn(events: EventQueue, name: str, work: Callable[[], None]) -> threading.Thread:
+    """Start a thread; should it end by an error, which is a bug, it stops the service with it."""
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  whatever ends a thread must be seen
+            events.put(Stop(f"the thread {name} failed: {error}", error))
+
+    thread = threading.Thread(target=guarded, name=name, daemon=True)
+    thread.start()
+    return thread

@@ -14,11 +14,10 @@ import hashlib
 import re
 from pathlib import Path
 
-from wainwright_common.errors import WainwrightError
-from wainwright_common.topics import DEVICE_ID_MAX
-
 from wainwright_agent import programs
 from wainwright_agent.config import Config
+from wainwright_common.errors import WainwrightError
+from wainwright_common.topics import DEVICE_ID_MAX
 
 INTERFACES = Path("/sys/class/net")
 ETHERNET = "1"  # ARPHRD_ETHER of linux/if_arp.h: Ethernet and Wi-Fi, not loopback, not tunnels

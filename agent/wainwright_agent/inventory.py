@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
-from wainwright_common import __version__
-from wainwright_common.messages import PAYLOAD_MAX, Attributes
 
 from wainwright_agent import programs
 from wainwright_agent.config import Config
+from wainwright_common import __version__
+from wainwright_common.messages import PAYLOAD_MAX, Attributes
 
 MENDER_SCRIPTS = Path("/usr/share/mender/inventory")
 PATTERNS = ("wainwright-inventory-*", "mender-inventory-*")

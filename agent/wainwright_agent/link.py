@@ -22,14 +22,13 @@ from random import Random
 from types import ModuleType
 from typing import Any
 
+from wainwright_agent.config import Broker
+from wainwright_agent.events import Connected, Disconnected, EventQueue, Received
+from wainwright_agent.pace import spread
 from wainwright_common import __version__
 from wainwright_common.errors import BadMessage, BadTopic
 from wainwright_common.messages import Ack, Command, Message, Presence, Reply, decode, encode
 from wainwright_common.topics import Kind, Topic, downlinks, parse
-
-from wainwright_agent.config import Broker
-from wainwright_agent.events import Connected, Disconnected, EventQueue, Received
-from wainwright_agent.pace import spread
 
 
 def _import_paho() -> ModuleType:
@@ -90,6 +89,11 @@ class Link:
         """True while messages can be published."""
         return self.since is not None
 
+    @property
+    def why_down(self) -> str:
+        """A sentence for a technician who wants something of the broker."""
+        return f"The broker cannot be reached: {self.last_error or 'no connection yet'}."
+
     def start(self) -> None:
         """Start connecting."""
         self._thread.start()
@@ -114,14 +118,18 @@ class Link:
             self._thread.join(FAREWELL_S)
 
     def publish(self, kind: Kind, message: Message) -> bool:
-        """Hand a message to the broker; False if the link is down or full. True does not say that it arrives.
+        """Hand a message to the broker; False if the link is down or full, or the message too large.
 
-        Any thread may call. Raises BadMessage when the message is too large.
+        True does not say that it arrives. Any thread may call.
         """
         client = self._client
         if not self.is_up or client is None:
             return False
-        sent: bool = self._send(client, kind, message).rc == mqtt.MQTT_ERR_SUCCESS
+        try:
+            sent: bool = self._send(client, kind, message).rc == mqtt.MQTT_ERR_SUCCESS
+        except BadMessage as error:
+            log.error("not sent: %s", error)  # noqa: TRY400  the text says it all
+            return False
         return sent
 
     def _send(self, client: Any, kind: Kind, message: Message, *, retain: bool = False) -> Any:  # noqa: ANN401  paho's

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+
 from wainwright_common.errors import WainwrightError
 
 ENV_PREFIX = "WAINWRIGHT_"

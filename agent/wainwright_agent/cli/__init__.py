@@ -1,0 +1,137 @@
+"""The technician's commands. Each command's code, and what it imports, is loaded only when it is called.
+
+Data goes to standard output, talk and errors to standard error. The exit codes are those of `Exit`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from wainwright_agent.cli.exits import Exit, Refused
+from wainwright_agent.settings import ConfigError
+from wainwright_common import __version__
+from wainwright_common.errors import WainwrightError
+
+REPLY_S = 30.0  # how long `check-in` and `inventory --send` wait
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(_run(arguments))
+    except ConfigError as error:
+        return _fail(str(error), Exit.USAGE)
+    except Refused as error:
+        return _fail(str(error), Exit.REFUSED)
+    except WainwrightError as error:
+        return _fail(str(error), Exit.FAILED)
+    except KeyboardInterrupt:
+        return int(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep the interpreter from complaining about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.DONE)
+
+
+def _run(arguments: argparse.Namespace) -> Exit:
+    from wainwright_agent.config import load
+
+    config = load(getattr(arguments, "config", None), os.environ)
+    match arguments.command:
+        case "run":
+            from wainwright_agent.cli.run import run
+
+            return run(config)
+        case "status":
+            from wainwright_agent.cli.show import show_status
+
+            return show_status(config, arguments.output)
+        case "show-artifact" | "show-provides" as command:
+            from wainwright_agent.cli.show import show_artifact, show_provides
+
+            return show_artifact(config) if command == "show-artifact" else show_provides(config, arguments.output)
+        case "check-in":
+            from wainwright_agent.cli.ask import check_in
+
+            return check_in(config, arguments.timeout, arguments.output)
+        case "inventory":
+            from wainwright_agent.cli.ask import send_inventory, show_inventory
+
+            if arguments.send:
+                return send_inventory(config, arguments.timeout)
+            return show_inventory(config, arguments.output)
+        case _:
+            from wainwright_agent.cli.configuration import check_config, show_config
+
+            return check_config(config) if arguments.what == "check" else show_config(config, arguments.output)
+
+
+def _fail(text: str, code: Exit) -> int:
+    for line in text.splitlines():
+        print(f"error: {line}", file=sys.stderr)  # noqa: T201  a command's talk
+    return int(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=argparse.SUPPRESS,  # so that it may stand before or after the command
+        help="configuration (default: /etc/wainwright/agent.toml)",
+    )
+    parser = argparse.ArgumentParser(
+        prog="wain", description="Keeps this device's software current.", parents=[shared], epilog=_EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"wainwright {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=[shared])
+
+    command("run", "run the service, until a signal ends it")
+    _output(command("status", "what runs, what is tried, what comes next; also with the agent stopped"))
+    check_in = command("check-in", "ask the controller now and print its answer")
+    _output(check_in)
+    _timeout(check_in)
+    inventory = command("inventory", "print what this device tells of itself")
+    inventory.add_argument("--send", action="store_true", help="let the agent collect it anew and send it")
+    _output(inventory)
+    _timeout(inventory)
+    command("show-artifact", "print the name of the artifact that runs")
+    _output(command("show-provides", "print what the installed artifacts provide"))
+    configuration = command("config", "show or check the configuration")
+    what = configuration.add_subparsers(dest="what", required=True, metavar="show|check")
+    show = what.add_parser("show", help="print every setting as it is in effect; without passwords", parents=[shared])
+    show.add_argument("-o", "--output", choices=("toml", "json"), default="toml", help="form (default: toml)")
+    what.add_parser("check", help="say whether the agent can start with it", parents=[shared])
+    return parser
+
+
+_EPILOG = (
+    "Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration; 3 cannot reach the agent or the "
+    "broker; 4 not allowed; 8 no answer in time; 130 interrupted."
+)
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="form (default: table)")
+
+
+def _timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=_seconds, default=REPLY_S, help="how long to wait (default: 30)"
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 600:  # noqa: PLR2004  the bound of a waiting technician, as inquiries.py keeps it
+        raise argparse.ArgumentTypeError("expected more than 0 and at most 600 seconds")
+    return value

@@ -1,0 +1,109 @@
+"""`wain status`, `show-artifact`, `show-provides`: asked of the agent, or read from its journal if it is stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wainwright_agent import identity, status
+from wainwright_agent.cli.exits import Exit, Refused
+from wainwright_agent.cli.output import ago, duration, say, say_json, say_pairs
+from wainwright_agent.config import Config
+from wainwright_agent.control import AgentUnreachable, ask
+from wainwright_agent.identity import IdentityError
+from wainwright_agent.journal import Journal, JournalError
+
+STATUS_S = 5.0  # the agent answers in milliseconds
+
+
+def show_status(config: Config, output: str) -> Exit:
+    """Print the status."""
+    found = read_status(config)
+    if output == "json":
+        say_json(found)
+    else:
+        for line in table(found):
+            say(line)
+    return Exit.DONE
+
+
+def show_artifact(config: Config) -> Exit:
+    """Print the name of the artifact that runs."""
+    say(read_status(config)["artifact_name"])
+    return Exit.DONE
+
+
+def show_provides(config: Config, output: str) -> Exit:
+    """Print what the installed artifacts provide."""
+    provides = read_status(config)["provides"]
+    if output == "json":
+        say_json(provides)
+    else:
+        say_pairs(provides)
+    return Exit.DONE
+
+
+def read_status(config: Config) -> status.Status:
+    """Return the agent's status, or what its journal says; raises Refused or JournalError."""
+    try:
+        return next(iter(ask(config, "status", line_s=STATUS_S)))
+    except AgentUnreachable as unreachable:
+        try:
+            state = Journal.read(config.data_dir)
+        except JournalError as error:
+            if unreachable.is_forbidden or isinstance(error.__cause__, PermissionError):
+                raise Refused(f"{error} Run this as root, or as a member of the agent's group.") from error
+            raise
+    try:
+        device_id = identity.device_id(config)
+    except IdentityError:
+        device_id = "(no id)"
+    return status.of_record(config, device_id, state)
+
+
+def table(found: status.Status) -> list[str]:
+    """Return a status as lines for a person."""
+    lines = [f"{found['device_id']}   {found['device_type']}   agent {found['agent_version']}"]
+    lines.append(f"  running    {found['artifact_name']}")
+    if trying := found.get("trying"):
+        lines.append(f"  trying     {trying['artifact_name']}   {_trying(trying)}   {_deployment(trying)}")
+    if last := found.get("last"):
+        lines.append(f"  last       {last['artifact_name']}   {_last(last)}   {_deployment(last)}, {ago(last['at'])}")
+    if waiting := found["unacknowledged_reports"]:
+        lines.append(f"  untold     {waiting} report(s) wait for the controller's acknowledgement")
+    if found["agent"] == "stopped":
+        lines.append("  agent      stopped; this is its record")
+        return lines
+    lines.append(f"  link       {_link(found['link'], found['check_in'])}")
+    if (next_in_s := found["check_in"].get("next_in_s")) is not None:
+        lines.append(f"  next       check-in in {duration(next_in_s)}")
+    return lines
+
+
+def _trying(trying: dict[str, Any]) -> str:
+    progress = trying.get("progress")
+    if isinstance(progress, dict) and progress.get("total"):
+        return f"{trying['state']}, {100 * progress['done'] // progress['total']} %"
+    return str(trying["state"])
+
+
+def _last(last: dict[str, Any]) -> str:
+    text = str(last["outcome"])
+    if error := last.get("error"):
+        text += f" ({error['code']}: {error['text']})"
+    if last["rolled_back"]:
+        text += ", rolled back"
+    if last["inconsistent"]:
+        text += ", INCONSISTENT: the device may run a mix"
+    return text
+
+
+def _deployment(update: dict[str, Any]) -> str:
+    return f"deployment {update['deployment_id']}, attempt {update['attempt']}"
+
+
+def _link(link: dict[str, Any], check_in: dict[str, Any]) -> str:
+    if not link["connected"]:
+        retry = f"; tries again in {duration(link['retry_in_s'])}" if "retry_in_s" in link else ""
+        return f"down: {link.get('error', 'connecting to ' + link['broker'])}{retry}"
+    answered = check_in.get("answered_at")
+    return f"connected to {link['broker']}, " + (f"last answer {ago(answered)}" if answered else "no answer yet")

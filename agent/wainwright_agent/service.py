@@ -1,0 +1,293 @@
+"""The running agent: one loop over one queue of events, with everything that happens answered in one place.
+
+Threads bring events and never decide: the link (messages), the update (its state), the control socket (technicians),
+the inventory (its scripts). The loop decides with the plans of checkin.py, outbox.py and inquiries.py, and sleeps until
+the next event or the earliest time that one of them names. It does nothing slow itself.
+
+A thread that ends by an error is a bug: the service says so and ends, and the service manager starts it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+import uuid
+from datetime import UTC, datetime
+from queue import Empty
+from random import Random, SystemRandom
+from types import FrameType
+
+from msgspec import UNSET
+
+from wainwright_agent import identity, settings, status
+from wainwright_agent.boot import boot_id
+from wainwright_agent.checkin import CheckIns
+from wainwright_agent.collector import Collector
+from wainwright_agent.config import Config
+from wainwright_agent.control import Server
+from wainwright_agent.events import (
+    Asked,
+    Collected,
+    Connected,
+    Disconnected,
+    Event,
+    EventQueue,
+    Received,
+    Stop,
+    UpdateChanged,
+    spawn,
+)
+from wainwright_agent.inquiries import Inquiries, problem
+from wainwright_agent.journal import Journal
+from wainwright_agent.link import Link
+from wainwright_agent.outbox import Outbox
+from wainwright_agent.supervisor import notify, watchdog_interval_s
+from wainwright_agent.update import Updater
+from wainwright_common import __version__
+from wainwright_common.messages import (
+    CheckIn,
+    CheckInReason,
+    Command,
+    CommandName,
+    Reply,
+    Running,
+    WhyCode,
+)
+from wainwright_common.topics import Kind
+
+FIRST_INVENTORY_S = 3.0  # how long the first check-in waits for the inventory scripts, to spare a second inventory
+SLEEP_MAX_S = 30.0  # a plan that another thread has changed is seen after this at the latest
+WORKER_STOP_S = 20.0  # the update thread ends a module's process group within this, then the process ends anyway
+
+UNDECIDED = frozenset({WhyCode.RATE_LIMITED, WhyCode.PAUSED, WhyCode.WINDOW})
+"""Answers without an offer that say nothing about the deployment that a device is in the middle of."""
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """One agent. `run` returns when it was asked to end, and raises when it cannot go on."""
+
+    def __init__(self, config: Config, random: Random | None = None) -> None:
+        """Raises IdentityError without an id, JournalError when the journal is not to be had."""
+        self._config = config
+        self._random = random or SystemRandom()
+        self._device_id = identity.device_id(config)
+        self._events: EventQueue = EventQueue()
+        self._journal = Journal.open(config.data_dir)
+        self._link = Link(config.broker, self._device_id, self._events, self._random)
+        self._outbox = Outbox(self._journal, self._link, self._random)
+        self._updater = Updater(
+            config, self._journal, publish=self._outbox.publish, changed=lambda: self._events.put(UpdateChanged())
+        )
+        self._control = Server(config, self._events)
+        self._check_ins = CheckIns(config.check_in.interval_s, self._random)
+        self._inquiries = Inquiries()
+        self._collector = Collector(config, self._journal, self._link, self._events, self._random)
+        self._running: Running | None = None
+        """What the latest check-in said is running."""
+        self._was_updating = self._journal.state.update is not None
+        self._last_reply: Reply | None = None
+        self._last_reply_at: datetime | None = None
+        self._watchdog_s = watchdog_interval_s()
+        self._watchdog_at = time.monotonic() if self._watchdog_s else math.inf
+
+    @property
+    def device_id(self) -> str:
+        """The id under which this agent speaks."""
+        return self._device_id
+
+    def run(self) -> None:
+        """Serve until a signal; call it from the main thread. Raises what a thread could not go on with."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, self._on_signal)
+        log.info("agent %s of %s starts in %s", __version__, self._device_id, self._config.data_dir)
+        self._link.start()
+        self._control.start()
+        worker = spawn(self._events, "update", self._updater.run)
+        self._collector.collect()
+        notify("READY=1")
+        try:
+            stop = self._loop()
+        finally:
+            notify("STOPPING=1")
+            self._control.stop()
+            self._updater.stop()
+            worker.join(WORKER_STOP_S)
+            self._link.stop()
+            self._journal.close()
+        log.info("agent ends: %s", stop.reason)
+        if stop.error is not None:
+            raise stop.error
+
+    def _loop(self) -> Stop:
+        while True:
+            self._do_what_is_due(time.monotonic())
+            event = self._next_event()
+            if isinstance(event, Stop):
+                return event
+            if event is not None:
+                self._take(event, time.monotonic())
+
+    def _next_event(self) -> Event | None:
+        plans = (self._check_ins.due_at, self._outbox.due_at, self._inquiries.due_at)
+        due_at = min(*plans, self._collector.due_at, self._watchdog_at)
+        try:
+            return self._events.get(timeout=min(max(0.0, due_at - time.monotonic()), SLEEP_MAX_S))
+        except Empty:
+            return None
+
+    def _do_what_is_due(self, now: float) -> None:
+        if self._check_ins.due_at <= now:
+            self._check_in(now)
+        if self._outbox.due_at <= now:
+            self._outbox.resend()
+        if self._inquiries.due_at <= now:
+            self._inquiries.expire(now, is_up=self._link.is_up)
+        if self._collector.due_at <= now:
+            self._collector.collect()
+        if self._watchdog_s and self._watchdog_at <= now:
+            notify("WATCHDOG=1")
+            self._watchdog_at = now + self._watchdog_s
+
+    def _take(self, event: Event, now: float) -> None:
+        match event:
+            case Connected():
+                self._check_ins.link_up(now if self._collector.is_complete else now + FIRST_INVENTORY_S)
+                self._outbox.hasten()
+            case Disconnected(reason):
+                self._check_ins.link_down()
+                self._inquiries.link_failed(reason)
+            case Received(Reply() as reply):
+                self._on_reply(reply, now)
+            case Received(Command() as command):
+                self._on_command(command)
+            case Received(ack):
+                self._updater.verdict(ack)
+            case Collected(attributes):
+                self._collector.collected(attributes, now)
+                self._check_ins.hasten(now)
+            case UpdateChanged():
+                self._on_update_changed()
+            case Asked():
+                self._on_asked(event, now)
+
+    def _check_in(self, now: float) -> None:
+        check_in_id = uuid.uuid4().hex
+        reason = self._check_ins.take(now, check_in_id)
+        if reason is None:
+            return
+        state = self._journal.state
+        update = state.update
+        self._running = None
+        if update is not None:
+            offer = update.offer
+            self._running = Running(deployment_id=offer.deployment_id, attempt=offer.attempt, status=update.status)
+        message = CheckIn(
+            id=check_in_id,
+            reason=reason,
+            device_type=self._config.device_type,
+            provides=state.provides,
+            boot_id=boot_id(self._config.update.boot_id_file),
+            agent_version=__version__,
+            inventory_digest=self._collector.digest,
+            running=self._running or UNSET,
+        )
+        log.info("checks in (%s)", reason.value)
+        self._link.publish(Kind.CHECK_IN, message)
+        self._inquiries.sent()
+
+    def _on_reply(self, reply: Reply, now: float) -> None:
+        if not self._check_ins.accept(reply, now):
+            log.info("ignored a reply to check-in %s: it is not the latest", reply.check_in_id)
+            return
+        self._last_reply, self._last_reply_at = reply, datetime.now(UTC)
+        if reply.send_inventory:
+            self._collector.send()
+        self._inquiries.replied(reply, taken=self._follow(reply))
+
+    def _follow(self, reply: Reply) -> bool:
+        """Give the update what a reply says of it; return whether an offer was taken."""
+        running, offer = self._running, reply.offer
+        if offer is UNSET:
+            why = reply.why
+            code, text = ("", "") if why is UNSET else (why.code, why.text)
+            log.info("no offer: %s %s", code, text)
+            if running is not None and code not in UNDECIDED:
+                self._updater.gone(running.deployment_id)
+            return False
+        if running is not None and (offer.deployment_id, offer.attempt) != (running.deployment_id, running.attempt):
+            self._updater.gone(running.deployment_id)
+        taken: bool = self._updater.offer(offer)
+        log.info(
+            "offered %s by deployment %s, attempt %d%s",
+            offer.artifact.name,
+            offer.deployment_id,
+            offer.attempt,
+            "" if taken else ": not taken, for it is done already or another is under way",
+        )
+        return taken
+
+    def _on_command(self, command: Command) -> None:
+        log.info("command %s", command.name.value)
+        if command.name is CommandName.CHECK_IN:
+            self._check_ins.ask(CheckInReason.COMMAND)
+        elif command.name is CommandName.SEND_INVENTORY:
+            self._collector.collect_and_send()
+        elif command.deployment_id is UNSET:
+            log.warning("ignored the command abort: it names no deployment")
+        else:
+            self._updater.abort(command.deployment_id)
+
+    def _on_update_changed(self) -> None:
+        is_updating = self._journal.state.update is not None
+        if self._was_updating and not is_updating:
+            self._check_ins.ask(CheckInReason.FINISHED)
+            self._collector.collect()
+        elif self._updater.needs_link:
+            self._check_ins.ask(CheckInReason.START)
+        self._was_updating = is_updating
+
+    def _on_asked(self, asked: Asked, now: float) -> None:
+        match asked.command:
+            case "status":
+                asked.answer(self._status(now))
+            case "check-in":
+                self._inquiries.add(asked, now)
+                self._check_ins.ask(CheckInReason.LOCAL)
+                self._link.retry_now()
+            case "send-inventory" if self._link.is_up:
+                self._collector.collect_and_send(asked)
+            case "send-inventory":
+                asked.answer(problem("not-connected", self._link.why_down))
+            case _:
+                asked.answer(problem("bad-request", f"This agent knows no command {asked.command!r}."))
+
+    def _status(self, now: float) -> status.Status:
+        link: status.Status = {"connected": self._link.is_up, "broker": self._config.broker.url}
+        if since := self._link.since:
+            link["since"] = settings.plain(since)
+        elif self._link.last_error:
+            link["error"] = self._link.last_error
+            link["retry_in_s"] = max(0.0, round(self._link.retry_at - now, 1))
+        check_in: status.Status = {}
+        if self._last_reply is not None:
+            check_in = {"answered_at": settings.plain(self._last_reply_at), "reply": settings.plain(self._last_reply)}
+        if (planned_at := self._check_ins.planned_at) != math.inf:
+            check_in["next_in_s"] = max(0.0, round(planned_at - now, 1))
+        record = status.of_record(self._config, self._device_id, self._journal.state)
+        if "trying" in record:
+            record["trying"].update(settings.plain(self._updater.snapshot()))
+        live = {"agent": "running", "link": link, "check_in": check_in, "dropped_messages": dict(self._link.dropped)}
+        return record | live
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        # Runs between two instructions of the main thread; a SimpleQueue may be put to from there.
+        if number == signal.SIGUSR1:
+            self._events.put(Received(Command(id="SIGUSR1", name=CommandName.CHECK_IN)))
+        elif number == signal.SIGUSR2:
+            self._events.put(Received(Command(id="SIGUSR2", name=CommandName.SEND_INVENTORY)))
+        else:
+            self._events.put(Stop(signal.Signals(number).name))
