@@ -95,3 +95,12 @@ def uplinks(prefix: str = PREFIX, share: str | None = None) -> str:
     """
     plain = f"{prefix}/+/up/#"
     return f"$share/{share}/{plain}" if share else plain
+
+
+def client_id(device: str) -> str:
+    """Return the MQTT client id of a device: its id, with the dots escaped that some brokers (NATS) refuse in client ids.
+
+    Where the broker takes the client id from the certificate, it is the device id itself, and this one is not
+    looked at.
+    """
+    return device.replace(".", "%2E")
