@@ -1,0 +1,53 @@
+"""What the HTTP API works with; serve.py makes one and gives it to `create_app`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from wainwright_controller.artifact_store import ArtifactStore
+from wainwright_controller.bulletin import Bulletin
+from wainwright_controller.ingest.intake import Counts
+from wainwright_controller.links import Links
+from wainwright_controller.operations import Operations
+from wainwright_controller.store import Store
+
+OPERATOR = "operator"
+"""Who the timelines say it was, until operators have names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The parts of one controller.
+
+    `token`, if not empty, is what operators must send. `closing` is to be set before the server shuts down: it ends the
+    live streams, which would otherwise keep it waiting.
+    """
+
+    operations: Operations
+    bulletin: Bulletin
+    artifacts: ArtifactStore
+    links: Links
+    counts: Counts
+    broker_is_connected: Callable[[], bool]
+    token: str = ""
+    closing: threading.Event = field(default_factory=threading.Event)
+    clock: Callable[[], float] = time.time
+
+    @property
+    def store(self) -> Store:
+        """The store that the operations write to."""
+        return self.operations.store
+
+
+def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+InContext = Annotated[Context, Depends(_context)]
