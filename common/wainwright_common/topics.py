@@ -98,7 +98,7 @@ def uplinks(prefix: str = PREFIX, share: str | None = None) -> str:
 
 
 def client_id(device: str) -> str:
-    """Return the MQTT client id of a device: its id, with the dots escaped that some brokers (NATS) refuse in client ids.
+    """Return the MQTT client id of a device: its id, with the dots escaped, which NATS refuses in client ids.
 
     Where the broker takes the client id from the certificate, it is the device id itself, and this one is not
     looked at.
