@@ -1,0 +1,104 @@
+"""One controller, put together: the store, the broker's link, the threads, and what the HTTP API works with."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from sqlalchemy import select
+
+from wainwright_common import messages
+from wainwright_controller.api.context import Context
+from wainwright_controller.artifact_store import ArtifactStore
+from wainwright_controller.broker import EmbeddedBroker
+from wainwright_controller.bulletin import Bulletin
+from wainwright_controller.config import EMBEDDED, Config
+from wainwright_controller.ingest.intake import Counts
+from wainwright_controller.ingest.link import Link
+from wainwright_controller.ingest.pipeline import Pipeline
+from wainwright_controller.ingest.traffic import Settings, Traffic
+from wainwright_controller.links import Links
+from wainwright_controller.operations import Operations
+from wainwright_controller.records import Artifact
+from wainwright_controller.rows import ARTIFACT
+from wainwright_controller.store import Store
+from wainwright_controller.ticker import Ticker
+from wainwright_controller.waker import Waker
+
+LOG = logging.getLogger(__name__)
+
+
+class Controller:
+    """Everything but the HTTP server; `start` and `stop` are called once each.
+
+    `public_url` is how devices reach the HTTP server, which the links in offers begin with.
+    """
+
+    def __init__(self, config: Config, public_url: str) -> None:
+        config.data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self.config = config
+        self.store = Store(config.store_url)
+        self.store.upgrade()
+        self.broker: EmbeddedBroker | None = None
+        if config.broker.url == EMBEDDED:
+            self.broker = EmbeddedBroker(config.data_dir, config.broker.host, config.broker.port)
+        address = config.broker.address(self.broker.url if self.broker else None)
+        self.broker_url = address.url
+        self.bulletin = Bulletin()
+        self.counts = Counts()
+        self.links = Links.of_store(self.store, config.artifacts.link_lifetime_s)
+        self.artifacts = ArtifactStore(config.data_dir / "artifacts", config.artifacts.max_bytes)
+        self.artifacts.prepare(self._has_artifact)
+        self.link = Link(address, client_id=config.broker.client_id, share=config.broker.share or None)
+        self.waker = Waker(self.link.publish)
+        self.operations = Operations(self.store, self.bulletin, self.waker)
+        settings = Settings(
+            check_in_interval_s=config.devices.check_in_interval_s,
+            auto_accept=config.devices.auto_accept,
+            pending_max=config.devices.pending_max,
+        )
+        traffic = Traffic(settings, partial(make_link, self.links, public_url), self.counts)
+        self.pipeline = Pipeline(
+            self.store, self.link, traffic, self.counts, self.waker, self.bulletin, prefix=address.prefix
+        )
+        self.ticker = Ticker(self.store, self.waker, self.bulletin)
+        self.context = Context(
+            operations=self.operations,
+            bulletin=self.bulletin,
+            artifacts=self.artifacts,
+            links=self.links,
+            counts=self.counts,
+            broker_is_connected=self.link.connected.is_set,
+            token=config.http.token,
+        )
+
+    def _has_artifact(self, artifact_id: str) -> bool:
+        with self.store.read() as connection:
+            query = select(ARTIFACT.c.id).where(ARTIFACT.c.id == artifact_id)
+            return connection.execute(query).first() is not None
+
+    def start(self) -> None:
+        """Take device traffic and let time pass. Raises BrokerError when the embedded broker does not start."""
+        if self.broker is not None:
+            self.broker.start()
+        self.waker.start()
+        self.pipeline.start()
+        self.ticker.start()
+
+    def stop(self) -> None:
+        """Finish what is being written, then end; what is not acknowledged comes again from the broker."""
+        self.context.closing.set()
+        self.ticker.stop()
+        self.waker.stop()
+        self.pipeline.stop()
+        if self.broker is not None:
+            self.broker.stop()
+        self.store.close()
+
+
+def make_link(links: Links, public_url: str, artifact: Artifact, now: float) -> messages.Artifact:
+    """Return what an offer says of an artifact, with a link that is valid from `now` on."""
+    uri, expires = links.make(public_url, artifact.id, now)
+    return messages.Artifact(
+        id=artifact.id, name=artifact.name, size=artifact.size, sha256=artifact.sha256, uri=uri, expires=expires
+    )

@@ -1,0 +1,80 @@
+"""`wainwright serve`: one controller with its HTTP server, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+
+import uvicorn
+
+from wainwright_common.errors import WainwrightError
+from wainwright_controller.api.app import create_app
+from wainwright_controller.config import Config
+from wainwright_controller.controller import Controller
+
+LOG = logging.getLogger(__name__)
+
+BACKLOG = 2048  # connections that wait to be taken: a phase that opens has many devices download at once
+GRACE_S = 5  # how long downloads may go on after the controller is told to stop; agents fetch the rest later
+
+
+def main(config: Config) -> int:
+    """Serve until SIGINT or SIGTERM; returns the exit code."""
+    logging.basicConfig(
+        stream=sys.stderr, level=config.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        listener = _listen(config)
+        host, port = listener.getsockname()[:2]
+        controller = Controller(config, config.http.public_url or f"http://{host}:{port}")
+        controller.start()
+    except WainwrightError as error:
+        LOG.error("%s", error)  # noqa: TRY400  a sentence for the administrator, not a trace
+        return 1
+    LOG.info("serving http://%s:%d, broker %s", host, port, controller.broker_url)
+    server = _Server(
+        uvicorn.Config(
+            create_app(controller.context),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_S,
+            lifespan="off",
+        ),
+        controller,
+    )
+    try:
+        server.run([listener])
+    finally:
+        controller.stop()
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """Tells the live streams to end as soon as a signal comes, or they would hold the shutdown up."""
+
+    def __init__(self, config: uvicorn.Config, controller: Controller) -> None:
+        super().__init__(config)
+        self._controller = controller
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        self._controller.context.closing.set()
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]  # a frame, which is not looked at here
+
+
+def _listen(config: Config) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.http.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((config.http.host, config.http.port))
+    except OSError as error:
+        listener.close()
+        raise WainwrightError(
+            f"Cannot listen on {config.http.host}:{config.http.port}: {error.strerror}."
+            " Is another controller running? Choose another [http] port."
+        ) from error
+    listener.listen(BACKLOG)
+    listener.set_inheritable(False)
+    return listener
