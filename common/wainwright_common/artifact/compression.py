@@ -25,7 +25,7 @@ _GZIP_WBITS: Final = 31  # zlib: a window of 2^15 bytes, plus 16 for "gzip heade
 
 # Levels of the writer. gzip's is mender-artifact's default (best). xz above 6 costs memory on the device, not only
 # here. zstd 12 is where its ratio passes gzip's best at many times the speed.
-_GZIP_LEVEL: Final = 9
+_GZIP_LEVEL: Final = 6
 _XZ_PRESET: Final = 6
 _ZSTD_LEVEL: Final = 12
 
