@@ -2,6 +2,7 @@
 
     app.py          puts the application together
     context.py      the parts of the controller that it works with
+    routing.py      how answers are written
     access.py       who may call it           problems.py   how errors are told
     models.py       what goes in and out      paging.py     lists piece by piece
     views.py        deployments as they are shown, read with a fixed number of queries

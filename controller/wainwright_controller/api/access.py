@@ -1,0 +1,31 @@
+"""Who may call the API.
+
+1. Where a token is configured, every request under /api/v1 must bring it as `Authorization: Bearer`.
+2. A request that changes something and that a browser sends on behalf of another site's page is refused: a controller
+   without a token on the operator's own machine must not be steered by a page that he visits.
+
+Health, metrics and signed downloads need no token. Users and roles are not known here.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from fastapi import Request
+
+from wainwright_controller.api.context import InContext
+from wainwright_controller.api.problems import Forbidden, Unauthorized
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_FOREIGN = frozenset({"cross-site", "same-site"})  # Fetch Metadata: what Sec-Fetch-Site says of another origin
+
+
+def check_access(request: Request, context: InContext) -> None:
+    """Raise Unauthorized or Forbidden by the rules of this module."""
+    if request.method not in _READING and request.headers.get("sec-fetch-site") in _FOREIGN:
+        raise Forbidden("This request comes from another site's page: use the controller's own page or its CLI.")
+    if not context.token:
+        return
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), context.token.encode()):
+        raise Unauthorized("This controller asks for its token: give --token, or set WAINWRIGHT_TOKEN.")

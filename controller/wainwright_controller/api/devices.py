@@ -1,0 +1,196 @@
+"""/api/v1/devices: who is in the fleet, what they run, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Query
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select, tuple_
+
+from wainwright_controller.api import routing
+from wainwright_controller.api.context import OPERATOR, InContext
+from wainwright_controller.api.models import (
+    AcceptIn,
+    Changed,
+    DeviceDetail,
+    DeviceOut,
+    HistoryOut,
+    IdsIn,
+    LogLineOut,
+    Page,
+    Why,
+    known_moment,
+    moment,
+)
+from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
+from wainwright_controller.api.views import find_deployment, part_fields
+from wainwright_controller.operations import NotFound
+from wainwright_controller.records import Device, DeviceDeployment, DeviceState
+from wainwright_controller.rows import DEPLOYMENT, DEVICE, LOG_LINE, MEMBER, PART, from_row
+
+router = routing.router("devices", "/devices")
+
+_WITH_GROUP = select(DEVICE, MEMBER.c.group_name).join(MEMBER, MEMBER.c.device_id == DEVICE.c.id, isouter=True)
+
+
+@router.get("")
+def list_devices(
+    context: InContext,
+    state: Annotated[list[DeviceState] | None, Query(description="Repeatable.")] = None,
+    group: str | None = None,
+    q: Search = None,
+    online: bool | None = None,  # noqa: FBT001  a query parameter is always named
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> Page[DeviceOut]:
+    """List devices by id; `q` looks into ids, device types and artifact names."""
+    matching: list[ColumnElement[bool]] = []
+    if state:
+        matching.append(DEVICE.c.state.in_(state))
+    if group is not None:
+        matching.append(MEMBER.c.group_name == group)
+    if q:
+        fields = (DEVICE.c.id, DEVICE.c.device_type, DEVICE.c.artifact_name)
+        matching.append(or_(*(field.icontains(q, autoescape=True) for field in fields)))
+    if online is not None:
+        matching.append(DEVICE.c.online.is_(online))
+    piece = _WITH_GROUP.where(and_(True, *matching)).order_by(DEVICE.c.id).limit(limit + 1)  # noqa: FBT003  SQL's TRUE
+    if cursor is not None:
+        piece = piece.where(DEVICE.c.id > key_of(cursor, tuple[str])[0])
+    counted = _WITH_GROUP.where(and_(True, *matching)).with_only_columns(func.count())  # noqa: FBT003  as above
+    with context.store.read() as connection:
+        total = connection.execute(counted).scalar_one()
+        rows, following = cut(connection.execute(piece).mappings().all(), limit, lambda row: (row["id"],))
+    return Page(items=[DeviceOut(**_device_fields(row)) for row in rows], total=total, next=following)
+
+
+@router.post("/accept")
+def accept_devices(body: AcceptIn, context: InContext) -> Changed:
+    """Let devices take part; they are asked to check in."""
+    ids = list(body.ids)
+    if body.all_pending:
+        with context.store.read() as connection:
+            pending = select(DEVICE.c.id).where(DEVICE.c.state == DeviceState.PENDING).order_by(DEVICE.c.id)
+            ids += connection.execute(pending).scalars()
+    return Changed(changed=context.operations.decide_devices(ids, DeviceState.ACCEPTED, OPERATOR))
+
+
+@router.post("/reject")
+def reject_devices(body: IdsIn, context: InContext) -> Changed:
+    """Keep devices out."""
+    return Changed(changed=context.operations.decide_devices(body.ids, DeviceState.REJECTED, OPERATOR))
+
+
+@router.post("/preauthorize")
+def preauthorize_devices(body: IdsIn, context: InContext) -> Changed:
+    """Accept devices before they are heard of."""
+    return Changed(changed=context.operations.preauthorize(body.ids, OPERATOR))
+
+
+@router.post("/check-in")
+def ask_to_check_in(body: IdsIn, context: InContext) -> Changed:
+    """Ask devices to check in now; one that is offline does so when it comes back."""
+    context.operations.check_in_now(body.ids, OPERATOR)
+    return Changed(changed=body.ids)
+
+
+@router.post("/{device_id}/decommission")
+def decommission_device(device_id: str, context: InContext) -> Changed:
+    """Take a device out of the fleet for good; its unfinished deployments end as `decommissioned`."""
+    context.operations.decommission(device_id, OPERATOR)
+    return Changed(changed=[device_id])
+
+
+@router.get("/{device_id}")
+def show_device(device_id: str, context: InContext) -> DeviceDetail:
+    """Show a device with its inventory."""
+    with context.store.read() as connection:
+        row = connection.execute(_WITH_GROUP.where(DEVICE.c.id == device_id)).mappings().first()
+    if row is None:
+        raise NotFound(f"No such device: {device_id}. `wainwright device list` shows all.")
+    return DeviceDetail(
+        **_device_fields(row),
+        boot_id=row["boot_id"] or None,
+        provides=msgspec.json.decode(row["provides"] or "{}"),
+        attributes=msgspec.json.decode(row["attributes"] or "{}"),
+    )
+
+
+@router.get("/{device_id}/history")
+def device_history(device_id: str, context: InContext, limit: Limit = LIMIT, cursor: Cursor = None) -> Page[HistoryOut]:
+    """List the deployments of a device, newest first."""
+    query = (
+        select(PART, DEPLOYMENT.c.name.label("deployment_name"), DEPLOYMENT.c.artifact_name)
+        .join(DEPLOYMENT, DEPLOYMENT.c.id == PART.c.deployment_id)
+        .where(PART.c.device_id == device_id)
+        .order_by(PART.c.sequence.desc())
+        .limit(limit + 1)
+    )
+    if cursor is not None:
+        query = query.where(PART.c.sequence < key_of(cursor, tuple[int])[0])
+    with context.store.read() as connection:
+        _check_exists(connection, device_id)
+        rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["sequence"],))
+    return Page(items=[_history_out(row) for row in rows], next=following)
+
+
+@router.get("/{device_id}/why")
+def why_device(device_id: str, context: InContext) -> Why:
+    """Say in one sentence why a device is, or is not, being updated."""
+    return Why(**context.operations.why(device_id)._asdict())
+
+
+@router.get("/{device_id}/logs/{deployment_id}")
+def device_log(
+    device_id: str, deployment_id: str, context: InContext, limit: Limit = LIMIT, cursor: Cursor = None
+) -> Page[LogLineOut]:
+    """Read what a device logged in a deployment, all its attempts, oldest line first."""
+    key = (LOG_LINE.c.attempt, LOG_LINE.c.number)
+    with context.store.read() as connection:
+        _check_exists(connection, device_id)
+        deployment = find_deployment(connection, deployment_id)
+        query = select(LOG_LINE).where(LOG_LINE.c.device_id == device_id, LOG_LINE.c.deployment_id == deployment.id)
+        if cursor is not None:
+            query = query.where(tuple_(*key) > key_of(cursor, tuple[int, int]))
+        rows = connection.execute(query.order_by(*key).limit(limit + 1)).mappings().all()
+    rows, following = cut(rows, limit, lambda row: (row["attempt"], row["number"]))
+    items = [
+        LogLineOut(
+            attempt=row["attempt"],
+            number=row["number"],
+            at=known_moment(row["at"]),
+            level=row["level"],
+            text=row["text"],
+        )
+        for row in rows
+    ]
+    return Page(items=items, next=following)
+
+
+def _check_exists(connection: Connection, device_id: str) -> None:
+    if connection.execute(select(DEVICE.c.id).where(DEVICE.c.id == device_id)).first() is None:
+        raise NotFound(f"No such device: {device_id}. `wainwright device list` shows all.")
+
+
+def _device_fields(row: RowMapping) -> dict[str, Any]:
+    device = from_row(Device, row)
+    return {
+        "id": device.id,
+        "state": device.state,
+        "online": device.online,
+        "online_since": moment(device.online_since),
+        "last_seen_at": moment(device.last_seen_at or None),
+        "last_check_in_at": moment(device.last_check_in_at),
+        "last_why": device.last_why or None,
+        "device_type": device.device_type or None,
+        "artifact_name": device.artifact_name or None,
+        "agent_version": device.agent_version or None,
+        "group": row["group_name"],
+        "created_at": known_moment(device.created_at),
+    }
+
+
+def _history_out(row: RowMapping) -> HistoryOut:
+    names = {"deployment_name": row["deployment_name"], "artifact_name": row["artifact_name"]}
+    return HistoryOut(**part_fields(from_row(DeviceDeployment, row)), **names)

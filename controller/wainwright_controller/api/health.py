@@ -1,0 +1,97 @@
+"""Whether the controller lives, can work, and what it has done: for people, load balancers and Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Response
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+
+from wainwright_common import __version__
+from wainwright_common.statuses import DeploymentStatus
+from wainwright_controller.api import routing
+from wainwright_controller.api.context import Context, InContext
+from wainwright_controller.api.models import Connected, Liveness, Readiness, Status
+from wainwright_controller.records import DeviceState
+from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE
+
+machines = routing.router("health")
+operators = routing.router("health")
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus text exposition format
+
+
+@machines.get("/healthz")
+def healthz() -> Liveness:
+    """Say that the process answers."""
+    return Liveness(alive=True)
+
+
+@machines.get("/readyz")
+def readyz(context: InContext, response: Response) -> Readiness:
+    """Say whether store and broker can be reached; 503 when one cannot."""
+    try:
+        with context.store.read() as connection:
+            connection.execute(select(1))
+        store = True
+    except DBAPIError:
+        store = False
+    broker = context.broker_is_connected()
+    if not (store and broker):
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return Readiness(ready=store and broker, store=store, broker=broker)
+
+
+@operators.get("/status")
+def status(context: InContext) -> Status:
+    """Show the controller at a glance."""
+    return _status(context)
+
+
+@machines.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics(context: InContext) -> Response:
+    """Give the metrics in Prometheus' text format."""
+    now = _status(context)
+    lines = [
+        *_metric("messages_total", "counter", "Messages taken, by kind.", "kind", context.counts.taken),
+        *_metric("messages_refused_total", "counter", "Messages refused, by reason.", "reason", context.counts.refused),
+        *_metric("batches_total", "counter", "Transactions of device traffic.", "", {"": context.counts.batches}),
+        *_metric("broker_connected", "gauge", "Whether the broker is connected.", "", {"": int(now.broker.connected)}),
+        *_metric("devices", "gauge", "Devices, by state.", "state", now.devices),
+        *_metric("devices_online", "gauge", "Devices that are connected.", "", {"": now.devices_online}),
+        *_metric("deployments", "gauge", "Deployments, by status.", "status", now.deployments),
+        *_metric("artifacts", "gauge", "Stored artifacts.", "", {"": now.artifacts}),
+    ]
+    return Response("\n".join(lines) + "\n", media_type=METRICS_TYPE)
+
+
+def _metric(name: str, kind: str, text: str, label: str, values: Mapping[Any, int]) -> Iterable[str]:
+    yield f"# HELP wainwright_{name} {text}"
+    yield f"# TYPE wainwright_{name} {kind}"
+    for value, n in sorted(dict(values).items()):
+        labels = f'{{{label}="{value}"}}' if label else ""
+        yield f"wainwright_{name}{labels} {n}"
+
+
+def _status(context: Context) -> Status:
+    by_state = select(DEVICE.c.state, func.count()).group_by(DEVICE.c.state)
+    by_status = select(DEPLOYMENT.c.status, func.count()).group_by(DEPLOYMENT.c.status)
+    online = select(func.count()).select_from(DEVICE).where(DEVICE.c.online.is_(True))
+    artifacts = select(func.count(), func.count(ARTIFACT.c.name.distinct())).select_from(ARTIFACT)
+    with context.store.read() as connection:
+        devices = {row[0]: row[1] for row in connection.execute(by_state)}
+        deployments = {row[0]: row[1] for row in connection.execute(by_status)}
+        devices_online = connection.execute(online).scalar_one()
+        artifact_count, release_count = connection.execute(artifacts).one()
+    return Status(
+        version=__version__,
+        broker=Connected(connected=context.broker_is_connected()),
+        devices={state: devices.get(state, 0) for state in DeviceState},
+        devices_online=devices_online,
+        deployments={standing: deployments.get(standing, 0) for standing in DeploymentStatus},
+        releases=release_count,
+        artifacts=artifact_count,
+    )

@@ -1,0 +1,146 @@
+"""How errors are told: application/problem+json (RFC 9457) with a stable `code`, and a sentence as `detail`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from wainwright_common.errors import ArtifactError, BadTopic, WainwrightError
+from wainwright_controller.api.models import Problem
+from wainwright_controller.artifact_store import ArtifactTooLarge, StorageFull
+from wainwright_controller.links import BadLink
+from wainwright_controller.operations import NotFound
+from wainwright_controller.rules.lifecycle import Refused
+from wainwright_controller.rules.phases import BadPlan
+
+LOG = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+
+
+class Unauthorized(WainwrightError):  # noqa: N818  the name is the sentence: "refused: unauthorized"
+    """The request has no valid token."""
+
+
+class Forbidden(WainwrightError):  # noqa: N818  as above
+    """The request may not be made from where it comes from."""
+
+
+class Ambiguous(WainwrightError):  # noqa: N818  as above
+    """A name or a short id means several things."""
+
+
+class BadRequest(WainwrightError):  # noqa: N818  as above
+    """A parameter cannot be used."""
+
+
+class UploadStalled(WainwrightError):  # noqa: N818  as above
+    """The sender of an upload has gone quiet."""
+
+
+# fmt: off
+STATUSES: Mapping[type[WainwrightError], tuple[HTTPStatus, str]] = {
+    # The code of an error that has one of its own (Refused, BadLink, ArtifactError) takes the place of this one.
+    NotFound:         (HTTPStatus.NOT_FOUND, "not-found"),
+    Refused:          (HTTPStatus.CONFLICT, "refused"),
+    Ambiguous:        (HTTPStatus.CONFLICT, "ambiguous"),
+    BadPlan:          (HTTPStatus.UNPROCESSABLE_ENTITY, "bad-plan"),
+    BadTopic:         (HTTPStatus.UNPROCESSABLE_ENTITY, "bad-id"),
+    BadRequest:       (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid"),
+    ArtifactError:    (HTTPStatus.UNPROCESSABLE_ENTITY, "artifact"),
+    ArtifactTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "upload-too-large"),
+    StorageFull:      (HTTPStatus.INSUFFICIENT_STORAGE, "storage-full"),
+    UploadStalled:    (HTTPStatus.REQUEST_TIMEOUT, "upload-stalled"),
+    BadLink:          (HTTPStatus.FORBIDDEN, "link-invalid"),
+    Unauthorized:     (HTTPStatus.UNAUTHORIZED, "unauthorized"),
+    Forbidden:        (HTTPStatus.FORBIDDEN, "forbidden"),
+}
+# fmt: on
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "What went wrong",
+        "model": Problem,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
+
+
+def problem(status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return the response that tells a problem."""
+    body = Problem(type=f"urn:wainwright:problem:{code}", title=status.phrase, status=status, detail=detail, code=code)
+    return JSONResponse(body.model_dump(), status, dict(headers or {}), MEDIA_TYPE)
+
+
+def tell(error: WainwrightError) -> JSONResponse:
+    """Return the response that tells one of our errors."""
+    for kind in type(error).__mro__:
+        if kind in STATUSES:
+            status, code = STATUSES[kind]
+            break
+    else:
+        LOG.error("an error without a status of its own", exc_info=error)
+        status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal"
+    if isinstance(error, ArtifactError):
+        code = f"artifact-{error.rule}"
+    elif isinstance(error, Refused | BadLink):
+        code = error.code
+    headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else None
+    return problem(status, code, str(error), headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make an application tell all errors this way."""
+    app.add_exception_handler(WainwrightError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OperationalError, _store_away)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _ours(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, WainwrightError):
+        raise TypeError from error
+    return tell(error)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise TypeError from error
+    said = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors()[:5])
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"The request cannot be used: {said}.")
+
+
+def _place(location: tuple[str | int, ...]) -> str:
+    return ".".join(str(step) for step in location[1:]) or str(location[0])
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise TypeError from error
+    status = HTTPStatus(error.status_code)
+    code = status.phrase.lower().replace(" ", "-")
+    return problem(status, code, f"{error.detail}.", error.headers)
+
+
+async def _store_away(_request: Request, error: Exception) -> JSONResponse:
+    LOG.error("the store refuses to work", exc_info=error)
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "store-unavailable",
+        "The controller's database does not answer: try again, and look into the controller's log.",
+    )
+
+
+async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
+    # The server logs the traceback: this handler only chooses the words.
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The controller made a mistake: its log says which one."
+    )

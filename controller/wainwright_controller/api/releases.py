@@ -1,0 +1,72 @@
+"""/api/v1/releases: all artifacts of one name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from wainwright_controller.api import routing
+from wainwright_controller.api.context import OPERATOR, InContext
+from wainwright_controller.api.models import ArtifactOut, Page, ReleaseDetail, ReleaseOut, known_moment
+from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
+from wainwright_controller.operations import NotFound
+from wainwright_controller.records import Artifact
+from wainwright_controller.rows import ARTIFACT, from_row, in_chunks
+
+router = routing.router("releases", "/releases")
+
+
+@router.get("")
+def list_releases(
+    context: InContext, q: Search = None, limit: Limit = LIMIT, cursor: Cursor = None
+) -> Page[ReleaseOut]:
+    """List releases by name."""
+    query = select(ARTIFACT.c.name).distinct().order_by(ARTIFACT.c.name).limit(limit + 1)
+    if q:
+        query = query.where(ARTIFACT.c.name.icontains(q, autoescape=True))
+    if cursor is not None:
+        query = query.where(ARTIFACT.c.name > key_of(cursor, tuple[str])[0])
+    with context.store.read() as connection:
+        names, following = cut(connection.execute(query).scalars().all(), limit, lambda name: (name,))
+        artifacts = _artifacts(connection, names)
+    items = [ReleaseOut(**_fields(name, artifacts[name])) for name in names]
+    return Page(items=items, next=following)
+
+
+@router.get("/{name:path}")
+def show_release(name: str, context: InContext) -> ReleaseDetail:
+    """Show a release with its artifacts."""
+    with context.store.read() as connection:
+        artifacts = _artifacts(connection, [name])[name]
+    if not artifacts:
+        raise NotFound(f"No such release: {name}. `wainwright release list` shows all.")
+    return ReleaseDetail(**_fields(name, artifacts), artifacts=[ArtifactOut.of(a) for a in artifacts])
+
+
+@router.delete("/{name:path}", status_code=HTTPStatus.NO_CONTENT)
+def delete_release(name: str, context: InContext) -> None:
+    """Delete all artifacts of a release; 409 artifact-in-use while a deployment that is not finished has it."""
+    for artifact in context.operations.delete_release(name, OPERATOR):
+        context.artifacts.remove(artifact.id)
+
+
+def _artifacts(connection: Connection, names: Sequence[str]) -> dict[str, list[Artifact]]:
+    found: dict[str, list[Artifact]] = {name: [] for name in names}
+    for chunk in in_chunks(names):
+        query = select(ARTIFACT).where(ARTIFACT.c.name.in_(chunk)).order_by(ARTIFACT.c.created_at)
+        for row in connection.execute(query).mappings():
+            found[row["name"]].append(from_row(Artifact, row))
+    return found
+
+
+def _fields(name: str, artifacts: Sequence[Artifact]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "artifact_count": len(artifacts),
+        "size": sum(artifact.size for artifact in artifacts),
+        "device_types": sorted({kind for artifact in artifacts for kind in artifact.depends.get("device_type", ())}),
+        "created_at": known_moment(max(artifact.created_at for artifact in artifacts)),
+    }
