@@ -36,8 +36,8 @@ class Limits:
     space."""
 
     expansion: int = 4096
-    """Expanded bytes for one compressed byte. gzip cannot exceed 1,032; a rootfs image that is half empty is near
-    10."""
+    """Expanded bytes for one compressed byte. gzip cannot exceed 1,032; only long runs of one byte in
+    xz or zstd do."""
 
     expansion_allowance: int = 64 * MIB
     """Expanded bytes before the ratio counts: a small file of zeros is not an attack."""

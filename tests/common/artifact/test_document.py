@@ -17,6 +17,7 @@ def test_the_table_of_rules_is_the_programs() -> None:
 
 
 def test_the_limits_are_the_programs() -> None:
+    window = 2**DEFAULT.zstd_window_log // MIB
     for row in (
         f"| `version` | {DEFAULT.version // KIB} KiB |",
         f"| `manifest` | {DEFAULT.manifest // MIB} MiB |",
@@ -24,7 +25,7 @@ def test_the_limits_are_the_programs() -> None:
         f"| header, stored and expanded | {DEFAULT.header // MIB} MiB each |",
         f"| all payload files together | {DEFAULT.payload // GIB} GiB |",
         f"| expansion | {DEFAULT.expansion:,} times, beyond the first {DEFAULT.expansion_allowance // MIB} MiB |",
-        f"| memory of a decoder | {DEFAULT.decoder_memory // MIB} MiB for xz, a window of {2**DEFAULT.zstd_window_log // MIB} MiB",
+        f"| memory of a decoder | {DEFAULT.decoder_memory // MIB} MiB for xz, a window of {window} MiB",
         f"| zeros after the end of an archive | {DEFAULT.padding // MIB} MiB |",
         f"| an extended tar header | {DEFAULT.extension // KIB} KiB |",
     ):
