@@ -1,0 +1,104 @@
+"""What a simulated fleet is like, and how each device of it behaves. Pure: equal specs give equal fleets."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from wainwright_common.codes import Code
+
+DEVICES_MAX = 2000  # connections that one Python process serves with ease: about 60 kB and 2 file descriptors each
+PACE_SPREAD = 0.5  # part of a duration: devices of one type are not equally fast
+
+
+class Fate(StrEnum):
+    """How the attempts of a device end."""
+
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    SILENT = "silent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSpec:
+    """A fleet to be simulated. Durations are means in seconds, parts are between 0 and 1."""
+
+    devices: int
+    id_prefix: str = "sim-"
+    device_types: tuple[str, ...] = ("simulated",)
+    """Device n has the type n modulo their number."""
+    artifact_name: str = "simulated-1.0"
+    """What every device runs at first."""
+    download_s: float = 4.0
+    install_s: float = 2.0
+    progress_steps: int = 4
+    """Progress reports of one download."""
+    failing: float = 0.0
+    """Part of the devices whose attempts fail in the installation, with `fail_code`."""
+    fail_code: str = Code.INSTALL_FAILED.value
+    silent: float = 0.0
+    """Part of the devices that say nothing more once a download has begun."""
+    faulty_attempts: int | None = None
+    """After so many attempts the failing and the silent do well; None: never."""
+    duplicated: float = 0.0
+    """Part of the reports that are sent twice."""
+    reordered: float = 0.0
+    """Part of the reports that are sent after the one that follows them."""
+    check_in_s: float = 60.0
+    resend_s: float = 5.0
+    """Pause before a report that was not acknowledged is sent again."""
+    connects_per_s: float = 200.0
+    real_download: bool = False
+    """Fetch the offered link, and check length and digest."""
+    seed: int = 1
+    attributes: dict[str, str] = field(default_factory=dict)
+    """Attributes that every device reports beside its own."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.devices <= DEVICES_MAX:
+            raise ValueError(f"a simulated fleet has 1 to {DEVICES_MAX} devices, not {self.devices}")
+        if not self.device_types:
+            raise ValueError("a simulated fleet has at least one device type")
+        for name in ("failing", "silent", "duplicated", "reordered"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a part between 0 and 1")
+        if self.failing + self.silent > 1:
+            raise ValueError("failing and silent devices are more than all devices")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """How one device behaves."""
+
+    id: str
+    device_type: str
+    fate: Fate
+    pace: float
+    """Factor on every duration."""
+    seed: int
+
+    def fate_of(self, attempt: int, faulty_attempts: int | None) -> Fate:
+        """Return how an attempt, counted from 1, ends."""
+        is_over = faulty_attempts is not None and attempt > faulty_attempts
+        return Fate.SUCCEED if is_over else self.fate
+
+
+def behaviours(spec: FleetSpec) -> list[Behaviour]:
+    """Return the devices of a fleet; exactly the given parts of them fail and are silent, at random places."""
+    chance = random.Random(spec.seed)  # noqa: S311  a repeatable fleet, nothing secret
+    failing, silent = round(spec.failing * spec.devices), round(spec.silent * spec.devices)
+    silent = min(silent, spec.devices - failing)
+    fates = [Fate.FAIL] * failing + [Fate.SILENT] * silent + [Fate.SUCCEED] * (spec.devices - failing - silent)
+    chance.shuffle(fates)
+    digits = len(str(spec.devices))
+    return [
+        Behaviour(
+            id=f"{spec.id_prefix}{number:0{digits}d}",
+            device_type=spec.device_types[number % len(spec.device_types)],
+            fate=fate,
+            pace=chance.uniform(1 - PACE_SPREAD, 1 + PACE_SPREAD),
+            seed=chance.getrandbits(32),
+        )
+        for number, fate in enumerate(fates, 1)
+    ]

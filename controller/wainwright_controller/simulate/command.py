@@ -1,0 +1,107 @@
+"""`wainwright simulate`: a simulated fleet on a broker, until Ctrl+C."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import click
+
+from wainwright_common.brokers import BadBroker, BrokerAddress
+from wainwright_common.codes import Code
+from wainwright_common.topics import PREFIX
+from wainwright_controller.simulate.behaviour import DEVICES_MAX, FleetSpec
+from wainwright_controller.simulate.fleet import Fleet, Standing
+
+TOLD_EVERY_S = 2.0  # between two looks at the fleet; a line is printed only when something changed
+
+PART = click.FloatRange(0, 100)
+
+
+@click.command(name="simulate", epilog="The devices exist until Ctrl+C; accept them with `wainwright device accept`.")
+@click.option("--devices", type=click.IntRange(1, DEVICES_MAX), required=True, help="Number of devices.")
+@click.option("--broker", default="mqtt://127.0.0.1:1883", show_default=True, help="Broker's address.")
+@click.option("--topic-prefix", default=PREFIX, show_default=True, help="First levels of all topics.")
+@click.option("--id-prefix", default="sim-", show_default=True, help="Start of the devices' ids.")
+@click.option("--type", "types", multiple=True, default=("simulated",), show_default=True, help="Device type; repeat.")
+@click.option("--release", default="simulated-1.0", show_default=True, help="What every device runs at first.")
+@click.option("--download-time", type=click.FloatRange(0), default=4.0, show_default=True, help="Mean, in seconds.")
+@click.option("--install-time", type=click.FloatRange(0), default=2.0, show_default=True, help="Mean, in seconds.")
+@click.option("--failing", type=PART, default=0.0, show_default=True, help="Percent that fail to install.")
+@click.option("--fail-code", type=click.Choice([c.value for c in Code]), default="install-failed", show_default=True)
+@click.option("--silent", type=PART, default=0.0, show_default=True, help="Percent that fall silent in a download.")
+@click.option("--faulty-attempts", type=click.IntRange(0), help="Attempts after which these do well; else never.")
+@click.option("--duplicate", type=PART, default=0.0, show_default=True, help="Percent of reports sent twice.")
+@click.option("--reorder", type=PART, default=0.0, show_default=True, help="Percent of reports sent out of order.")
+@click.option("--check-in", type=click.FloatRange(1), default=60.0, show_default=True, help="Interval, in seconds.")
+@click.option("--connect-rate", type=click.FloatRange(1), default=200.0, show_default=True, help="Devices a second.")
+@click.option("--download", is_flag=True, help="Fetch the offered artifacts, and check them.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Equal seeds give equal fleets.")
+def main(
+    *,
+    devices: int,
+    broker: str,
+    topic_prefix: str,
+    id_prefix: str,
+    types: tuple[str, ...],
+    release: str,
+    download_time: float,
+    install_time: float,
+    failing: float,
+    fail_code: str,
+    silent: float,
+    faulty_attempts: int | None,
+    duplicate: float,
+    reorder: float,
+    check_in: float,
+    connect_rate: float,
+    download: bool,
+    seed: int,
+) -> None:
+    """Simulate a fleet of devices on one broker."""
+    try:
+        address = BrokerAddress(url=broker, prefix=topic_prefix)
+        address.check()
+        spec = FleetSpec(
+            devices=devices,
+            id_prefix=id_prefix,
+            device_types=types,
+            artifact_name=release,
+            download_s=download_time,
+            install_s=install_time,
+            failing=failing / 100,
+            fail_code=fail_code,
+            silent=silent / 100,
+            faulty_attempts=faulty_attempts,
+            duplicated=duplicate / 100,
+            reordered=reorder / 100,
+            check_in_s=check_in,
+            connects_per_s=connect_rate,
+            real_download=download,
+            seed=seed,
+        )
+    except (BadBroker, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_simulate(Fleet(spec, address)))
+
+
+async def _simulate(fleet: Fleet) -> None:
+    running = asyncio.create_task(fleet.run())
+    last: Standing | None = None
+    while not running.done():
+        standing = fleet.standing()
+        if standing != last:
+            click.echo(sentence(fleet, standing), err=True)
+            last = standing
+        await asyncio.wait([running], timeout=TOLD_EVERY_S)
+    await running
+
+
+def sentence(fleet: Fleet, standing: Standing) -> str:
+    """Print a fleet's standing for a person."""
+    ended = ", ".join(f"{n} {status}" for status, n in sorted(standing.outcomes.items())) or "none yet"
+    return (
+        f"{standing.connected} of {fleet.spec.devices} devices are connected, {standing.under_way} are updating;"
+        f" updates ended: {ended}; reports not yet acknowledged: {standing.unacknowledged}."
+    )

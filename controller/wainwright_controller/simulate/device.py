@@ -1,0 +1,307 @@
+"""One simulated device: connects for ever, checks in, carries updates out, and reports until it is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import aiomqtt
+from msgspec import UNSET, UnsetType
+
+from wainwright_common.brokers import BrokerAddress
+from wainwright_common.errors import BadMessage, BadTopic
+from wainwright_common.messages import (
+    Ack,
+    CheckIn,
+    CheckInReason,
+    Command,
+    CommandName,
+    Inventory,
+    Message,
+    Offer,
+    Presence,
+    Progress,
+    Reason,
+    Reply,
+    Report,
+    decode,
+    encode,
+    inventory_digest,
+)
+from wainwright_common.statuses import DeviceStatus
+from wainwright_common.topics import Kind, Topic, client_id, downlinks, parse
+from wainwright_controller.simulate.behaviour import Behaviour, Fate, FleetSpec
+from wainwright_controller.simulate.memory import Memory
+
+LOG = logging.getLogger(__name__)
+
+VERSION = "simulated"
+KEEPALIVE_S = 60
+RECONNECT_FIRST_S = 0.5  # the bound of the random pause; doubles with each attempt
+RECONNECT_MAX_S = 15.0
+FETCH_TIMEOUT_S = 30.0  # to connect, and between two bytes
+FETCH_CHUNK = 256 * 1024  # bytes
+
+
+class SimulatedDevice:
+    """One device; `run` ends when it is cancelled. `memory` says what it did."""
+
+    def __init__(self, spec: FleetSpec, behaviour: Behaviour, broker: BrokerAddress) -> None:
+        self._spec = spec
+        self._behaviour = behaviour
+        self._broker = broker
+        self._random = random.Random(behaviour.seed)  # noqa: S311  a repeatable fleet, nothing secret
+        self._attributes = {"device_type": behaviour.device_type, "simulated": "yes", **spec.attributes}
+        self._client: aiomqtt.Client | None = None
+        self._check_in_id = ""
+        self._check_in_after_s = spec.check_in_s
+        self._wanted = asyncio.Event()
+        self._reason = CheckInReason.START
+        self._work: asyncio.Task[None] | None = None
+        self._held_back: Report | None = None
+        self.memory = Memory(artifact_name=spec.artifact_name, boot_id=f"{behaviour.seed:08x}")
+        self.replies = 0
+        self.problem: BaseException | None = None
+        """What ended an update in a way that no device ends: a mistake of this program."""
+
+    @property
+    def id(self) -> str:
+        """The device's id."""
+        return self._behaviour.id
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._client is not None
+
+    async def run(self) -> None:
+        """Connect, and connect again, for ever."""
+        failures = 0
+        try:
+            while True:
+                since = asyncio.get_running_loop().time()
+                try:
+                    await self._connection()
+                except* aiomqtt.MqttError:
+                    LOG.debug("%s: no connection", self.id, exc_info=True)
+                was_long = asyncio.get_running_loop().time() - since > RECONNECT_MAX_S
+                failures = 0 if was_long else failures + 1
+                bound = min(RECONNECT_FIRST_S * 2 ** min(failures, 10), RECONNECT_MAX_S)
+                await asyncio.sleep(self._random.uniform(RECONNECT_FIRST_S / 5, bound))
+        finally:
+            if self._work is not None:
+                self._work.cancel()
+                with suppress(asyncio.CancelledError):
+                    await self._work
+
+    # ---- the connection -----------------------------------------------------------------------------------------
+
+    async def _connection(self) -> None:
+        """Serve one connection until it breaks, which raises MqttError."""
+        will = aiomqtt.Will(self._topic(Kind.PRESENCE), encode(self._presence(online=False)), qos=1, retain=True)
+        client = aiomqtt.Client(
+            self._broker.host,
+            self._broker.port,
+            identifier=client_id(self.id),
+            username=self._broker.username,
+            password=self._broker.password,
+            tls_params=aiomqtt.TLSParameters(ca_certs=self._broker.ca) if self._broker.is_tls else None,
+            will=will,
+            keepalive=KEEPALIVE_S,
+        )
+        client.pending_calls_threshold = 10**6  # aiomqtt warns of many calls at once; here they are the point
+        async with client:
+            await client.subscribe(downlinks(self.id, self._broker.prefix), qos=1)
+            presence = encode(self._presence(online=True))
+            await client.publish(self._topic(Kind.PRESENCE), presence, qos=1, retain=True)
+            self._client = client
+            try:
+                self._ask(CheckInReason.START)
+                await self._serve(client)
+            finally:
+                self._client = None
+
+    async def _serve(self, client: aiomqtt.Client) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._check_in_when_due())
+            group.create_task(self._resend())
+            async for message in client.messages:
+                await self._received(str(message.topic), bytes(message.payload))
+
+    async def _send(self, kind: Kind, message: Message) -> None:
+        """Publish, or lose it: whatever matters is in the memory and sent again."""
+        if self._client is not None:
+            with suppress(aiomqtt.MqttError):
+                await self._client.publish(self._topic(kind), encode(message), qos=1)
+
+    def _topic(self, kind: Kind) -> str:
+        return Topic(self.id, kind).text(self._broker.prefix)
+
+    def _presence(self, *, online: bool) -> Presence:
+        return Presence(online=online, since=datetime.now(UTC), agent_version=VERSION)
+
+    # ---- asking and answering -----------------------------------------------------------------------------------
+
+    def _ask(self, reason: CheckInReason) -> None:
+        self._reason = reason
+        self._wanted.set()
+
+    async def _check_in_when_due(self) -> None:
+        while True:
+            after_s = min(self._check_in_after_s, self._spec.check_in_s) * self._random.uniform(0.9, 1.1)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), after_s)
+            reason = self._reason if self._wanted.is_set() else CheckInReason.TIMER
+            self._wanted.clear()
+            await self._check_in(reason)
+
+    async def _check_in(self, reason: CheckInReason) -> None:
+        self._check_in_id = uuid.uuid4().hex
+        check_in = CheckIn(
+            id=self._check_in_id,
+            reason=reason,
+            device_type=self._behaviour.device_type,
+            provides={"artifact_name": self.memory.artifact_name},
+            boot_id=self.memory.boot_id,
+            agent_version=VERSION,
+            inventory_digest=inventory_digest(dict(self._attributes)),
+            running=self.memory.running,
+        )
+        await self._send(Kind.CHECK_IN, check_in)
+
+    async def _resend(self) -> None:
+        await self._send_outbox()
+        while True:
+            await asyncio.sleep(self._spec.resend_s * self._random.uniform(0.8, 1.2))
+            await self._send_outbox()
+
+    async def _send_outbox(self) -> None:
+        for report in list(self.memory.outbox):
+            await self._send(Kind.REPORT, report)
+
+    async def _received(self, topic: str, payload: bytes) -> None:
+        try:
+            message = decode(parse(topic, self._broker.prefix).kind, payload)
+        except (BadTopic, BadMessage) as error:
+            LOG.warning("%s: dropped what came on %s: %s", self.id, topic, error)
+            return
+        match message:
+            case Reply():
+                await self._replied(message)
+            case Ack() if self.memory.acknowledged(message):
+                self._stop_work()
+            case Command(name=CommandName.CHECK_IN):
+                self._ask(CheckInReason.COMMAND)
+            case Command(name=CommandName.SEND_INVENTORY):
+                await self._send_inventory()
+            case Command(name=CommandName.ABORT) if message.deployment_id is not UNSET:
+                if self.memory.is_current(message.deployment_id) and self.memory.give_up():
+                    self._stop_work()
+
+    async def _replied(self, reply: Reply) -> None:
+        if reply.check_in_id != self._check_in_id:
+            return
+        self.replies += 1
+        self._check_in_after_s = reply.check_in_after_s
+        if reply.send_inventory:
+            await self._send_inventory()
+        running = self.memory.offer
+        offer = None if reply.offer is UNSET else reply.offer
+        is_same = (
+            running is not None and offer is not None and self.memory.is_current(offer.deployment_id, offer.attempt)
+        )
+        if running is not None and not is_same and self.memory.give_up():
+            self._stop_work()
+        if offer is not None and self.memory.take(offer):
+            self._work = asyncio.create_task(self._update(offer))
+
+    async def _send_inventory(self) -> None:
+        digest = inventory_digest(dict(self._attributes))
+        await self._send(Kind.INVENTORY, Inventory(digest=digest, attributes=dict(self._attributes)))
+
+    # ---- the update ---------------------------------------------------------------------------------------------
+
+    def _stop_work(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            self._work = None
+
+    async def _update(self, offer: Offer) -> None:
+        try:
+            await self._carry_out(offer)
+        except Exception as error:
+            self.problem = error
+            LOG.exception("%s: an update ended by a mistake of the simulation", self.id)
+
+    async def _carry_out(self, offer: Offer) -> None:
+        fate = self._behaviour.fate_of(offer.attempt, self._spec.faulty_attempts)
+        await self._report(DeviceStatus.DOWNLOADING)
+        if fate is Fate.SILENT:
+            await asyncio.Event().wait()
+        error = await self._download(offer)
+        if error is UNSET:
+            await self._report(DeviceStatus.INSTALLING, substate="ArtifactInstall")
+            await asyncio.sleep(self._spec.install_s * self._behaviour.pace)
+            if fate is Fate.FAIL:
+                error = Reason(code=self._spec.fail_code, text="The simulated installation failed, as it was told to.")
+        if error is not UNSET:
+            await self._report(DeviceStatus.FAILURE, error=error)
+        else:
+            self.memory.commit()
+            await self._report(DeviceStatus.SUCCESS)
+        self._ask(CheckInReason.FINISHED)
+
+    async def _download(self, offer: Offer) -> Reason | UnsetType:
+        """Take the time of a download, and do it where that was asked for; returns why it failed."""
+        size, steps = offer.artifact.size, self._spec.progress_steps
+        for step in range(1, steps + 1):
+            await asyncio.sleep(self._spec.download_s * self._behaviour.pace / steps)
+            progress = Progress(done=size * step // steps, total=size)
+            await self._report(DeviceStatus.DOWNLOADING, progress=progress)
+        if not self._spec.real_download:
+            return UNSET
+        problem = await asyncio.to_thread(fetch, offer)
+        return UNSET if problem is None else Reason(code="download-failed", text=problem[:2000])
+
+    async def _report(
+        self,
+        status: DeviceStatus,
+        *,
+        progress: Progress | UnsetType = UNSET,
+        error: Reason | UnsetType = UNSET,
+        substate: str | UnsetType = UNSET,
+    ) -> None:
+        report = self.memory.report(status, datetime.now(UTC), progress=progress, error=error, substate=substate)
+        held_back, self._held_back = self._held_back, None
+        if held_back is None and self._random.random() < self._spec.reordered:
+            self._held_back = report  # an outcome at the end of all is sent by _resend
+            return
+        await self._send(Kind.REPORT, report)
+        if self._random.random() < self._spec.duplicated:
+            await self._send(Kind.REPORT, report)
+        if held_back is not None:
+            await self._send(Kind.REPORT, held_back)
+
+
+def fetch(offer: Offer) -> str | None:
+    """Download what is offered and check it; returns why it failed, None when it is the offered file."""
+    import requests
+
+    digest, size = hashlib.sha256(), 0
+    timeout = (FETCH_TIMEOUT_S, FETCH_TIMEOUT_S)
+    try:
+        with requests.get(offer.artifact.uri, stream=True, timeout=timeout) as response:
+            response.raise_for_status()
+            for chunk in response.iter_content(FETCH_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+    except requests.RequestException as error:
+        return f"The artifact could not be fetched: {error}."
+    if size != offer.artifact.size or digest.hexdigest() != offer.artifact.sha256:
+        return f"The link gave {size} bytes that are not the offered file of {offer.artifact.size}."
+    return None
