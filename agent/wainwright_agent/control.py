@@ -30,7 +30,7 @@ GROUP = "wainwright"
 MODE = 0o660
 REQUEST_MAX = 64 * 1024  # bytes; a request is a command and a few options
 CLIENTS_MAX = 8  # technicians at one device at once; others wait in the backlog
-CLIENT_S = 5.0  # for a client to send its request, or to take a line of the answer
+CLIENT_S = 2.0  # for a client to send its request, or to take a line of the answer
 ANSWER_S = 3600.0  # between two lines of an answer; whoever asks gives up before
 ADDRESS_MAX = 107  # bytes; sun_path of sys/un.h, without its final zero
 

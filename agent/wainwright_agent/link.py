@@ -256,6 +256,6 @@ class Link:
             raise BadMessage("retained", "Downlinks are not retained: an old one must not be acted on.")
         if self._events.qsize() >= QUEUED_MAX:
             raise BadMessage("too-many", f"{QUEUED_MAX} messages wait already.")
-        value = decode(topic.kind, message.payload)
+        value = decode(topic.kind, bytes(message.payload))
         assert isinstance(value, Reply | Ack | Command)  # noqa: S101  the kinds that are not `is_up`
         return value

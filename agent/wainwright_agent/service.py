@@ -47,6 +47,7 @@ from wainwright_agent.supervisor import notify, watchdog_interval_s
 from wainwright_agent.update import Updater
 from wainwright_common import __version__
 from wainwright_common.messages import (
+    Ack,
     CheckIn,
     CheckInReason,
     Command,
@@ -164,7 +165,7 @@ class Service:
                 self._on_reply(reply, now)
             case Received(Command() as command):
                 self._on_command(command)
-            case Received(ack):
+            case Received(Ack() as ack):
                 self._updater.verdict(ack)
             case Collected(attributes):
                 self._collector.collected(attributes, now)

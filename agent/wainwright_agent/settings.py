@@ -76,6 +76,11 @@ def leaves(kind: type[msgspec.Struct], above: tuple[str, ...] = ()) -> Iterator[
             yield (*above, field.name), field.type, field.default
 
 
+def description_of(kind: object) -> str:
+    """Return the description in the type of a setting; "" if it has none."""
+    return next((meta.description or "" for meta in getattr(kind, "__metadata__", ()) if meta.description), "")
+
+
 def plain(value: object) -> Any:  # noqa: ANN401  what JSON and TOML can hold
     """Return settings as dicts, lists, numbers and texts."""
     return msgspec.to_builtins(value, enc_hook=str)

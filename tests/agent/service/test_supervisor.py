@@ -1,0 +1,125 @@
+"""What the service manager is told, and what an idle agent costs."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.agent.service.peers import Agent, Controller
+from tests.support.wait import wait_until
+from wainwright_agent.supervisor import log_to_stderr, notify, watchdog_interval_s
+from wainwright_common.messages import CheckIn
+
+NEVER_IDLE = {
+    "requests",
+    "urllib3",
+    "urllib.request",
+    "http.client",
+    "email",
+    "cryptography",
+    "asyncio",
+    "sqlite3",
+    "backports",
+    "concurrent.futures",
+    "multiprocessing",
+}
+RSS_MAX_MB = 32  # measured 22 to 24 on Python 3.11, x86-64
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """The socket on which a service manager listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(10)
+        yield listener
+
+
+def test_the_service_manager_learns_of_the_start_the_life_and_the_end(
+    agent: Agent, controller: Controller, manager: socket.socket
+) -> None:
+    agent.start({"NOTIFY_SOCKET": str(manager.getsockname()), "WATCHDOG_USEC": "200000"})
+    told = {manager.recv(100) for _ in range(4)}
+    controller.wait_for(CheckIn)
+    agent.stop()
+    manager.settimeout(0)
+    while True:
+        try:
+            told.add(manager.recv(100))
+        except BlockingIOError:
+            break
+
+    assert told == {b"READY=1", b"WATCHDOG=1", b"STOPPING=1"}
+
+
+def test_without_a_service_manager_nothing_is_told() -> None:
+    notify("READY=1", {})
+    assert watchdog_interval_s({}) is None
+    assert watchdog_interval_s({"WATCHDOG_USEC": "30000000"}) == 15
+
+
+def test_an_abstract_notify_socket_works() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind("\0wainwright-test-notify")
+        notify("READY=1", {"NOTIFY_SOCKET": "@wainwright-test-notify"})
+
+        assert listener.recv(100) == b"READY=1"
+
+
+def test_in_the_journal_a_log_line_begins_with_its_level(capfd: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        log_to_stderr("info", {"JOURNAL_STREAM": "8:1"})
+        logging.getLogger("a").warning("one")
+        logging.getLogger("a").debug("none")
+        log_to_stderr("info", {})
+        logging.getLogger("a").error("two")
+    finally:
+        root.handlers[:], root.level = before
+
+    one, two = capfd.readouterr().err.splitlines()
+    assert one == "<4>a: one"
+    assert two.endswith("Z ERROR   a: two")
+
+
+def test_an_idle_agent_has_not_loaded_what_only_an_update_needs(agent: Agent, controller: Controller) -> None:
+    """The list comes from the interpreter itself, by -X importtime: the agent has no way in for tests."""
+    with agent.log.open("ab") as log:
+        command = [sys.executable, "-X", "importtime", "-m", "wainwright_agent", "run", "--config", str(agent.config)]
+        agent.process = subprocess.Popen(command, stderr=log)
+    controller.wait_for(CheckIn)
+    wait_until(lambda: "no offer" in agent.logged(), what="the agent to be idle")
+    loaded = {
+        line.rpartition("|")[2].strip() for line in agent.logged().splitlines() if line.startswith("import time:")
+    }
+
+    assert {"paho.mqtt.client", "msgspec", "wainwright_agent.service"} <= loaded
+    assert not {name for name in loaded if any(name == one or name.startswith(f"{one}.") for one in NEVER_IDLE)}
+
+    memory = psutil.Process(agent.process.pid).memory_full_info()
+    print(f"idle agent: RSS {memory.rss / 1e6:.1f} MB, PSS {memory.pss / 1e6:.1f} MB, {len(loaded)} modules")
+    assert memory.rss < RSS_MAX_MB * 1e6
+
+
+def test_an_idle_agent_sleeps(agent: Agent, controller: Controller) -> None:
+    agent.start()
+    controller.wait_for(CheckIn)
+    wait_until(lambda: "no offer" in agent.logged(), what="the agent to be idle")
+    assert agent.process is not None
+    process = psutil.Process(agent.process.pid)
+    before = process.cpu_times()
+
+    controller.wake()
+    controller.wait_for(CheckIn, 2)
+
+    after = process.cpu_times()
+    assert after.user + after.system - before.user - before.system < 0.2
+    assert process.num_threads() <= 5
