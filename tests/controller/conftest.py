@@ -1,0 +1,55 @@
+"""A real controller on a real store and a real broker, in this process and without its HTTP server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.mosquitto import Mosquitto
+from wainwright_controller.config import BrokerSection, Config
+from wainwright_controller.controller import Controller
+from wainwright_controller.records import Artifact
+from wainwright_controller.store import Store
+
+
+def make_artifact(name: str = "panel-2", artifact_id: str = "a1", device_type: str = "pi4") -> Artifact:
+    """Return a record of an artifact, without any bytes."""
+    return Artifact(
+        id=artifact_id,
+        name=name,
+        size=100,
+        sha256="0" * 64,
+        payload_type="single-file",
+        depends={"device_type": (device_type,)},
+        provides={},
+        signed=False,
+        created_at=1.0,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty SQLite store."""
+    opened = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    opened.upgrade()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def controller(tmp_path: Path, own_mosquitto: Mosquitto) -> Iterator[Controller]:
+    """A running controller, with release panel-2 for the device type pi4 in its store."""
+    config = Config(data_dir=tmp_path / "controller", broker=BrokerSection(url=own_mosquitto.url))
+    running = Controller(config, "http://127.0.0.1:9")
+    running.operations.add_artifact(make_artifact(), "test")
+    running.start()
+    assert running.link.connected.wait(10)
+    yield running
+    running.stop()
+
+
+def accepted(controller: Controller, *ids: str) -> None:
+    """Accept devices before they are heard of."""
+    controller.operations.preauthorize(ids, "test")

@@ -1,0 +1,126 @@
+"""A device by hand: a peer that speaks the protocol exactly as a test tells it to, over a real broker."""
+
+from __future__ import annotations
+
+import queue
+import uuid
+from datetime import UTC, datetime
+from typing import Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.support.wait import wait_until
+from wainwright_common.messages import (
+    Ack,
+    CheckIn,
+    CheckInReason,
+    Command,
+    M,
+    Message,
+    Presence,
+    Reply,
+    Report,
+    decode,
+    encode,
+)
+from wainwright_common.statuses import DeviceStatus
+from wainwright_common.topics import Kind, Topic, client_id, downlinks, parse
+
+NO_DIGEST = "0" * 64
+
+
+class Device:
+    """One connection to a broker, with everything that was sent down to it."""
+
+    def __init__(self, port: int, device_id: str, device_type: str = "pi4", running: str = "panel-1") -> None:
+        self.id = device_id
+        self.device_type = device_type
+        self.running = running
+        self.digest = NO_DIGEST
+        self._port = port
+        self._received: queue.Queue[Message] = queue.Queue()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id(device_id))
+        self._client.on_message = self._on_message
+        self._client.on_connect = lambda client, *_: client.subscribe(downlinks(device_id), qos=1)
+        self._subscribed = False
+        self._client.on_subscribe = lambda *_: setattr(self, "_subscribed", True)
+
+    def __enter__(self) -> Self:
+        self._client.connect("127.0.0.1", self._port)
+        self._client.loop_start()
+        wait_until(lambda: self._subscribed, what="the subscription")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        self._received.put(decode(parse(message.topic).kind, bytes(message.payload)))
+
+    def send_raw(self, topic: str, payload: bytes) -> None:
+        """Publish anything, anywhere."""
+        self._client.publish(topic, payload, qos=1)
+
+    def send(self, kind: Kind, message: Message) -> None:
+        """Publish a message on this device's topic."""
+        self.send_raw(Topic(self.id, kind).text(), encode(message))
+
+    def receive(self, kind: type[M], timeout_s: float = 10.0) -> M:
+        """Return the next message down of one kind; others before it are dropped."""
+        while True:
+            message = self._received.get(timeout=timeout_s)
+            if isinstance(message, kind):
+                return message
+
+    def drain(self) -> list[Message]:
+        """Return all that has been received and not been looked at, without waiting."""
+        found = []
+        while not self._received.empty():
+            found.append(self._received.get())
+        return found
+
+    def announce(self, *, online: bool = True) -> None:
+        """Send a presence."""
+        self.send(Kind.PRESENCE, Presence(online=online, since=datetime.now(UTC), agent_version="1"))
+
+    def check_in(self) -> Reply:
+        """Ask, and return the answer."""
+        asked = uuid.uuid4().hex
+        self.send(
+            Kind.CHECK_IN,
+            CheckIn(
+                id=asked,
+                reason=CheckInReason.TIMER,
+                device_type=self.device_type,
+                provides={"artifact_name": self.running},
+                boot_id="boot-1",
+                agent_version="1",
+                inventory_digest=self.digest,
+            ),
+        )
+        while True:
+            reply = self.receive(Reply)
+            if reply.check_in_id == asked:
+                return reply
+
+    def report(self, deployment_id: str, seq: int, status: DeviceStatus, attempt: int = 1, **optional: object) -> Ack:
+        """Tell a status, and return the answer."""
+        fields = {
+            "deployment_id": deployment_id,
+            "attempt": attempt,
+            "seq": seq,
+            "status": status,
+            "boot_id": "boot-1",
+            "at": datetime.now(UTC),
+        }
+        self.send(Kind.REPORT, Report(**(fields | optional)))  # type: ignore[arg-type]  # the caller knows the fields
+        while True:
+            ack = self.receive(Ack)
+            if (ack.deployment_id, ack.attempt) == (deployment_id, attempt) and ack.seq >= seq:
+                return ack
+
+    def woken(self) -> Command:
+        """Return the next command."""
+        return self.receive(Command)
