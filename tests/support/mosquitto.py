@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Self
 
 from tests.support.wait import free_port, is_listening, wait_until
 
@@ -66,7 +67,7 @@ class Mosquitto:
             self.process.wait(10)
             self.process = None
 
-    def __enter__(self) -> Mosquitto:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

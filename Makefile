@@ -1,0 +1,50 @@
+# What a developer runs; `.ci/run` runs the same. Needs Python 3.11 or later; `make peers` needs a Debian machine.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PEERS  := mosquitto mender-artifact
+
+.PHONY: help demo test test-long check format bench peers clean
+help:
+	@echo "make demo       the whole system on this machine: broker, controller, 12 agents, one rollout"
+	@echo "make test       the tests (a few minutes); installs mosquitto and mender-artifact where they are missing"
+	@echo "make test-long  the tests that take longer: many kills, many inputs"
+	@echo "make check      formatting, lint and types"
+	@echo "make bench      the figures of benchmarks/README.md"
+
+$(VENV)/.demo: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Wainwright needs Python 3.11 or later: set PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[controller]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[controller,dev]'
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/wainwright demo $(ARGS)
+
+peers:
+	@sh tests/support/install-peers $(PEERS)
+
+test: $(VENV)/.dev peers
+	$(BIN)/python -m pytest $(ARGS)
+
+test-long: $(VENV)/.dev peers
+	$(BIN)/python -m pytest -m long --timeout 3600 $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev peers
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
