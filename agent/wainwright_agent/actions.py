@@ -1,0 +1,188 @@
+"""What is done in each state: calls of the update module, the download, the reboot. The effects, and nothing else.
+
+`perform` does one step and says how it ended. It decides nothing: which step comes next is in states.py. Waiting for
+the controller (for a link, for an Ack) is not here but in update.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wainwright_agent.config import Config
+from wainwright_agent.download import Job, download, job_process_id
+from wainwright_agent.failure import Interrupted, UpdateError
+from wainwright_agent.groups import KILL_GRACE_S
+from wainwright_agent.journal import Update
+from wainwright_agent.module import Module, find
+from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut, pause
+from wainwright_agent.states import Event, UpdateState
+from wainwright_agent.worktree import WorkTree
+from wainwright_common.codes import Code
+from wainwright_common.messages import Progress, Reason
+
+S, E = UpdateState, Event
+
+# fmt: off
+CALLS: Mapping[UpdateState, str] = {
+    # The states that are one call of the module.
+    S.INSTALL:                "ArtifactInstall",
+    S.MODULE_REBOOT:          "ArtifactReboot",
+    S.VERIFY_REBOOT:          "ArtifactVerifyReboot",
+    S.COMMIT:                 "ArtifactCommit",
+    S.ROLLBACK:               "ArtifactRollback",
+    S.MODULE_ROLLBACK_REBOOT: "ArtifactRollbackReboot",
+    S.VERIFY_ROLLBACK_REBOOT: "ArtifactVerifyRollbackReboot",
+    S.FAILURE:                "ArtifactFailure",
+}
+# fmt: on
+REBOOTS_BY_MODULE = frozenset({S.MODULE_REBOOT, S.MODULE_ROLLBACK_REBOOT})
+REBOOTS_BY_HOST = frozenset({S.HOST_REBOOT, S.HOST_ROLLBACK_REBOOT})
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds in time that are not worth a setting. All in seconds."""
+
+    reboot_command_s: float = 60.0
+    """For the reboot command itself, which only asks for the reboot."""
+    reboot_wait_s: float = 600.0
+    """For the machine to go down after it: the Mender client's bound."""
+    link_s: float = 2160.0
+    """For the controller to hear of the new software: the Mender client tries for 3 x (60 + 120 + 240 + 300) s."""
+    journal_retry_s: float = 10.0
+    """Between two tries to write a journal that could not be written."""
+    grace_s: float = KILL_GRACE_S
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a step ended: the event, the reason if it is a fault, and what became known."""
+
+    event: Event
+    error: Reason | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Actions:
+    """Performs steps of one agent's updates."""
+
+    def __init__(self, config: Config, surroundings: Surroundings, limits: Limits) -> None:
+        self._config = config
+        self._around = surroundings
+        self._limits = limits
+        self.tree = WorkTree(config.data_dir)
+
+    def perform(self, update: Update, provides: Mapping[str, str], on_progress: Callable[[Progress], None]) -> Ending:
+        """Carry out the step of the update's state. Raises Interrupted when the surroundings say so."""
+        try:
+            if update.state is S.DOWNLOAD:
+                return self._download(update, provides, on_progress)
+            if update.state is S.ASK:
+                return self._ask(update)
+            if update.state is S.CLEANUP:
+                return self._clean_up(update)
+            if update.state in REBOOTS_BY_HOST:
+                return self._reboot_host()
+            self._module(update).call(CALLS[update.state], survives=update.state in REBOOTS_BY_MODULE)
+        except UpdateError as error:
+            log.error("The step %s failed: %s", update.state, error)  # noqa: TRY400  the text says it all
+            return Ending(E.FAILED, error.reason)
+        return Ending(E.OK)
+
+    def _download(self, update: Update, provides: Mapping[str, str], on_progress: Callable[[Progress], None]) -> Ending:
+        if self.tree.exists():
+            # A download that was cut off. The module may have begun to store; a later issue goes on from there instead.
+            self._clean_up(update)
+        settings = self._config.update
+        job = Job(
+            artifact=update.offer.artifact,
+            data_dir=str(self._config.data_dir),
+            records=str(self._around.records),
+            device_type=self._config.device_type,
+            provides=dict(provides),
+            modules=tuple(map(str, settings.modules)),
+            verify_keys=tuple(map(str, settings.verify_keys)),
+            module_timeout_s=settings.module_timeout_s,
+            progress_interval_s=settings.progress_interval_s,
+            parent=job_process_id(),
+        )
+        fetched = download(job, self._around, on_progress)
+        facts = {"payload_type": fetched.payload_type, "new_provides": fetched.provides}
+        return Ending(E.NOTHING if fetched.payload_type is None else E.OK, facts=facts)
+
+    def _ask(self, update: Update) -> Ending:
+        """Ask what must be known to go on, and to go back, while the software that installed it still runs."""
+        module = self._module(update)
+        error = update.failure
+        needs_reboot: str | None = None
+        supports_rollback: bool | None = None
+        try:
+            needs_reboot = module.ask("NeedsArtifactReboot")
+        except UpdateError as problem:
+            error = problem.reason
+        try:
+            supports_rollback = module.ask("SupportsRollback") == "Yes"
+        except UpdateError as problem:
+            # Not a fault of an update that goes well; one that does not has no way back.
+            log.warning("Taken for one without rollback: %s", problem)
+        facts = {"needs_reboot": needs_reboot, "supports_rollback": supports_rollback}
+        return Ending(E.OK if error is None else E.FAILED, error, facts)
+
+    def _clean_up(self, update: Update) -> Ending:
+        """Call Cleanup if a module was ever at work, and remove the tree whatever it says."""
+        try:
+            payload_type = self.tree.payload_type() or update.payload_type
+            if payload_type and self.tree.exists():
+                self._module_of(payload_type).call("Cleanup")
+        except (UpdateError, OSError) as error:
+            log.warning("Cleanup failed, which changes nothing about the update: %s", error)
+        try:
+            self.tree.remove()
+        except OSError as error:
+            log.warning("%s: cannot be removed: %s.", self.tree.path, error)
+        return Ending(E.OK)
+
+    def _reboot_host(self) -> Ending:
+        """Ask for a reboot and wait for it; so a return is a failure."""
+        command = self._config.update.reboot_command
+        lines = Lines(lambda line: log.info("%s: %s", command[0], line))
+        log.info("Rebooting the device: %s", " ".join(command))
+        try:
+            with Process(
+                command,
+                self._around,
+                cwd=self._config.data_dir,
+                stdin=b"",
+                on_output=lines.feed,
+                on_errors=lines.feed,
+            ) as process:
+                try:
+                    status = process.wait(time.monotonic() + self._limits.reboot_command_s)
+                except Interrupted:
+                    process.leave_running()  # it is our own end that it has asked for
+                    raise
+        except TimedOut:
+            raise UpdateError(Code.REBOOT_FAILED, f"The reboot command {command[0]} did not end.") from None
+        except OSError as error:
+            raise UpdateError(Code.REBOOT_FAILED, f"The reboot command {command[0]} cannot be run: {error}.") from error
+        if status:
+            text = f"The reboot command {command[0]} ended with status {status}. {lines.tail}".strip()
+            raise UpdateError(Code.REBOOT_FAILED, text)
+        pause(self._around, self._limits.reboot_wait_s)
+        text = f"The device still runs {self._limits.reboot_wait_s:g} s after {command[0]} has asked for a reboot."
+        raise UpdateError(Code.REBOOT_FAILED, text)
+
+    def _module(self, update: Update) -> Module:
+        if update.payload_type is None:
+            raise UpdateError(Code.NO_MODULE, "It is not known which update module has installed the payload.")
+        return self._module_of(update.payload_type)
+
+    def _module_of(self, payload_type: str) -> Module:
+        settings = self._config.update
+        return Module(find(payload_type, settings.modules), self.tree, self._around, settings.module_timeout_s)

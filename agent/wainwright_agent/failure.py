@@ -1,0 +1,39 @@
+"""How a step of an update ends when it does not end well: two exceptions, and who is at fault.
+
+WainwrightError
+└── UpdateError     the world's: the step failed; its code and text become the failure report
+Interrupted         nobody's: the agent is to stop, or the update was aborted; says nothing about the step
+"""
+
+from __future__ import annotations
+
+from wainwright_common.codes import Code
+from wainwright_common.errors import WainwrightError
+from wainwright_common.messages import Reason
+
+TEXT_MAX = 2000  # characters: the bound of a report's text in the protocol
+
+
+class UpdateError(WainwrightError):
+    """A step of an update failed; `code` says whether another attempt may help."""
+
+    def __init__(self, code: Code, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+    @property
+    def reason(self) -> Reason:
+        """The error as a report carries it, its text cut to the protocol's bound."""
+        return Reason(code=self.code, text=clip(str(self)))
+
+
+class Interrupted(Exception):  # noqa: N818  not an error: somebody asked for it
+    """A step was broken off on purpose, before its end."""
+
+
+def clip(text: str) -> str:
+    """Return `text`, its middle left out when it is longer than a report may carry."""
+    if len(text) <= TEXT_MAX:
+        return text
+    half = (TEXT_MAX - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"

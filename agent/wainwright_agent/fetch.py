@@ -1,0 +1,153 @@
+"""The child that fetches an artifact: `python -m wainwright_agent.fetch`, a Job on standard input. See download.py.
+
+In this order: the header is read and verified; the artifact must be the offered one and fit the device; its module must
+exist; the work tree is built; the module gets the payload; the file's digest must be the offered one. So nothing of an
+artifact is used before it is verified, and no module is called for one that is not for this device.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from wainwright_agent import streams
+from wainwright_agent.download import Fetched, Job, Said
+from wainwright_agent.failure import UpdateError
+from wainwright_agent.http_stream import HttpStream
+from wainwright_agent.module import Module, find
+from wainwright_agent.processes import Surroundings
+from wainwright_agent.worktree import WorkTree
+from wainwright_common.artifact import (
+    ArtifactReader,
+    Header,
+    KeyFileError,
+    VerifyKey,
+    apply_provides,
+    load_verify_keys,
+    unmet_depends,
+)
+from wainwright_common.codes import Code
+from wainwright_common.errors import ArtifactError
+from wainwright_common.messages import Progress
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+log = logging.getLogger(__name__)
+
+
+class _Ended(BaseException):
+    """SIGTERM: the daemon wants the end, or has died."""
+
+
+def main() -> int:
+    """Carry out the job on standard input; exit status 0 when its result, good or bad, was said."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, _on_term)
+    try:
+        job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+        _die_with(job.parent)
+        say = Said(fetched=fetch(job))
+    except UpdateError as error:
+        say = Said(error=error.reason)
+    except _Ended:
+        return 128 + signal.SIGTERM
+    _say(say)
+    return 0
+
+
+def _on_term(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: what follows is ending the module in good order
+    raise _Ended
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel send SIGTERM when the parent dies, and see that it has not died before."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise _Ended
+
+
+def _say(said: Said) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def fetch(job: Job) -> Fetched:
+    """Fetch and verify the artifact of a job and give it to its module; raises UpdateError."""
+    tree = WorkTree(Path(job.data_dir))
+    stream = HttpStream(job.artifact, _Telling(job).bytes_done)
+    try:
+        return _fetch_from(stream, job, tree)
+    except ArtifactError as error:
+        raise UpdateError(Code.VERIFICATION_FAILED, f"The artifact was refused ({error.rule}): {error}") from error
+    except OSError as error:
+        code = Code.NO_SPACE if error.errno in NO_SPACE else Code.DOWNLOAD_FAILED
+        raise UpdateError(code, f"The artifact could not be stored: {error}.") from error
+    finally:
+        stream.close()
+
+
+def _fetch_from(stream: HttpStream, job: Job, tree: WorkTree) -> Fetched:
+    reader = ArtifactReader(stream, verify_keys=_keys(job.verify_keys))
+    header = reader.header
+    _check_fit(header, job)
+    after = apply_provides(job.provides, header)
+    if header.payload_type is None:
+        for _ in reader.files():
+            pass  # there are none, and the reader refuses any
+        stream.check_digest()
+        return Fetched(payload_type=None, provides=after)
+    path = find(header.payload_type, map(Path, job.modules))
+    tree.build(header, job.device_type, job.provides)
+    module = Module(path, tree, Surroundings(Path(job.records)), job.module_timeout_s)
+    try:
+        streams.download(module, reader.files(), stream.check_digest)
+    except BaseException:
+        tree.discard_files()  # their space may be what the journal needs
+        raise
+    return Fetched(payload_type=header.payload_type, provides=after)
+
+
+def _keys(files: tuple[str, ...]) -> list[VerifyKey]:
+    try:
+        return load_verify_keys([Path(file) for file in files])
+    except (KeyFileError, OSError) as error:
+        # Without its keys the device cannot tell a good artifact from a bad one, so it takes none.
+        raise UpdateError(Code.VERIFICATION_FAILED, f"A verify key cannot be used: {error}") from error
+
+
+def _check_fit(header: Header, job: Job) -> None:
+    if header.name != job.artifact.name:
+        text = f"The artifact is of the release {header.name!r}; {job.artifact.name!r} was offered."
+        raise UpdateError(Code.VERIFICATION_FAILED, text)
+    if unmet := unmet_depends(header, device_type=job.device_type, provides=job.provides):
+        raise UpdateError(Code.INCOMPATIBLE, " ".join(unmet))
+
+
+class _Telling:
+    """Says the progress, not more often than asked."""
+
+    def __init__(self, job: Job) -> None:
+        self._total = job.artifact.size
+        self._interval_s = job.progress_interval_s
+        self._next_at = time.monotonic()
+
+    def bytes_done(self, done: int) -> None:
+        now = time.monotonic()
+        if now >= self._next_at or (done == self._total and self._next_at != float("inf")):
+            self._next_at = float("inf") if done == self._total else now + self._interval_s
+            _say(Said(progress=Progress(done=done, total=self._total)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

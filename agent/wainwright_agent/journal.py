@@ -1,0 +1,272 @@
+"""The agent's memory: one small file that survives power cuts, and says what runs, what is tried, and what to tell.
+
+A change is written to a new file, synced, renamed and the folder synced, and only then visible; when any of it fails,
+nothing has changed. The file carries a checksum, and the generation before it is kept beside it, for the day on which
+the medium lies.
+
+    <data_dir>/journal.json       the state              <data_dir>/journal.json.old   the one before
+    <data_dir>/lock               held while an agent runs
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from wainwright_agent.states import UpdateState
+from wainwright_common.errors import WainwrightError
+from wainwright_common.messages import Offer, Reason, Report, Time
+from wainwright_common.statuses import DeviceStatus
+
+SCHEMA = 1
+FILE = "journal.json"
+PREVIOUS = "journal.json.old"
+NEW = "journal.json.new"
+CORRUPT = "journal.json.corrupt"
+LOCK = "lock"
+
+SEQ_BLOCK = 1000  # report numbers reserved by one write: at one progress report a second, a write every 16 minutes
+OUTBOX_MAX = 512  # reports; an update makes at most six, and the next needs an answer of the controller
+
+log = logging.getLogger(__name__)
+
+
+class JournalError(WainwrightError):
+    """The journal cannot be opened, read or written; nothing has changed."""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of everything in the journal."""
+
+
+class Update(Stored, frozen=True, kw_only=True):
+    """The update that is being carried out."""
+
+    offer: Offer
+    state: UpdateState
+    status: DeviceStatus
+    """The last status that was reported."""
+    boot_id: str
+    """The boot in which `state` was stored."""
+    stores: int = 0
+    """How often a state was stored; bounded, so that going in circles ends."""
+    reserved_seq: int = 1
+    """Reports with this number and above have certainly not been used."""
+    aborted: bool = False
+    payload_type: str | None = None
+    new_provides: dict[str, str] | None = None
+    """What the device provides once this is committed; known after the download."""
+    needs_reboot: str | None = None
+    """The module's answer to NeedsArtifactReboot; None until it is known."""
+    supports_rollback: bool | None = None
+    failure: Reason | None = None
+    inconsistent: bool = False
+    rolled_back: bool = False
+    committed: bool = False
+
+
+class LastUpdate(Stored, frozen=True, kw_only=True):
+    """How the update before ended."""
+
+    deployment_id: str
+    attempt: int
+    release: str
+    outcome: DeviceStatus
+    at: Time
+    report: Report
+    """The final report, to be repeated if the attempt is offered again."""
+    error: Reason | None = None
+    inconsistent: bool = False
+    rolled_back: bool = False
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the agent remembers. Defaults are written too: a later agent may have others."""
+
+    schema: int = SCHEMA
+    provides: dict[str, str] = msgspec.field(default_factory=lambda: {"artifact_name": "unknown"})
+    update: Update | None = None
+    outbox: tuple[Report, ...] = ()
+    """Reports that change the outcome and are not acknowledged yet, oldest first."""
+    last: LastUpdate | None = None
+
+
+class _File(msgspec.Struct):
+    sha256: str
+    state: msgspec.Raw
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+class Journal:
+    """The one writer of the journal; thread-safe. `open` makes one, `read` only looks."""
+
+    def __init__(self, data_dir: Path, lock_fd: int, state: State) -> None:
+        self._dir = data_dir
+        self._lock_fd = lock_fd
+        self._state = state
+        self._mutex = threading.Lock()
+
+    @classmethod
+    def open(cls, data_dir: Path) -> Journal:
+        """Take the journal of a data folder for this process; makes the folder (0700).
+
+        Raises JournalError when another agent has it, or when it cannot be opened or is of a newer agent.
+        """
+        try:
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock_fd = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise JournalError(f"{data_dir}: the data folder cannot be used: {error.strerror}. Check it.") from error
+        try:
+            _take(lock_fd, data_dir)
+            state = _read(data_dir, keep_corrupt=True)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+        return cls(data_dir, lock_fd, state)
+
+    @classmethod
+    def read(cls, data_dir: Path) -> State:
+        """Return the state on disk, without a lock, for a look while no agent runs; raises JournalError."""
+        return _read(data_dir, keep_corrupt=False)
+
+    @property
+    def state(self) -> State:
+        """The state as it is on disk."""
+        return self._state
+
+    def change(self, f: Callable[[State], State]) -> State:
+        """Replace the state by `f(state)`, on disk and then here, and return it.
+
+        Raises JournalError when it cannot be written: then nothing has changed. What `f` raises passes through.
+        """
+        with self._mutex:
+            after = f(self._state)
+            if after != self._state:
+                try:
+                    _write(self._dir, after)
+                except OSError as error:
+                    with contextlib.suppress(OSError):
+                        (self._dir / NEW).unlink(missing_ok=True)
+                    raise JournalError(
+                        f"{self._dir / FILE}: cannot be written: {error.strerror or error}. Free space there."
+                    ) from error
+                self._state = after
+            return after
+
+    def close(self) -> None:
+        """Let another process open the journal."""
+        os.close(self._lock_fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _take(lock_fd: int, data_dir: Path) -> None:
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise JournalError(
+            f"{data_dir}: another agent is using this data folder. Stop it first, or configure another data_dir."
+        ) from None
+
+
+def _read(data_dir: Path, *, keep_corrupt: bool) -> State:
+    """Return the newest state that is whole; an empty one when there is none."""
+    problems = []
+    for name in (FILE, PREVIOUS):
+        file = data_dir / name
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise JournalError(f"{file}: cannot be read: {error.strerror}. Check rights and medium.") from error
+        try:
+            state = _decode(content)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, ValueError) as error:
+            problems.append(f"{file}: {error}")
+            if keep_corrupt:
+                file.replace(data_dir / CORRUPT)
+            continue
+        if problems:
+            log.error("The journal was damaged (%s); going on with the generation before it.", "; ".join(problems))
+            return _skip_numbers(state)
+        return state
+    if problems:
+        log.error("No whole journal is left (%s); starting anew: what runs here is unknown.", "; ".join(problems))
+    return State()
+
+
+def _decode(content: bytes) -> State:
+    """Return the state in a journal file; raises ValueError or msgspec's errors when it is damaged."""
+    outer = msgspec.json.decode(content, type=_File)
+    if hashlib.sha256(bytes(outer.state)).hexdigest() != outer.sha256:
+        raise ValueError("the checksum is wrong")
+    schema = msgspec.json.decode(outer.state, type=_Schema).schema
+    if schema > SCHEMA:
+        raise JournalError(
+            f"The journal is of a newer agent (schema {schema}, not {SCHEMA}). Install that agent again."
+        )
+    return msgspec.json.decode(outer.state, type=State)
+
+
+def _skip_numbers(state: State) -> State:
+    """Leave out the report numbers that the lost generation may have reserved and used."""
+    if state.update is None:
+        return state
+    skipped = msgspec.structs.replace(state.update, reserved_seq=state.update.reserved_seq + 2 * SEQ_BLOCK)
+    return msgspec.structs.replace(state, update=skipped)
+
+
+def _write(data_dir: Path, state: State) -> None:
+    raw = msgspec.json.encode(state)
+    content = msgspec.json.encode(_File(sha256=hashlib.sha256(raw).hexdigest(), state=msgspec.Raw(raw)))
+    new, current, previous = data_dir / NEW, data_dir / FILE, data_dir / PREVIOUS
+    write_synced(new, content)
+    # A hard link and a rename, so that at every moment either the old or the new generation has its final name.
+    if current.exists():
+        spare = data_dir / (PREVIOUS + ".new")
+        spare.unlink(missing_ok=True)
+        os.link(current, spare)
+        spare.replace(previous)
+    new.replace(current)
+    # Should this fail, the medium may have the new state although the caller goes on with the old one: a step that was
+    # stored and not begun, which a restart takes for an interrupted one. That errs on the side of rolling back.
+    sync_folder(data_dir)
+
+
+def write_synced(file: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write a file and wait until the medium has it; raises OSError."""
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the medium has the names in a folder; raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
