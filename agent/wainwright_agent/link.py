@@ -211,10 +211,16 @@ class Link:
 
     def _tls_context(self) -> ssl.SSLContext:
         """Return what the certificate files say now: they are renewed while the agent runs."""
-        context = ssl.create_default_context(cafile=self.broker.ca)
+        broker = self.broker
+        for file in filter(None, (broker.ca, broker.certificate, broker.key)):
+            file.open("rb").close()  # names the file that cannot be read, which the ssl module does not
+        context = ssl.create_default_context(cafile=broker.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.broker.certificate:
-            context.load_cert_chain(self.broker.certificate, self.broker.key)
+        if broker.certificate:
+            try:
+                context.load_cert_chain(broker.certificate, broker.key)
+            except ssl.SSLError as error:
+                raise OSError(f"{broker.certificate} and {broker.key} are not a certificate and its key") from error
         return context
 
     def _on_connect(self, client: Any, _data: object, _flags: object, reason: Any, _properties: object) -> None:  # noqa: ANN401  paho's

@@ -25,15 +25,16 @@ log = logging.getLogger(__name__)
 class Outbox:
     """Sends reports; `publish` from any thread, the rest from the service's loop. Times are monotonic seconds."""
 
-    def __init__(self, journal: Journal, link: Link, random: Random) -> None:
+    def __init__(self, journal: Journal, link: Link, random: Random, resend_s: float = RESEND_S) -> None:
         self._journal = journal
         self._link = link
         self._random = random
+        self._resend_s = resend_s
         self._resend_at = 0.0
 
     def publish(self, report: Report) -> None:
         """Send a report once; if it counts, it is in the journal and will be sent again."""
-        self._resend_at = time.monotonic() + jittered(RESEND_S, self._random)
+        self._resend_at = time.monotonic() + jittered(self._resend_s, self._random)
         if not self._link.publish(Kind.REPORT, report):
             log.debug("the link is down: report %d of %s waits", report.seq, report.deployment_id)
 
@@ -53,4 +54,4 @@ class Outbox:
         for report in reports:
             if not self._link.publish(Kind.REPORT, report):
                 break
-        self._resend_at = time.monotonic() + jittered(RESEND_S, self._random)
+        self._resend_at = time.monotonic() + jittered(self._resend_s, self._random)
