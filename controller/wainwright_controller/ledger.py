@@ -11,11 +11,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
+from msgspec.structs import replace
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
-from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus
 
+from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus
 from wainwright_controller.records import (
     Artifact,
     Deployment,
@@ -33,6 +44,8 @@ from wainwright_controller.rows import (
     PART,
     PHASE,
     TALLY,
+    Bulk,
+    all_parts,
     from_row,
     in_chunks,
     to_row,
@@ -44,11 +57,19 @@ from wainwright_controller.rules.why import ago
 Key = tuple[str, str]
 """A device deployment: (deployment id, device id)."""
 
-_UPDATE_PART = (
-    update(PART)
-    .where(PART.c.deployment_id == bindparam("key_deployment"), PART.c.device_id == bindparam("key_device"))
-    .values({c.name: bindparam(c.name) for c in PART.c if c.name not in {"deployment_id", "device_id"}})
-)
+_FIXED = {"deployment_id", "device_id", "sequence", "phase", "created_at"}
+_PROGRESS = ("last_seq", "seen", "substate", "progress_done", "progress_total", "updated_at")
+
+
+def _update_parts(columns: Iterable[str]) -> Bulk:
+    key = PART.c.deployment_id == bindparam("key_deployment"), PART.c.device_id == bindparam("key_device")
+    values: dict[str, BindParameter[object]] = {name: bindparam(name) for name in columns}
+    renamed = {"key_deployment": "deployment_id", "key_device": "device_id"}
+    return Bulk(update(PART).where(*key).values(values), renamed)
+
+
+_UPDATE_PART = _update_parts(c.name for c in PART.c if c.name not in _FIXED)
+_UPDATE_PROGRESS = _update_parts(_PROGRESS)  # touches no index, and is what most reports need
 _UPDATE_DEPLOYMENT = (
     update(DEPLOYMENT)
     .where(DEPLOYMENT.c.id == bindparam("key"))
@@ -97,8 +118,7 @@ class Ledger:
         wanted = [i for i in device_ids if i not in self._open]
         for chunk in in_chunks(wanted):
             self._open.update((i, []) for i in chunk)
-            query = select(PART).where(PART.c.device_id.in_(chunk), PART.c.finished_at.is_(None))
-            self._keep_parts(query.order_by(PART.c.device_id, PART.c.sequence))
+            self._keep_parts(PART.c.device_id.in_(chunk), PART.c.finished_at.is_(None))
         self.load_deployments({key[0] for i in wanted for key in self._open[i]})
 
     def load_parts(self, keys: Collection[Key]) -> None:
@@ -108,13 +128,11 @@ class Ledger:
             return
         deployments = {deployment for deployment, _ in wanted}
         for chunk in in_chunks(sorted({device for _, device in wanted})):
-            query = select(PART).where(PART.c.device_id.in_(chunk), PART.c.deployment_id.in_(deployments))
-            self._keep_parts(query)
+            self._keep_parts(PART.c.device_id.in_(chunk), PART.c.deployment_id.in_(deployments))
         self.load_deployments(deployments)
 
-    def _keep_parts(self, query: object) -> None:
-        for row in self.connection.execute(query).mappings():  # type: ignore[call-overload]  # a select of PART
-            part = from_row(DeviceDeployment, row)
+    def _keep_parts(self, *where: ColumnElement[bool]) -> None:
+        for part in all_parts(self.connection, *where):
             key = (part.deployment_id, part.device_id)
             if key in self.parts:
                 continue
@@ -222,7 +240,7 @@ class Ledger:
         row = to_row(deployment)
         del row["sequence"]
         sequence = self.connection.execute(insert(DEPLOYMENT).returning(DEPLOYMENT.c.sequence), row).scalar_one()
-        deployment = msgspec.structs.replace(deployment, sequence=sequence)
+        deployment = replace(deployment, sequence=sequence)
         self.connection.execute(insert(PHASE), [to_row(phase) for phase in phases])
         numbers = [phase.number for phase in phases for _ in range(phase.size)]
         parts = [
@@ -311,16 +329,19 @@ class Ledger:
         self._new_devices.clear()
 
     def _flush_parts(self) -> None:
-        rows = []
+        changed: list[DeviceDeployment] = []
+        progressed: list[DeviceDeployment] = []
         for key, before in self._before.items():
             part = self.parts[key]
-            rows.append(to_row(part) | {"key_deployment": key[0], "key_device": key[1]})
+            (progressed if _only_progressed(part, before) else changed).append(part)
             if part.status != before.status:
                 self._tally[key[0], before.phase, before.status] -= 1
                 self._tally[key[0], part.phase, part.status] += 1
         self._before.clear()
-        if rows:
-            self.connection.execute(_UPDATE_PART, rows)
+        if changed:
+            _UPDATE_PART.run(self.connection, changed)
+        if progressed:
+            _UPDATE_PROGRESS.run(self.connection, progressed)
 
     def _flush_tally(self) -> None:
         self._flush_parts()
@@ -372,3 +393,8 @@ def _standing(deployment: Deployment) -> str:
     if deployment.outcome is not None:
         return f"finished: {deployment.outcome}"
     return deployment.hold.value if deployment.hold is not None else deployment.status.value
+
+
+def _only_progressed(part: DeviceDeployment, before: DeviceDeployment) -> bool:
+    """Say whether nothing but the columns of _PROGRESS differs."""
+    return part == replace(before, **{name: getattr(part, name) for name in _PROGRESS})

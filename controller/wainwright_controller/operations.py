@@ -15,11 +15,11 @@ from typing import Annotated
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, delete, insert, select
+
 from wainwright_common.errors import WainwrightError
 from wainwright_common.messages import CommandName
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus, Outcome
 from wainwright_common.topics import check_device_id
-
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.records import (

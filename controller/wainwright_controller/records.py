@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 import msgspec
+
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus, Hold, Outcome
 
 
@@ -121,7 +122,8 @@ class DeviceDeployment(Record, frozen=True, kw_only=True):
     """One device's part in one deployment.
 
     `offered` says whether this attempt was offered: a device may report only then. `last_seq` and `seen` tell a
-    repeated report from a late one: bit n of `seen` is set when report `last_seq - n` was taken.
+    repeated report from a late one: bit n of `seen` is set when report `last_seq - n` was taken. `deadline_at` is
+    when to look whether the device has been silent for too long (ticker.py).
     """
 
     deployment_id: str

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import RowMapping, Table
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, Update, select
 
 from wainwright_controller import tables
-from wainwright_controller.records import Artifact, Record
+from wainwright_controller.records import Artifact, DeviceDeployment, Record
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
@@ -36,6 +37,8 @@ LOG_LINE = _table(tables.LogLineTable)
 SETTING = _table(tables.SettingTable)
 
 _JSON = ("provides", "depends")
+_PART_NAMES = DeviceDeployment.__struct_fields__
+_SELECT_PARTS = select(*(PART.c[name] for name in _PART_NAMES)).order_by(PART.c.sequence)
 
 
 def from_row(record: type[R], row: RowMapping) -> R:
@@ -45,6 +48,40 @@ def from_row(record: type[R], row: RowMapping) -> R:
         if name in values:
             values[name] = msgspec.json.decode(values[name])
     return msgspec.convert(values, record)
+
+
+def all_parts(connection: Connection, *where: ColumnElement[bool]) -> Iterator[DeviceDeployment]:
+    """Yield the device deployments that meet `where`, oldest deployment first.
+
+    As `from_row` would, at half its cost: nothing else is read as often.
+    """
+    for row in connection.execute(_SELECT_PARTS.where(*where)):
+        yield msgspec.convert(dict(zip(_PART_NAMES, row, strict=True)), DeviceDeployment)
+
+
+class Bulk:
+    """A statement that is run for many records at once, with one parameter for each name, in the statement's order.
+
+    SQLAlchemy compiles it, once for each dialect; the driver is given tuples made by `attrgetter`. That is a third of
+    the time that dicts through SQLAlchemy's parameter handling take (benchmarks/README.md).
+    """
+
+    def __init__(self, statement: Update, renamed: Mapping[str, str]) -> None:
+        self._statement = statement
+        self._renamed = renamed
+        self._compiled: dict[str, tuple[str, attrgetter[Any]]] = {}
+
+    def run(self, connection: Connection, records: Sequence[Record]) -> None:
+        """Run the statement for every record."""
+        dialect = connection.dialect
+        if dialect.name not in self._compiled:
+            style = "qmark" if dialect.name == "sqlite" else "format"
+            make_dialect: Any = type(dialect)
+            compiled: Any = self._statement.compile(dialect=make_dialect(paramstyle=style))
+            names = [self._renamed.get(name, name) for name in compiled.positiontup]
+            self._compiled[dialect.name] = (str(compiled), attrgetter(*names))
+        sql, values = self._compiled[dialect.name]
+        connection.exec_driver_sql(sql, [values(record) for record in records])
 
 
 def to_row(record: Record) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
-from wainwright_common.errors import WainwrightError
 
+from wainwright_common.errors import WainwrightError
 from wainwright_controller import tables
 
 BUSY_TIMEOUT_MS = (

@@ -89,11 +89,18 @@ class Ticker:
         return len(late) == AT_ONCE_MAX or len(due) == AT_ONCE_MAX
 
     def _give_up(self, ledger: Ledger, key: Key) -> None:
-        """End an attempt whose device has been silent for too long; read again, as it may have spoken since."""
+        """End an attempt whose device has been silent for too long; one that has spoken since gets a later deadline.
+
+        Reports do not move the deadline themselves: it is in an index, which would double what each of them costs.
+        """
         part = ledger.parts[key]
         if part.deadline_at is None or part.deadline_at > ledger.now or part.status in FINISHED:
             return
         deployment = ledger.deployments[part.deployment_id]
+        deadline = part.updated_at + deployment.in_progress_timeout_s
+        if deadline > ledger.now:
+            ledger.put_part(replace(part, deadline_at=deadline), actor="controller")
+            return
         text = f"The device was silent for {ago(deployment.in_progress_timeout_s)} while {part.status}."
         ended = failed(
             part,

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from msgspec.structs import replace
+
 from wainwright_common.errors import WainwrightError
 from wainwright_common.statuses import GOOD, IN_PROGRESS, DeploymentStatus, DeviceStatus, Hold, Outcome
-
 from wainwright_controller.records import Deployment, Opens, Phase, Tally
 from wainwright_controller.rules import phases as phase_rules
 

@@ -19,9 +19,9 @@ from typing import Annotated
 
 import msgspec
 from msgspec.structs import replace
+
 from wainwright_common.errors import WainwrightError
 from wainwright_common.statuses import IN_PROGRESS
-
 from wainwright_controller.records import Opens, Phase, Tally
 
 PHASES_MAX = 100  # more than a person can follow; bounds a plan that arrives from outside

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 from msgspec.structs import replace
+
 from wainwright_common.codes import Code
 from wainwright_common.messages import Report, Verdict
 from wainwright_common.statuses import FINISHED, DeviceStatus, may_report
-
 from wainwright_controller.records import Deployment, DeviceDeployment
 from wainwright_controller.rules.retries import failed
 
@@ -83,7 +83,6 @@ def judge(
         inconsistent=part.inconsistent or report.inconsistent is True,
         started_at=part.started_at or now,
         updated_at=now,
-        deadline_at=now + deployment.in_progress_timeout_s,
     )
     if report.status is DeviceStatus.FAILURE:
         code, text = (

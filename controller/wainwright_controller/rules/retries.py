@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 
 from msgspec.structs import replace
+
 from wainwright_common.codes import is_retryable
 from wainwright_common.statuses import DeviceStatus
-
 from wainwright_controller.records import DeviceDeployment
 
 BACKOFF_FIRST_S = 10.0  # long enough for a dropped link to come back, short enough to watch

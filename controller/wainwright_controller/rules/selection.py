@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
+
 from wainwright_common.messages import WhyCode
 from wainwright_common.statuses import ACTIVE, DeploymentStatus, DeviceStatus, Hold
-
 from wainwright_controller.records import Artifact, Deployment, Device, DeviceDeployment, DeviceState, Phase
 
 

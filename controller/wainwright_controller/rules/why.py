@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wainwright_common.statuses import ACTIVE, DeviceStatus
-
 from wainwright_controller.records import Deployment, Device, DeviceDeployment, DeviceState
 from wainwright_controller.rules.selection import NOT_ACCEPTED, Candidate, choose_artifact, unmet, wait_of
 

@@ -10,6 +10,7 @@ import click
 from wainwright_common.brokers import BadBroker, BrokerAddress
 from wainwright_common.codes import Code
 from wainwright_common.topics import PREFIX
+from wainwright_controller.cli.settings import Command
 from wainwright_controller.simulate.behaviour import DEVICES_MAX, FleetSpec
 from wainwright_controller.simulate.fleet import Fleet, Standing
 
@@ -18,7 +19,9 @@ TOLD_EVERY_S = 2.0  # between two looks at the fleet; a line is printed only whe
 PART = click.FloatRange(0, 100)
 
 
-@click.command(name="simulate", epilog="The devices exist until Ctrl+C; accept them with `wainwright device accept`.")
+@click.command(
+    "simulate", cls=Command, epilog="The devices exist until Ctrl+C; accept them with `wainwright device accept`."
+)
 @click.option("--devices", type=click.IntRange(1, DEVICES_MAX), required=True, help="Number of devices.")
 @click.option("--broker", default="mqtt://127.0.0.1:1883", show_default=True, help="Broker's address.")
 @click.option("--topic-prefix", default=PREFIX, show_default=True, help="First levels of all topics.")

@@ -312,6 +312,9 @@ def test_what_arrives_while_the_store_refuses_is_neither_lost_nor_acknowledged_b
         for device in devices:
             device.check_in()
             device.drain()
+        batches = controller.counts.batches
+        devices[0].check_in()
+        wait_until(lambda: controller.counts.batches > batches, what="the acknowledgement of the last check-in")
         acknowledge = mocker.spy(controller.link, "acknowledge")
         real, refusals = controller.store.write, 3
 

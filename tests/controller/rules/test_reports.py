@@ -19,12 +19,12 @@ def judged(before: DeviceDeployment | None, told: Report, **changes: object) -> 
     return judge(before, told, deployment(**changes), now=NOW, jitter=0.0)
 
 
-def test_a_report_moves_the_part_and_its_time_limit() -> None:
+def test_a_report_moves_the_part_and_notes_its_time() -> None:
     verdict, after = judged(offered(), report("downloading", progress={"done": 5, "total": 10}, substate="mirror 2"))
 
     assert verdict is Verdict.ACCEPTED
     assert after is not None
-    assert (after.status, after.last_seq, after.deadline_at) == (DeviceStatus.DOWNLOADING, 1, NOW + 600)
+    assert (after.status, after.last_seq, after.updated_at) == (DeviceStatus.DOWNLOADING, 1, NOW)
     assert (after.progress_done, after.progress_total, after.substate) == (5, 10, "mirror 2")
 
 
