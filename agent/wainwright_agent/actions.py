@@ -109,6 +109,7 @@ class Actions:
             modules=tuple(map(str, settings.modules)),
             verify_keys=tuple(map(str, settings.verify_keys)),
             module_timeout_s=settings.module_timeout_s,
+            grace_s=self._around.grace_s,
             progress_interval_s=settings.progress_interval_s,
             parent=job_process_id(),
         )

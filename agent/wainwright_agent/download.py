@@ -42,6 +42,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...]
     verify_keys: tuple[str, ...]
     module_timeout_s: float
+    grace_s: float
     progress_interval_s: float
     parent: int
     """The daemon's process id: the child ends when it is no longer its parent."""

@@ -109,7 +109,7 @@ def _fetch_from(stream: HttpStream, job: Job, tree: WorkTree) -> Fetched:
         return Fetched(payload_type=None, provides=after)
     path = find(header.payload_type, map(Path, job.modules))
     tree.build(header, job.device_type, job.provides)
-    module = Module(path, tree, Surroundings(Path(job.records)), job.module_timeout_s)
+    module = Module(path, tree, Surroundings(Path(job.records), grace_s=job.grace_s), job.module_timeout_s)
     try:
         streams.download(module, reader.files(), stream.check_digest)
     except BaseException:

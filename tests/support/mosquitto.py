@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.support.wait import free_port, is_listening, wait_until
 CONFIG = """
 listener {port} 127.0.0.1
 allow_anonymous true
+user {user}
 persistence true
 persistence_location {folder}/
 autosave_interval 1
@@ -46,10 +48,10 @@ class Mosquitto:
     def start(self) -> None:
         """Start the broker and wait until it listens."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o777)  # started by root, Mosquitto becomes the user mosquitto
         config = self.folder / "mosquitto.conf"
-        config.write_text(CONFIG.format(port=self.port, folder=self.folder), encoding="utf-8")
-        config.chmod(0o644)
+        # Started by root, Mosquitto would become the user mosquitto, who cannot write below a test's folder.
+        user = getpass.getuser()
+        config.write_text(CONFIG.format(port=self.port, folder=self.folder, user=user), encoding="utf-8")
         self.process = subprocess.Popen([self.program, "-c", str(config)])
         wait_until(lambda: is_listening(self.port), what="mosquitto to listen")
 

@@ -376,7 +376,7 @@ def test_unknown_devices_are_remembered_up_to_a_limit(controller: Controller, ow
                 b'{"online":true,"since":"2026-11-22T09:14:03Z","agent_version":"1"}',
             )
         wait_until(lambda: controller.counts.refused["too-many-pending"] == 7, what="the refusals")
-        assert len(rows(controller, DEVICE)) == 3
+        wait_until(lambda: len(rows(controller, DEVICE)) == 3, what="the three that are remembered")
 
 
 def test_the_broker_may_go_away_and_come_back(controller: Controller, own_mosquitto: Mosquitto) -> None:
