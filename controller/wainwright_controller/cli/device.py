@@ -1,0 +1,220 @@
+"""`wainwright device …` and `wainwright why`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from wainwright_controller.cli.client import seg
+from wainwright_controller.cli.confirm import confirm
+from wainwright_controller.cli.exits import ExitCode
+from wainwright_controller.cli.output import Columns, Json, fields, printable, put_done, put_list, put_object
+from wainwright_controller.cli.settings import Command, Group, Settings, in_settings
+from wainwright_controller.cli.words import ago, api_stamp, count, short
+
+STATES = ("pending", "accepted", "rejected", "decommissioned")
+IDS_AT_ONCE = 10_000  # in one request
+
+
+def error_of(part: Json) -> str:
+    """Return the error of a device's part in a deployment, and when it tries again."""
+    error = part.get("error")
+    text = f"{error['code']}: {error['text']}" if error else ""
+    again = part.get("next_attempt_at")
+    return f"{text}; tries again {ago(again)}" if again else text
+
+
+COLUMNS: Columns = {
+    "ID": lambda d: d["id"],
+    "STATE": lambda d: d["state"],
+    "LINK": lambda d: "online" if d["online"] else "offline",
+    "TYPE": lambda d: d.get("device_type"),
+    "RUNS": lambda d: d.get("artifact_name"),
+    "GROUP": lambda d: d.get("group"),
+    "SEEN": lambda d: ago(d.get("last_seen_at")),
+}
+HISTORY: Columns = {
+    "DEPLOYMENT": lambda p: short(p["deployment_id"]),
+    "RELEASE": lambda p: p["artifact_name"],
+    "STATUS": lambda p: p["status"],
+    "ATTEMPT": lambda p: p["attempt"],
+    "CHANGED": lambda p: ago(p["updated_at"]),
+    "ERROR": error_of,
+}
+
+
+@click.group(cls=Group)
+def device() -> None:
+    """The devices of the fleet: who takes part, what they run."""
+
+
+@device.command("list")
+@click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these. Repeatable.")
+@click.option("--group", metavar="G", help="Only members of this group.")
+@click.option("--search", metavar="TEXT", help="Only where id, type or release has this text.")
+@click.option("--online/--offline", "online", default=None, help="Only devices that are, or are not, connected.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many. [all]")
+@in_settings
+def list_(
+    settings: Settings,
+    states: tuple[str, ...],
+    group: str | None,
+    search: str | None,
+    online: bool | None,  # noqa: FBT001  click passes options by name
+    limit: int | None,
+) -> None:
+    """List devices."""
+    wanted = None if online is None else str(online).lower()
+    found = settings.client.items(
+        "devices", limit=limit, state=list(states) or None, group=group, q=search, online=wanted
+    )
+    put_list(settings, found, COLUMNS, "No devices.")
+
+
+@device.command()
+@click.argument("device_id", metavar="DEVICE")
+@in_settings
+def show(settings: Settings, device_id: str) -> None:
+    """Show a device with its inventory."""
+    found = settings.client.get(f"devices/{seg(device_id)}")
+    put_object(settings, found, _about(found))
+
+
+def _about(device: Json) -> list[str]:
+    seen = device.get("last_seen_at")
+    link = "online" if device["online"] else "offline"
+    known = [
+        ("id", device["id"]),
+        ("state", device["state"]),
+        ("link", f"{link} since {ago(since)}" if (since := device.get("online_since")) else link),
+        ("type", device.get("device_type")),
+        ("runs", device.get("artifact_name")),
+        ("group", device.get("group")),
+        ("agent", device.get("agent_version")),
+        ("last seen", ago(seen)),
+        ("last check-in", ago(device.get("last_check_in_at"))),
+        ("first seen", ago(device["created_at"])),
+    ]
+    lines = list(fields(known))
+    for title, pairs in (("provides", device["provides"]), ("inventory", device["attributes"])):
+        if pairs:
+            lines += [f"{title}:", *(f"  {line}" for line in fields(sorted(pairs.items())))]
+    return lines
+
+
+@device.command()
+@click.argument("ids", metavar="DEVICE...", nargs=-1)
+@click.option("--all", "all_pending", is_flag=True, help="All that are pending.")
+@in_settings
+def accept(settings: Settings, ids: tuple[str, ...], all_pending: bool) -> int:  # noqa: FBT001  click passes options by name
+    """Let devices take part; they are asked to check in."""
+    if bool(ids) == all_pending:
+        raise click.UsageError("Name the devices, or give --all.")
+    if not all_pending:
+        return _change(settings, "accept", ids, "accepted")
+    answer = settings.client.post("devices/accept", {"all_pending": True})
+    if not answer["changed"]:
+        put_done(settings, answer, "No device is pending.")
+        return ExitCode.NOTHING_TO_DO
+    put_done(settings, answer, f"{count(len(answer['changed']), 'device')} accepted.")
+    return ExitCode.DONE
+
+
+@device.command()
+@click.argument("ids", metavar="DEVICE...", nargs=-1, required=True)
+@in_settings
+def reject(settings: Settings, ids: tuple[str, ...]) -> int:
+    """Keep devices out."""
+    return _change(settings, "reject", ids, "rejected")
+
+
+@device.command()
+@click.argument("ids", metavar="DEVICE...", nargs=-1, required=True)
+@in_settings
+def preauthorize(settings: Settings, ids: tuple[str, ...]) -> int:
+    """Accept devices before they are heard of."""
+    return _change(settings, "preauthorize", ids, "accepted in advance")
+
+
+@device.command("check-in")
+@click.argument("ids", metavar="DEVICE...", nargs=-1, required=True)
+@in_settings
+def check_in(settings: Settings, ids: tuple[str, ...]) -> int:
+    """Ask devices to check in now."""
+    return _change(settings, "check-in", ids, "asked to check in")
+
+
+@device.command()
+@click.argument("device_id", metavar="DEVICE")
+@in_settings
+def decommission(settings: Settings, device_id: str) -> None:
+    """Take a device out of the fleet for good."""
+    found = settings.client.get(f"devices/{seg(device_id)}")
+    confirm(
+        settings,
+        found["id"],
+        "decommission",
+        f"This takes {found['id']} out of the fleet; its unfinished deployments end.",
+    )
+    answer = settings.client.post(f"devices/{seg(found['id'])}/decommission")
+    put_done(settings, answer, f"{found['id']} is decommissioned.")
+
+
+@device.command()
+@click.argument("device_id", metavar="DEVICE")
+@click.option("--limit", type=click.IntRange(1), help="At most so many. [all]")
+@in_settings
+def history(settings: Settings, device_id: str, limit: int | None) -> None:
+    """List the deployments of a device, newest first."""
+    found = settings.client.items(f"devices/{seg(device_id)}/history", limit=limit)
+    put_list(settings, found, HISTORY, f"No deployment has concerned {device_id}.")
+
+
+@device.command()
+@click.argument("device_id", metavar="DEVICE")
+@click.argument("deployment", required=False)
+@in_settings
+def logs(settings: Settings, device_id: str, deployment: str | None) -> int:
+    """Print what a device logged in a deployment; without DEPLOYMENT, in its newest one."""
+    if deployment is None:
+        newest = next(settings.client.items(f"devices/{seg(device_id)}/history", limit=1), None)
+        if newest is None:
+            settings.say(f"No deployment has concerned {device_id}.")
+            return ExitCode.NOTHING_TO_DO
+        deployment = str(newest["deployment_id"])
+    put_log(settings, settings.client.items(f"devices/{seg(device_id)}/logs/{seg(deployment)}"), "")
+    return ExitCode.DONE
+
+
+@click.command(cls=Command)
+@click.argument("device_id", metavar="DEVICE")
+@in_settings
+def why(settings: Settings, device_id: str) -> None:
+    """Say in one sentence why a device is, or is not, being updated."""
+    answer = settings.client.get(f"devices/{seg(device_id)}/why")
+    put_object(settings, answer, [f"{device_id}: {answer['text']}"])
+
+
+def put_log(settings: Settings, lines: Iterable[Json], prefix: str) -> None:
+    """Print log lines; as they come, since a log may be long."""
+    if settings.output != "table":
+        put_list(settings, lines, {}, "The log is empty.")
+        return
+    attempt = 0
+    for line in lines:
+        if line["attempt"] != attempt:
+            attempt = line["attempt"]
+            settings.say(f"{prefix}attempt {attempt}:")
+        click.echo(f"{prefix}{api_stamp(line['at'])} {line['level']:<7} {printable(line['text'])}")
+
+
+def _change(settings: Settings, verb: str, ids: tuple[str, ...], done: str) -> int:
+    changed: list[str] = []
+    for start in range(0, len(ids), IDS_AT_ONCE):
+        answer = settings.client.post(f"devices/{verb}", {"ids": list(ids[start : start + IDS_AT_ONCE])})
+        changed += answer["changed"]
+    same = len(set(ids)) - len(changed)
+    tail = f"; {count(same, 'device')} already" if same > 0 else ""
+    put_done(settings, {"changed": changed}, f"{count(len(changed), 'device')} {done}{tail}.")
+    return ExitCode.DONE

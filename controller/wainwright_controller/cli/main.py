@@ -1,0 +1,98 @@
+"""The command `wainwright`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import click
+
+from wainwright_common import __version__
+from wainwright_controller.cli.exits import MEANINGS, CliError, ExitCode
+from wainwright_controller.cli.settings import CONTROLLER, Settings, options
+
+# Commands in the order of help; each is imported when it is used, so that none waits for what others need.
+COMMANDS: Mapping[str, str] = {
+    "serve": "wainwright_controller.cli.serve:serve",
+    "demo": "wainwright_controller.demo.command:main",
+    "simulate": "wainwright_controller.simulate.command:main",
+    "device": "wainwright_controller.cli.device:device",
+    "group": "wainwright_controller.cli.group:group",
+    "artifact": "wainwright_controller.cli.artifact:artifact",
+    "release": "wainwright_controller.cli.release:release",
+    "deployment": "wainwright_controller.cli.deployment:deployment",
+    "why": "wainwright_controller.cli.device:why",
+}
+EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {int(code):<4}{text}" for code, text in MEANINGS.items())
+
+
+class Main(click.Group):
+    """Imports commands lazily, and ends with the exit codes of exits.py."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the commands in the order of help."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        """Return a command, or None."""
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT001, FBT002  click's signature
+        **extra: Any,  # noqa: ANN401  as above
+    ) -> Any:  # noqa: ANN401  as above
+        """Run; in standalone mode, as from a shell, end the process with the exit code."""
+        run = partial(super().main, args, prog_name, complete_var, standalone_mode=False, **extra)
+        if not standalone_mode:
+            return run()
+        sys.exit(int(_exit_code(run)))
+
+
+def _exit_code(run: Callable[[], object]) -> int:
+    try:
+        value = run()
+    except click.ClickException as error:
+        error.show()
+        return error.code if isinstance(error, CliError) else error.exit_code
+    except click.Abort:  # Ctrl+C
+        click.echo("Interrupted.", err=True)
+        return ExitCode.INTERRUPTED
+    return value if isinstance(value, int) else ExitCode.DONE
+
+
+@click.group(cls=Main, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--controller",
+    metavar="URL",
+    envvar="WAINWRIGHT_CONTROLLER",
+    default=CONTROLLER,
+    show_default=True,
+    show_envvar=True,
+    help="The controller's address.",
+)
+@click.option(
+    "--token", metavar="T", envvar="WAINWRIGHT_TOKEN", default="", show_envvar=True, help="Token of the controller."
+)
+@click.version_option(__version__, prog_name="wainwright", message="%(prog)s %(version)s")
+@click.pass_context
+def wainwright(ctx: click.Context, controller: str, token: str) -> None:
+    """Keep the software of a fleet of devices current.
+
+    Data goes to stdout, talk to stderr. -o, --yes and --quiet may also stand after the command.
+    """
+    settings = ctx.ensure_object(Settings)
+    settings.controller, settings.token = controller, token
+
+
+wainwright.params += options(hidden=False)

@@ -1,0 +1,94 @@
+"""What the options that every command has say; they may stand before or after the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from wainwright_controller.cli.client import Client
+
+CONTROLLER = "http://127.0.0.1:8080"
+Output = Literal["table", "json", "jsonl"]
+
+
+@dataclass
+class Settings:
+    """The options of `wainwright`; the client is made when it is first needed."""
+
+    controller: str = CONTROLLER
+    token: str = field(default="", repr=False)
+    output: Output = "table"
+    yes: bool = False
+    quiet: bool = False
+
+    @cached_property
+    def client(self) -> Client:
+        """The connection to the controller."""
+        from wainwright_controller.cli.client import Client
+
+        return Client(self.controller, self.token)
+
+    def say(self, text: str) -> None:
+        """Talk to the person, unless he wants quiet; data goes to stdout instead."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+
+in_settings = click.make_pass_decorator(Settings, ensure=True)
+
+
+def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def keep(ctx: click.Context, _param: click.Parameter, value: Any) -> None:  # noqa: ANN401  click's signature
+        if value is not None and value is not False:
+            setattr(ctx.ensure_object(Settings), name, value)
+
+    return keep
+
+
+def options(*, hidden: bool) -> list[click.Option]:
+    """Return the options that every command takes."""
+    return [
+        click.Option(
+            ["-o", "--output"],
+            type=click.Choice(["table", "json", "jsonl"]),
+            expose_value=False,
+            callback=_keep("output"),
+            hidden=hidden,
+            help="Form of the data on stdout: a table, one JSON document, or one JSON object a line.",
+        ),
+        click.Option(
+            ["-y", "--yes"],
+            is_flag=True,
+            expose_value=False,
+            callback=_keep("yes"),
+            hidden=hidden,
+            help="Do what cannot be undone without asking.",
+        ),
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=_keep("quiet"),
+            hidden=hidden,
+            help="Say nothing on stderr but errors.",
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command that also takes `-o`, `--yes` and `--quiet`, without listing them each time."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  click's signature
+        super().__init__(*args, **kwargs)
+        self.params += options(hidden=True)
+
+
+class Group(click.Group):
+    """A group whose commands are of that kind."""
+
+    command_class = Command

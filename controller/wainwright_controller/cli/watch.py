@@ -1,0 +1,165 @@
+"""Follows a deployment over the controller's live stream, across restarts of the controller."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import click
+
+from wainwright_controller.cli import narration
+from wainwright_controller.cli.client import Client, ServerEvent, seg
+from wainwright_controller.cli.exits import CliError, ExitCode, Unreachable
+from wainwright_controller.cli.output import printable
+from wainwright_controller.cli.settings import Settings
+from wainwright_controller.cli.words import now_stamp, short
+
+Json = dict[str, Any]
+
+SILENCE_S = 40.0  # the controller says something every 15 s; two of these lost mean that it is gone
+AGAIN_FIRST_S, AGAIN_MAX_S = 0.2, 2.0  # pauses between attempts to reach a controller that restarts
+GIVE_UP_S = 300.0  # a restart with a database to upgrade takes less; a watcher in a pipeline must end some time
+
+
+class View(Protocol):
+    """How what happens is shown."""
+
+    def line(self, line: Json) -> None:
+        """Show a line of the timeline."""
+
+    def state(self, state: Json) -> None:
+        """Show where the deployment stands."""
+
+
+def find(client: Client, reference: str) -> Json:
+    """Return the deployment of an id, the beginning of one, or a name."""
+    if "/" not in reference:
+        return client.get(f"deployments/{seg(reference)}")
+    named = client.get("deployments", name=reference, limit=2)["items"]  # a slash is not for paths
+    if len(named) != 1:
+        many = (
+            f"{len(named)} deployments are called {reference}: use an id"
+            if named
+            else f"No such deployment: {reference}"
+        )
+        raise CliError(ExitCode.FAILED, f"{many}. `wainwright deployment list` shows all.")
+    found: Json = named[0]
+    return found
+
+
+def watch(settings: Settings, deployment_id: str, *, after: str | int, timeout_s: float | None) -> int:
+    """Show a deployment until it is finished; returns the exit code."""
+    last: Json | None = None
+    try:
+        with _view(settings) as view:
+            for event in follow(settings, deployment_id, after=after, timeout_s=timeout_s):
+                if event.kind == "timeline":
+                    view.line(event.data)
+                elif event.kind == "state":
+                    last = event.data
+                    view.state(last)
+    except KeyboardInterrupt:
+        settings.say(f"The deployment goes on. To watch it again: wainwright deployment watch {short(deployment_id)}")
+        return ExitCode.INTERRUPTED
+    if last is None or last["status"] != "finished":
+        settings.say(f"Still running. To watch it again: wainwright deployment watch {short(deployment_id)}")
+        return ExitCode.STILL_RUNNING
+    if settings.output == "json":
+        click.echo(json.dumps(last, ensure_ascii=False, indent=2))
+    elif settings.output == "table":
+        click.echo(printable(narration.outcome_told(last)))
+    return ExitCode.DONE if last["outcome"] == "success" else ExitCode.FAILED
+
+
+def follow(
+    settings: Settings, deployment_id: str, *, after: str | int, timeout_s: float | None
+) -> Iterator[ServerEvent]:
+    """Yield a deployment's events until it is finished, or `timeout_s` has passed.
+
+    A controller that goes away is looked for again; raises Unreachable when it was never there, or stays away.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    last: str | int = after
+    lost_at: float | None = None
+    pause_s = AGAIN_FIRST_S
+    was_there = False
+    while True:
+        try:
+            for event in settings.client.events(
+                f"deployments/{seg(deployment_id)}/events", after=last, silence_s=lambda: _silence(deadline)
+            ):
+                was_there, lost_at, pause_s = True, None, AGAIN_FIRST_S
+                if event.kind:
+                    last = event.id
+                    yield event
+                    if event.kind == "state" and event.data["status"] == "finished":
+                        return
+                if _is_over(deadline):
+                    return
+        except Unreachable:
+            if not was_there and not _is_over(deadline):
+                raise
+        if _is_over(deadline):
+            return
+        if lost_at is None:
+            lost_at = time.monotonic()
+            settings.say("Lost the controller; looking for it again.")
+        elif time.monotonic() - lost_at > GIVE_UP_S:
+            raise Unreachable(f"The controller at {settings.client.url} has been away for {GIVE_UP_S / 60:.0f} min.")
+        time.sleep(pause_s if deadline is None else max(0.0, min(pause_s, deadline - time.monotonic())))
+        pause_s = min(pause_s * 2, AGAIN_MAX_S)
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def _silence(deadline: float | None) -> float:
+    return SILENCE_S if deadline is None else min(SILENCE_S, max(0.01, deadline - time.monotonic()))
+
+
+@contextlib.contextmanager
+def _view(settings: Settings) -> Iterator[View]:
+    if settings.output == "table" and sys.stdout.isatty():
+        from wainwright_controller.cli.render import LiveView
+
+        with LiveView() as live:
+            yield live
+    else:
+        yield _Silent() if settings.output == "json" else _Lines() if settings.output == "jsonl" else _Log()
+
+
+class _Log:
+    """One sentence for each change."""
+
+    def __init__(self) -> None:
+        self._before: Json | None = None
+
+    def line(self, line: Json) -> None:
+        told = narration.line_told(line)
+        if told is not None:
+            click.echo(printable(told))
+
+    def state(self, state: Json) -> None:
+        for told in narration.progress_told(self._before, state, now_stamp()):
+            click.echo(printable(told))
+        self._before = state
+
+
+class _Lines:
+    """One JSON object for each change."""
+
+    def line(self, line: Json) -> None:
+        """Leave the timeline to `deployment events`."""
+
+    def state(self, state: Json) -> None:
+        click.echo(json.dumps(state, ensure_ascii=False))
+
+
+class _Silent(_Lines):
+    def state(self, state: Json) -> None:
+        """Leave it to the one document at the end."""
