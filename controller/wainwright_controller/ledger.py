@@ -9,12 +9,11 @@ caller does after the commit.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 from sqlalchemy import (
     BindParameter,
-    ColumnElement,
     Connection,
     bindparam,
     delete,
@@ -26,9 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus
+from wainwright_common.statuses import DeploymentStatus, DeviceStatus
 from wainwright_controller.records import (
-    Artifact,
     Deployment,
     Device,
     DeviceDeployment,
@@ -37,7 +35,6 @@ from wainwright_controller.records import (
     Tally,
 )
 from wainwright_controller.rows import (
-    ARTIFACT,
     DEPLOYMENT,
     DEVICE,
     EVENT,
@@ -45,17 +42,11 @@ from wainwright_controller.rows import (
     PHASE,
     TALLY,
     Bulk,
-    all_parts,
-    from_row,
-    in_chunks,
     to_row,
 )
 from wainwright_controller.rules import lifecycle
-from wainwright_controller.rules.selection import Candidate
 from wainwright_controller.rules.why import ago
-
-Key = tuple[str, str]
-"""A device deployment: (deployment id, device id)."""
+from wainwright_controller.working_set import Key, WorkingSet
 
 _FIXED = {"deployment_id", "device_id", "sequence", "phase", "created_at"}
 _PROGRESS = ("last_seq", "seen", "substate", "progress_done", "progress_total", "updated_at")
@@ -82,20 +73,14 @@ _UPDATE_PHASE = (
 )
 
 
-class Ledger:
+class Ledger(WorkingSet):
     """See the module. `now` is the time of the cause, in seconds since the epoch."""
 
     def __init__(self, connection: Connection, now: float) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self.now = now
-        self.devices: dict[str, Device] = {}
-        self.parts: dict[Key, DeviceDeployment] = {}
-        self.deployments: dict[str, Deployment] = {}
-        self.phases: dict[str, list[Phase]] = {}
-        self.artifacts: dict[str, list[Artifact]] = {}
         self.changed: set[str] = set()
         self.wakes: list[str] = []
-        self._open: dict[str, list[Key]] = {}
         self._before: dict[Key, DeviceDeployment] = {}
         self._new_devices: set[str] = set()
         self._put_devices: set[str] = set()
@@ -103,70 +88,6 @@ class Ledger:
         self._begun: set[str] = set()
         self._unsettled: set[str] = set()
         self._events: list[Event] = []
-
-    # ---- loading ----------------------------------------------------------------------------------------------
-
-    def load_devices(self, ids: Collection[str]) -> None:
-        """Load the devices that exist among `ids`."""
-        wanted = [i for i in ids if i not in self.devices]
-        for chunk in in_chunks(wanted):
-            for row in self.connection.execute(select(DEVICE).where(DEVICE.c.id.in_(chunk))).mappings():
-                self.devices[row["id"]] = from_row(Device, row)
-
-    def load_open_parts(self, device_ids: Collection[str]) -> None:
-        """Load all unfinished parts of these devices, with their deployments."""
-        wanted = [i for i in device_ids if i not in self._open]
-        for chunk in in_chunks(wanted):
-            self._open.update((i, []) for i in chunk)
-            self._keep_parts(PART.c.device_id.in_(chunk), PART.c.finished_at.is_(None))
-        self.load_deployments({key[0] for i in wanted for key in self._open[i]})
-
-    def load_parts(self, keys: Collection[Key]) -> None:
-        """Load the parts that exist among `keys`, finished or not, with their deployments."""
-        wanted = [key for key in keys if key not in self.parts]
-        if not wanted:
-            return
-        deployments = {deployment for deployment, _ in wanted}
-        for chunk in in_chunks(sorted({device for _, device in wanted})):
-            self._keep_parts(PART.c.device_id.in_(chunk), PART.c.deployment_id.in_(deployments))
-        self.load_deployments(deployments)
-
-    def _keep_parts(self, *where: ColumnElement[bool]) -> None:
-        for part in all_parts(self.connection, *where):
-            key = (part.deployment_id, part.device_id)
-            if key in self.parts:
-                continue
-            self.parts[key] = part
-            if part.finished_at is None and part.device_id in self._open:
-                self._open[part.device_id].append(key)
-
-    def load_deployments(self, ids: Collection[str]) -> None:
-        """Load the deployments that exist among `ids`, with their phases and the artifacts of their releases."""
-        wanted = [i for i in ids if i not in self.deployments]
-        if not wanted:
-            return
-        for chunk in in_chunks(wanted):
-            for row in self.connection.execute(select(DEPLOYMENT).where(DEPLOYMENT.c.id.in_(chunk))).mappings():
-                self.deployments[row["id"]] = from_row(Deployment, row)
-                self.phases[row["id"]] = []
-            phases = select(PHASE).where(PHASE.c.deployment_id.in_(chunk)).order_by(PHASE.c.number)
-            for row in self.connection.execute(phases).mappings():
-                self.phases[row["deployment_id"]].append(from_row(Phase, row))
-        names = {self.deployments[i].artifact_name for i in wanted if i in self.deployments} - self.artifacts.keys()
-        self.artifacts.update((name, []) for name in names)
-        for chunk in in_chunks(sorted(names)):
-            for row in self.connection.execute(select(ARTIFACT).where(ARTIFACT.c.name.in_(chunk))).mappings():
-                self.artifacts[row["name"]].append(from_row(Artifact, row))
-
-    def candidates(self, device_id: str) -> list[Candidate]:
-        """Return the unfinished parts of a device that `load_open_parts` has loaded, as they stand now."""
-        result = []
-        for key in self._open.get(device_id, []):
-            part, deployment = self.parts[key], self.deployments[key[0]]
-            if part.status not in FINISHED:
-                artifacts = self.artifacts[deployment.artifact_name]
-                result.append(Candidate(part, deployment, self.phases[key[0]], artifacts))
-        return result
 
     # ---- changing ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,19 @@
+"""What operators do: each call is one transaction, written to the timeline; it wakes whom it concerns after the commit.
+
+Raises Refused (not possible in this state), NotFound (no such thing) or BadPlan (cannot be carried out as written); the
+store is then as it was.
+"""
+
+from __future__ import annotations
+
+from wainwright_controller.operations.artifacts import ArtifactOperations
+from wainwright_controller.operations.base import NotFound, listed
+from wainwright_controller.operations.deployments import RETRIES_MAX, TIMEOUT_S, DeploymentOperations, Order
+from wainwright_controller.operations.devices import DeviceOperations
+from wainwright_controller.operations.groups import GroupOperations
+
+__all__ = ["RETRIES_MAX", "TIMEOUT_S", "NotFound", "Operations", "Order", "listed"]
+
+
+class Operations(DeviceOperations, GroupOperations, ArtifactOperations, DeploymentOperations):
+    """All operations of one controller; safe to share between threads."""
