@@ -24,6 +24,7 @@ ALLOWED = {
     "wainwright_controller": {
         "aiomqtt",
         "alembic",
+        "anyio",
         "click",
         "cryptography",
         "fastapi",
@@ -124,5 +125,5 @@ def test_the_operators_command_says_what_to_install_when_only_the_agent_is_there
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
 
     assert ran.returncode == 1
-    assert "pip install 'wainwright[controller]'" in ran.stderr
+    assert "install 'wainwright[controller]'" in ran.stderr
     assert "Traceback" not in ran.stderr
