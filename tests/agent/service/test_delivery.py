@@ -220,6 +220,7 @@ def test_an_outcome_is_told_until_it_is_acknowledged_across_kills(
     controller.ack = lambda _: None
     agent.start()
     first = wait_for_outcome(controller)
+    wait_until(lambda: "trying" not in agent.status(), what="the update to be over")
 
     for count in (2, 3):
         agent.kill()

@@ -14,6 +14,7 @@ import pytest
 
 from tests.agent.service.peers import Agent, Controller
 from tests.support.wait import wait_until
+from wainwright_agent.events import EventQueue, Stop, spawn
 from wainwright_agent.supervisor import log_to_stderr, notify, watchdog_interval_s
 from wainwright_common.messages import CheckIn
 
@@ -88,6 +89,20 @@ def test_in_the_journal_a_log_line_begins_with_its_level(capfd: pytest.CaptureFi
     one, two = capfd.readouterr().err.splitlines()
     assert one == "<4>a: one"
     assert two.endswith("Z ERROR   a: two")
+
+
+def test_a_thread_that_fails_stops_the_service_with_its_error() -> None:
+    events: EventQueue = EventQueue()
+
+    def fail() -> None:
+        raise ZeroDivisionError("a bug")
+
+    spawn(events, "update", fail).join(10)
+
+    stop = events.get(timeout=1)
+    assert isinstance(stop, Stop)
+    assert isinstance(stop.error, ZeroDivisionError)
+    assert stop.reason == "the thread update failed: a bug"
 
 
 def test_an_idle_agent_has_not_loaded_what_only_an_update_needs(agent: Agent, controller: Controller) -> None:
