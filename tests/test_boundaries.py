@@ -20,7 +20,8 @@ PACKAGES = {
 # What each package may import besides itself and the standard library.
 ALLOWED = {
     "wainwright_common": {"backports", "compression", "cryptography", "msgspec"},
-    "wainwright_agent": {"cryptography", "msgspec", "paho", "requests", "urllib3", "wainwright_common"},
+    # socks: link.py asks whether it is there, because paho would use it.
+    "wainwright_agent": {"cryptography", "msgspec", "paho", "requests", "socks", "urllib3", "wainwright_common"},
     "wainwright_controller": {
         "aiomqtt",
         "alembic",
