@@ -6,18 +6,17 @@ alone is said by its type; what values must be together by `problems`.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from wainwright_agent import settings
-from wainwright_agent.settings import ConfigError
+from wainwright_common import settings
+from wainwright_common.brokers import BadBroker, Endpoint, check_encryption, endpoint_of
 from wainwright_common.errors import BadTopic
+from wainwright_common.settings import ConfigError
 from wainwright_common.topics import PREFIX, check_device_id, check_prefix
 
 __all__ = ["Broker", "CheckIn", "Config", "ConfigError", "Endpoint", "Inventory", "Log", "Update", "load"]
@@ -29,7 +28,6 @@ OWN_MODULES = Path(__file__).parent / "modules" / "v3"
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
 KEEP_ALIVE_MAX_S = 65_535  # MQTT 3.1.1 section 3.1.2.10: two bytes
-PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 def _seconds(low: float, high: float, description: str) -> Meta:
@@ -38,14 +36,6 @@ def _seconds(low: float, high: float, description: str) -> Meta:
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all sections."""
-
-
-class Endpoint(NamedTuple):
-    """Where the broker is."""
-
-    host: str
-    port: int
-    tls: bool
 
 
 class Broker(Section, frozen=True, kw_only=True):
@@ -81,13 +71,9 @@ class Broker(Section, frozen=True, kw_only=True):
     def endpoint(self) -> Endpoint:
         """Host, port and encryption of `url`; raises ConfigError when it is not a URL of a broker."""
         try:
-            parts = urlsplit(self.url)
-            port = parts.port
-        except ValueError as error:
-            raise ConfigError(f"broker.url: {self.url!r}: {error}.") from error
-        if parts.scheme not in PORTS or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
-            raise ConfigError(f"broker.url: {self.url!r}: expected mqtt://HOST[:PORT] or mqtts://HOST[:PORT].")
-        return Endpoint(parts.hostname, port or PORTS[parts.scheme], parts.scheme == "mqtts")
+            return endpoint_of(self.url)
+        except BadBroker as error:
+            raise ConfigError(str(error)) from error
 
 
 class Update(Section, frozen=True, kw_only=True):
@@ -207,15 +193,11 @@ def problems(config: Config) -> Iterator[str]:
         yield from _refusal("device_id", check_device_id, config.device_id)
     yield from _refusal("broker.prefix", check_prefix, broker.prefix)
     try:
-        host, _, tls = broker.endpoint
-    except ConfigError as error:
+        tls = broker.endpoint.tls
+        check_encryption(broker.url, allow_plain=broker.allow_plain)
+    except (BadBroker, ConfigError) as error:
         yield str(error)
     else:
-        if not tls and not broker.allow_plain and not _is_loopback(host):
-            yield (
-                f"broker.url: {broker.url} would send everything readable to another machine. "
-                "Use mqtts://, or set broker.allow_plain = true."
-            )
         if not tls and (broker.ca or broker.certificate):
             yield "broker.ca: certificates are for mqtts:// only; broker.url is mqtt://."
     if (broker.certificate is None) != (broker.key is None):
@@ -233,15 +215,6 @@ def _refusal(key: str, check: object, value: str) -> Iterator[str]:
         check(value)  # type: ignore[operator]  # one of the two checks of topics.py
     except BadTopic as error:
         yield f"{key}: {error}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _locate(problem: str, file: Path, text: str, env: Mapping[str, str]) -> str:

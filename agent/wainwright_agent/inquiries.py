@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from wainwright_agent import settings
 from wainwright_agent.events import Answer, Asked
+from wainwright_common import settings
 from wainwright_common.messages import Reply
 
 TIMEOUT_S = 30.0  # when the technician names none

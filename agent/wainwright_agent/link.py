@@ -29,7 +29,7 @@ from wainwright_agent.pace import spread
 from wainwright_common import __version__
 from wainwright_common.errors import BadMessage, BadTopic
 from wainwright_common.messages import Ack, Command, Message, Presence, Reply, decode, encode
-from wainwright_common.topics import Kind, Topic, downlinks, parse
+from wainwright_common.topics import Kind, Topic, client_id, downlinks, parse
 
 
 def _import_paho() -> ModuleType:
@@ -192,7 +192,7 @@ class Link:
     def _new_client(self) -> Any:  # noqa: ANN401  the library's
         client = mqtt.Client(
             mqtt.CallbackAPIVersion.VERSION2,
-            client_id=self._device_id,
+            client_id=client_id(self._device_id),
             protocol=PROTOCOLS[self.broker.protocol],
             reconnect_on_failure=False,
         )

@@ -21,7 +21,7 @@ from types import FrameType
 
 from msgspec import UNSET
 
-from wainwright_agent import identity, settings, status
+from wainwright_agent import identity, status
 from wainwright_agent.boot import boot_id
 from wainwright_agent.checkin import CheckIns
 from wainwright_agent.collector import Collector
@@ -45,7 +45,7 @@ from wainwright_agent.link import Link
 from wainwright_agent.outbox import Outbox
 from wainwright_agent.supervisor import notify, watchdog_interval_s
 from wainwright_agent.update import Updater
-from wainwright_common import __version__
+from wainwright_common import __version__, settings
 from wainwright_common.messages import (
     Ack,
     CheckIn,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from wainwright_agent import settings
 from wainwright_agent.config import Config
 from wainwright_agent.journal import LastUpdate, State, Update
-from wainwright_common import __version__
+from wainwright_common import __version__, settings
 
 Status = dict[str, Any]
 """Plain values, as `wain status -o json` prints them; a key without a value is absent."""

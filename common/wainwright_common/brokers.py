@@ -1,74 +1,85 @@
-"""A broker's address and credentials, as both sides write them in their configuration."""
+"""A broker's address, as both sides write it: mqtt://HOST[:PORT] or mqtts://HOST[:PORT]."""
 
 from __future__ import annotations
 
-from typing import Literal
+import ipaddress
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import msgspec
-
-from wainwright_common.errors import BadTopic, WainwrightError
-from wainwright_common.topics import PREFIX, check_prefix
+from wainwright_common.errors import WainwrightError
+from wainwright_common.topics import PREFIX
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}  # registered with IANA
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class BadBroker(WainwrightError):  # noqa: N818  the name is the sentence: "refused: bad broker"
-    """A broker's address cannot be used."""
+    """A broker's address cannot, or must not, be used; the text begins with the setting that is wrong."""
 
 
-class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the broker is, and how to be let in.
+class Endpoint(NamedTuple):
+    """Where the broker is."""
 
-    `protocol` is the version of MQTT. `allow_plain` lets credentials and commands cross a network unencrypted.
-    """
+    host: str
+    port: int
+    tls: bool
 
-    url: str = "mqtt://127.0.0.1:1883"
+
+def endpoint_of(url: str) -> Endpoint:
+    """Return host, port and encryption of a broker's URL; raises BadBroker when it is not one."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise BadBroker(f"broker.url: {url!r}: {error}.") from error
+    if parts.scheme not in PORTS or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
+        raise BadBroker(f"broker.url: {url!r}: expected mqtt://HOST[:PORT] or mqtts://HOST[:PORT].")
+    return Endpoint(parts.hostname, port or PORTS[parts.scheme], parts.scheme == "mqtts")
+
+
+class BrokerAddress(NamedTuple):
+    """What a plain client needs: a tool, a simulated fleet."""
+
+    url: str
     prefix: str = PREFIX
-    protocol: Literal["3.1.1", "5"] = "3.1.1"
     username: str | None = None
     password: str | None = None
     ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    allow_plain: bool = False
-
-    @property
-    def is_tls(self) -> bool:
-        """Whether the connection is encrypted."""
-        return urlsplit(self.url).scheme == "mqtts"
 
     @property
     def host(self) -> str:
         """The broker's host name or address."""
-        return urlsplit(self.url).hostname or ""
+        return endpoint_of(self.url).host
 
     @property
     def port(self) -> int:
         """The broker's TCP port."""
-        parts = urlsplit(self.url)
-        return parts.port or PORTS[parts.scheme]
+        return endpoint_of(self.url).port
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return endpoint_of(self.url).tls
 
     def check(self) -> None:
-        """Raise BadBroker, saying what to change, when this address cannot or must not be used."""
-        try:
-            parts = urlsplit(self.url)
-            port = parts.port
-        except ValueError as error:
-            raise BadBroker(f"broker.url {self.url!r} is no address: {error}.") from error
-        if parts.scheme not in PORTS or not parts.hostname or port == 0:
-            raise BadBroker(f"broker.url {self.url!r}: write mqtt://HOST:PORT or mqtts://HOST:PORT.")
-        if parts.username or parts.path or parts.query:
-            raise BadBroker(
-                f"broker.url {self.url!r} has more than a host and a port: credentials have keys of their own."
-            )
-        if not self.is_tls and parts.hostname not in LOOPBACK and not self.allow_plain:
-            raise BadBroker(
-                f"broker.url {self.url!r} would cross the network unencrypted: use mqtts://,"
-                " or set broker.allow_plain = true if you accept that."
-            )
-        try:
-            check_prefix(self.prefix)
-        except BadTopic as error:
-            raise BadBroker(f"broker.prefix: {error}") from error
+        """Raise BadBroker when the address is not one, or is another machine's and not encrypted."""
+        check_encryption(self.url, allow_plain=False)
+
+
+def check_encryption(url: str, *, allow_plain: bool) -> None:
+    """Raise BadBroker when what is sent to this broker would be readable on a network, and nobody allowed that."""
+    endpoint = endpoint_of(url)
+    if not endpoint.tls and not allow_plain and not is_loopback(endpoint.host):
+        raise BadBroker(
+            f"broker.url: {url} would send everything readable to another machine. "
+            "Use mqtts://, or set broker.allow_plain = true."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address is this machine's loopback."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -32,10 +32,10 @@ class ConfigError(WainwrightError):
     """The configuration cannot be used; the text has one line for each problem: where, which key, and why."""
 
 
-def read(kind: type[S], text: str, *, source: str, env: Mapping[str, str]) -> S:
+def read(kind: type[S], text: str, *, source: str, env: Mapping[str, str], prefix: str = ENV_PREFIX) -> S:
     """Return the settings of a TOML text with the environment's overrides; raises ConfigError.
 
-    `source` names the text in errors.
+    `source` names the text in errors; `prefix` begins the names of the variables.
     """
     try:
         document = tomllib.loads(text)
@@ -43,7 +43,7 @@ def read(kind: type[S], text: str, *, source: str, env: Mapping[str, str]) -> S:
         raise ConfigError(f"{source}: not TOML: {error}.") from error
     problems: list[str] = []
     values = _read_table(kind, document, (), source, text, problems)
-    for name, path, field_type in _variables(kind, env, problems):
+    for name, path, field_type in _variables(kind, env, prefix, problems):
         try:
             _put(values, path, _convert(_env_value(env[name], field_type), field_type))
         except msgspec.ValidationError as error:
@@ -74,6 +74,11 @@ def leaves(kind: type[msgspec.Struct], above: tuple[str, ...] = ()) -> Iterator[
             yield from leaves(field.type, (*above, field.name))
         else:
             yield (*above, field.name), field.type, field.default
+
+
+def description_of(kind: object) -> str:
+    """Return the description in the type of a setting; "" if it has none."""
+    return next((meta.description or "" for meta in getattr(kind, "__metadata__", ()) if meta.description), "")
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  what JSON and TOML can hold
@@ -121,13 +126,13 @@ def _read_table(
 
 
 def _variables(
-    kind: type[msgspec.Struct], env: Mapping[str, str], problems: list[str]
+    kind: type[msgspec.Struct], env: Mapping[str, str], prefix: str, problems: list[str]
 ) -> Iterator[tuple[str, tuple[str, ...], Any]]:
     """Return (variable, path, type) of the overrides; a misspelt key of a section of ours is a problem.
 
     Other variables with our prefix belong to other programs, for example the operator's.
     """
-    known = {ENV_PREFIX + ENV_SECTION_END.join(path).upper(): (path, field) for path, field, _ in leaves(kind)}
+    known = {prefix + ENV_SECTION_END.join(path).upper(): (path, field) for path, field, _ in leaves(kind)}
     sections = {name.split(ENV_SECTION_END)[0] for name in known if ENV_SECTION_END in name}
     for name in sorted(env):
         if name in known:

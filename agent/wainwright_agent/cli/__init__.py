@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wainwright_agent.cli.exits import Exit, Refused
-from wainwright_agent.settings import ConfigError
 from wainwright_common import __version__
 from wainwright_common.errors import WainwrightError
+from wainwright_common.settings import ConfigError
 
 REPLY_S = 30.0  # how long `check-in` and `inventory --send` wait
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
-from wainwright_agent import identity, settings
+from wainwright_agent import identity
 from wainwright_agent.cli.exits import Exit
 from wainwright_agent.cli.output import complain, say, say_json
 from wainwright_agent.config import Config
 from wainwright_agent.identity import IdentityError
+from wainwright_common import settings
 
 HIDDEN = "(hidden)"
 SECRETS = (("broker", "password"),)

@@ -19,10 +19,9 @@ import pytest
 from tests.agent.service.peers import Agent, Controller, new_device_id
 from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
-from wainwright_agent import settings
 from wainwright_agent.config import Config, load
 from wainwright_agent.control import CLIENTS_MAX, ask
-from wainwright_common import __version__
+from wainwright_common import __version__, settings
 from wainwright_common.messages import CheckIn
 
 

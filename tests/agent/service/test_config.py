@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wainwright_agent import settings
 from wainwright_agent.config import OWN_MODULES, Config, ConfigError, load
+from wainwright_common import settings
 
 SAMPLE = """\
 device_id   = "press-07"

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from wainwright_agent import settings
 from wainwright_agent.config import OWN_MODULES, Config
-from wainwright_agent.settings import description_of
+from wainwright_common import settings
+from wainwright_common.settings import description_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "agent.md"
 SETTINGS = re.compile(r"(<!-- settings: .*? -->\n)(.*?)(<!-- end of settings -->)", re.DOTALL)
