@@ -21,7 +21,6 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -71,10 +70,10 @@ class Opening:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._thread.is_alive():
-            # Only a reader ends the wait, so be one for a moment.
-            with suppress(FileNotFoundError):
-                os.close(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            # Only a reader ends the wait. Be one until the thread is through: it may not have begun to wait yet.
+            reader = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             self._thread.join()
+            os.close(reader)
         if isinstance(self._fd, int):
             os.close(self._fd)
         os.close(self._done)

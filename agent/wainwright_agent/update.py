@@ -4,7 +4,7 @@ One thread runs `run` for the whole life of the agent; the service's threads cal
 The order in `_move` is the promise of this file: the state is on disk, then it is told, then its step begins.
 
     states.py    what may follow what        rules.py     what it means for facts and reports
-    actions.py   what is done in a state     journal.py   where it is kept
+    actions.py   what is done in a state     journal.py   where it is kept        reporter.py   who is told
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import UNSET
@@ -27,10 +26,11 @@ from wainwright_agent.failure import Interrupted
 from wainwright_agent.groups import end_leftovers
 from wainwright_agent.journal import Journal, JournalError, State, Update
 from wainwright_agent.processes import Surroundings, Wake, pause
+from wainwright_agent.reporter import Reporter
 from wainwright_agent.states import Event, UpdateState, allows
 from wainwright_common.codes import Code
 from wainwright_common.messages import Ack, Offer, Progress, Reason, Report, Verdict
-from wainwright_common.statuses import ACTIVE, DeviceStatus
+from wainwright_common.statuses import ACTIVE
 
 RECORDS = "processes"  # folder of the data folder: which process groups run
 
@@ -73,6 +73,7 @@ class Updater:
         self._changed = changed
         self._limits = limits
         self._boot_id = boot_id(config.update.boot_id_file)
+        self._reporter = Reporter(journal, self._boot_id, publish)
         self._wake = Wake()
         self._something = threading.Condition()
         self._stopping = False
@@ -85,7 +86,6 @@ class Updater:
         update = journal.state.update
         self._resuming = update is not None
         self._needs_link = update is not None and update.state is S.DOWNLOAD
-        self._next_seq = 1 if update is None else update.reserved_seq
 
     @property
     def needs_link(self) -> bool:
@@ -109,7 +109,7 @@ class Updater:
             self._begin(offer)
         except JournalError as error:
             log.error("The offer of %s is not taken: %s", offer.artifact.name, error)  # noqa: TRY400  the text says it all
-            self._publish(self._refusal(offer, error))
+            self._reporter.tell_refusal(offer, error)
             return False
         self._changed()
         return True
@@ -181,12 +181,12 @@ class Updater:
     def _begin(self, offer: Offer) -> None:
         log.info("Updating to %s (deployment %s, attempt %d).", offer.artifact.name, offer.deployment_id, offer.attempt)
         with self._something:  # the worker sees all of it, or nothing
-            state = self._journal.change(lambda old: rules.begin(old, offer, self._now(seq=1)))
+            before, now = self._journal.state, self._reporter.first()
+            after = self._journal.change(lambda state: rules.begin(state, offer, now))
             self._taken_back = None
             self._progress = None
             self._needs_link = False
-            self._next_seq = state.outbox[-1].seq + 1
-            self._publish(state.outbox[-1])
+            self._reporter.tell(before, after, now)
             self._something.notify_all()
 
     def _step(self, update: Update) -> None:
@@ -210,7 +210,7 @@ class Updater:
         if update.state is S.DOWNLOAD:
             self._await_link()
             update = self._journal.state.update or update  # with the fresh link
-        return self._actions.perform(update, self._journal.state.provides, self._tell_progress)
+        return self._actions.perform(update, self._journal.state.provides, self._progressed)
 
     def _await_update(self) -> Update:
         """Wait until there is an update to carry out."""
@@ -276,22 +276,16 @@ class Updater:
         return E.FAILED, Reason(code=Code.JOURNAL_FAILED, text=str(problem))
 
     def _store(self, event: Event, error: Reason | None, facts: Mapping[str, Any]) -> None:
-        before = self._journal.state
-        seq = self._next_seq
+        before, now = self._journal.state, self._reporter.now()
 
         def follow(state: State) -> State:
             update = None if state.update is None else replace(state.update, **facts)
-            return rules.move(replace(state, update=update), event, self._now(seq), error)
+            return rules.move(replace(state, update=update), event, now, error)
 
         after = self._journal.change(follow)
-        told = [report for report in after.outbox[-1:] if report not in before.outbox]
         if after.update is not None:
             log.info("%s: %s.", after.update.state, after.update.status)
-            if not told:
-                told = [rules.report_of(after.update, self._now(seq))]
-            self._next_seq = seq + 1
-        for report in told:
-            self._publish(report)
+        self._reporter.tell(before, after, now)
         if after.update is None:
             self._taken_back = None
         self._changed()
@@ -334,31 +328,9 @@ class Updater:
             log.warning("Should the agent restart now, the controller must say so again: %s", error)
         self._notify()
 
-    def _tell_progress(self, progress: Progress) -> None:
-        """Publish how far the download is; not kept, but its number is never used again."""
+    def _progressed(self, progress: Progress) -> None:
         self._progress = progress
-        seq = self._next_seq
-        try:
-            update = self._journal.change(lambda state: rules.reserve(state, seq)).update
-        except JournalError:
-            return
-        if update is not None:
-            self._next_seq = seq + 1
-            self._publish(replace(rules.report_of(update, self._now(seq)), progress=progress))
-
-    def _refusal(self, offer: Offer, error: JournalError) -> Report:
-        return Report(
-            deployment_id=offer.deployment_id,
-            attempt=offer.attempt,
-            seq=1,
-            status=DeviceStatus.FAILURE,
-            boot_id=self._boot_id,
-            at=datetime.now(UTC),
-            error=Reason(code=Code.JOURNAL_FAILED, text=str(error)),
-        )
-
-    def _now(self, seq: int) -> rules.Now:
-        return rules.Now(at=datetime.now(UTC), boot_id=self._boot_id, seq=seq)
+        self._reporter.tell_progress(progress)
 
     def _is_interrupted(self) -> bool:
         """Say whether the running step is to be broken off: by `stop`, or a download that is not wanted any more."""

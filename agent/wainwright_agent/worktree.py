@@ -15,8 +15,8 @@ It is built before the first call, survives reboots, and is removed after Cleanu
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,7 +89,7 @@ class WorkTree:
     def remove_streams(self) -> None:
         """Remove all FIFOs."""
         self.stream_next.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "streams", ignore_errors=True)
+        _remove(self.path / "streams")
 
     def create_file(self, name: str) -> int:
         """Make an empty payload file and return its descriptor, for writing."""
@@ -104,13 +104,11 @@ class WorkTree:
 
     def discard_files(self) -> None:
         """Remove the payload files, and so give back their space; the rest stays for Cleanup."""
-        shutil.rmtree(self.path / "files", ignore_errors=True)
+        _remove(self.path / "files")
 
     def remove(self) -> None:
         """Remove the tree."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self.path.exists():
-            shutil.rmtree(self.path)  # again, to raise what is in the way
+        _remove(self.path)
 
     def _below(self, folder: str, name: str) -> Path:
         """Return the path of a payload file. The artifact's reader refuses bad names too; this is the fence."""
@@ -119,6 +117,13 @@ class WorkTree:
         parent = self.path / folder
         parent.mkdir(mode=0o700, exist_ok=True)
         return parent / name
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # brings the compression libraries with it, which are not for the idle agent
+
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
 
 
 def _make_fifo(path: Path) -> Path:

@@ -1,0 +1,208 @@
+"""The journal: what was written is there, whatever else happens."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from pytest_mock import MockerFixture
+
+from tests.agent.update.lab import Lab, statuses
+from tests.support.wait import wait_until
+from wainwright_agent import rules
+from wainwright_agent.journal import FILE, PREVIOUS, SEQ_BLOCK, Journal, JournalError, State
+from wainwright_common.messages import Action, Artifact, Offer
+
+
+def _named(name: str) -> State:
+    return State(provides={"artifact_name": name})
+
+
+def _running(state: State) -> State:
+    artifact = Artifact(id="a", name="new", size=1, sha256="0" * 64, uri="http://h/", expires=datetime.now(UTC))
+    offer = Offer(deployment_id="d", attempt=1, action=Action.INSTALL, artifact=artifact)
+    return rules.begin(state, offer, rules.Now(at=datetime.now(UTC), boot_id="b", seq=1))
+
+
+def test_a_new_device_runs_something_unknown_and_its_folder_is_private(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "data") as journal:
+        assert journal.state == _named("unknown")
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_change_is_there_after_a_restart(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.change(_running)
+        before = journal.state
+    with Journal.open(tmp_path) as journal:
+        assert journal.state == before
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_agent_is_told_that_the_folder_is_in_use_and_may_still_look(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.change(lambda _: _named("one"))
+        with pytest.raises(JournalError, match="another agent is using this data folder"):
+            Journal.open(tmp_path)
+        assert Journal.read(tmp_path) == _named("one")
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b'{"sha256":"00","state":{"schema":1}}', None])
+def test_a_damaged_journal_falls_back_to_the_generation_before(tmp_path: Path, damage: bytes | None) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.change(_running)
+        first = journal.state
+        journal.change(lambda state: replace(state, provides={"artifact_name": "two"}))
+    content = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(content.replace(b'"two"', b'"owt"') if damage is None else damage)
+
+    with Journal.open(tmp_path) as journal:
+        assert journal.state.provides == first.provides
+        assert journal.state.update is not None
+        assert first.update is not None
+        assert journal.state.update.reserved_seq >= first.update.reserved_seq + SEQ_BLOCK
+        journal.change(lambda _: _named("three"))
+    assert Journal.read(tmp_path) == _named("three")
+
+
+def test_with_both_generations_damaged_the_device_starts_anew_and_keeps_the_evidence(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.change(lambda _: _named("one"))
+        journal.change(lambda _: _named("two"))
+    for name in (FILE, PREVIOUS):
+        (tmp_path / name).write_text("{")
+    with Journal.open(tmp_path) as journal:
+        assert journal.state == State()
+    assert (tmp_path / "journal.json.corrupt").exists()
+
+
+def test_a_journal_of_a_newer_agent_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.change(lambda _: State(schema=2, provides={}))
+    content = (tmp_path / FILE).read_bytes()
+    with pytest.raises(JournalError, match="newer agent"):
+        Journal.open(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == content
+    with pytest.raises(JournalError, match="newer agent"):  # and not because the lock was kept
+        Journal.open(tmp_path)
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "link"])
+def test_a_full_disk_changes_nothing(tmp_path: Path, mocker: MockerFixture, call: str) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.change(lambda _: _named("one"))
+        journal.change(lambda _: _named("two"))
+        patch = mocker.patch(f"os.{call}", side_effect=OSError(errno.ENOSPC, "No space left on device"))
+        with pytest.raises(JournalError, match="No space left on device"):
+            journal.change(lambda _: _named("three"))
+        assert journal.state == _named("two")
+        mocker.stop(patch)
+        assert Journal.read(tmp_path) == _named("two")
+        assert not list(tmp_path.glob("*.new"))
+        journal.change(lambda _: _named("four"))
+    assert Journal.read(tmp_path) == _named("four")
+
+
+def test_the_same_state_is_not_written_again(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.change(lambda _: _named("one"))
+        before = (tmp_path / FILE).stat().st_ino
+        journal.change(lambda _: _named("one"))
+        assert (tmp_path / FILE).stat().st_ino == before
+
+
+@dataclass
+class Disk:
+    """Refuses writes of the journal while `full`, and counts them."""
+
+    full: bool = False
+    refused: int = 0
+
+
+@pytest.fixture
+def disk(mocker: MockerFixture) -> Disk:
+    disk, real = Disk(), os.link
+
+    def link(*args: object, **kwargs: object) -> None:
+        if disk.full:
+            disk.refused += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(*args, **kwargs)  # type: ignore[arg-type]  # passed through as they came
+
+    mocker.patch("os.link", link)
+    return disk
+
+
+def test_an_offer_that_cannot_be_stored_is_refused_and_told(lab: Lab, disk: Disk) -> None:
+    with Journal.open(lab.data) as journal:
+        journal.change(lambda _: _named("one"))
+    disk.full = True
+    with lab.agent() as agent:
+        assert not agent.updater.offer(lab.offer(lab.artifact()))
+        assert agent.reports[-1].error
+        assert agent.reports[-1].error.code == "journal-failed"
+        disk.full = False
+    assert lab.calls == []
+
+
+def test_a_download_whose_end_cannot_be_stored_frees_its_space_and_ends_without_installing(
+    lab: Lab, disk: Disk
+) -> None:
+    lab.on("Download", f"touch {lab.root}/there; while [ ! -e {lab.root}/go ]; do sleep 0.02; done")
+    with lab.agent() as agent:
+        agent.updater.offer(lab.offer(lab.artifact()))
+        wait_until((lab.root / "there").exists)
+        disk.full = True
+        (lab.root / "go").touch()
+        wait_until(lambda: disk.refused)
+        wait_until(lambda: not (lab.tree / "files").exists())
+        disk.full = False
+        agent.wait_idle()
+
+    assert "ArtifactInstall" not in lab.calls
+    assert lab.calls[-1] == "Cleanup"
+    assert statuses(agent.reports)[-1] == "failure"
+    assert agent.reports[-1].error
+    assert agent.reports[-1].error.code == "journal-failed"
+
+
+def test_an_installation_that_cannot_be_stored_is_rolled_back_as_soon_as_it_can(lab: Lab, disk: Disk) -> None:
+    lab.answer(SupportsRollback="Yes")
+    lab.on("ArtifactInstall", f"touch {lab.root}/there; while [ ! -e {lab.root}/go ]; do sleep 0.02; done")
+    with lab.agent() as agent:
+        agent.updater.offer(lab.offer(lab.artifact()))
+        wait_until((lab.root / "there").exists)
+        disk.full = True
+        (lab.root / "go").touch()
+        wait_until(lambda: disk.refused)
+        assert json.loads((lab.data / FILE).read_bytes())["state"]["update"]["state"] == "install"
+        disk.full = False
+        agent.wait_idle()
+
+    assert lab.calls[2:] == [
+        *("ArtifactInstall", "NeedsArtifactReboot", "SupportsRollback"),
+        *("ArtifactRollback", "ArtifactFailure", "Cleanup"),
+    ]
+    assert statuses(agent.reports)[-1] == "failure"
+
+
+def test_a_commit_that_cannot_be_stored_waits_until_it_can(lab: Lab, disk: Disk) -> None:
+    lab.on("ArtifactCommit", f"touch {lab.root}/there; while [ ! -e {lab.root}/go ]; do sleep 0.02; done")
+    with lab.agent() as agent:
+        agent.updater.offer(lab.offer(lab.artifact()))
+        wait_until((lab.root / "there").exists)
+        disk.full = True
+        (lab.root / "go").touch()
+        wait_until(lambda: disk.refused > 1)
+        assert agent.journal.state.provides == {"artifact_name": "unknown"}
+        disk.full = False
+        agent.wait_idle()
+
+    assert lab.state.provides["artifact_name"] == "release-2"
+    assert "ArtifactRollback" not in lab.calls

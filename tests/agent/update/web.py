@@ -1,0 +1,92 @@
+"""A small web server for artifacts that can misbehave in the ways of real ones."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Manners:
+    """How the server behaves; a list is used up, one element for each request."""
+
+    cut_at: list[int] = field(default_factory=list)
+    """Close the connection after so many bytes of the body."""
+    answers: list[int] = field(default_factory=list)
+    """Answer with this status instead."""
+    ranges: bool = True
+    length: bool = True
+    etags: list[str] = field(default_factory=list)
+    wrong_range: bool = False
+    wrong_length: int | None = None
+    gate: threading.Event | None = None
+    """Wait for it after half of the body."""
+
+
+class Web:
+    """Serves `files` by path, on a free port of 127.0.0.1."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.manners = Manners()
+        self.requests: list[dict[str, str]] = []
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                web.requests.append(dict(self.headers))
+                web.respond(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        if self.manners.gate is not None:
+            self.manners.gate.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def respond(self, handler: BaseHTTPRequestHandler) -> None:
+        manners, blob = self.manners, self.files.get(handler.path)
+        if manners.answers or blob is None:
+            handler.send_error(manners.answers.pop(0) if manners.answers else 404)
+            return
+        start = self._start(handler)
+        body = blob[start:]
+        handler.send_response(206 if start else 200)
+        if start:
+            shown = start + 1 if manners.wrong_range else start
+            handler.send_header("Content-Range", f"bytes {shown}-{len(blob) - 1}/{len(blob)}")
+        if manners.etags:
+            handler.send_header("ETag", manners.etags.pop(0))
+        if manners.length:
+            handler.send_header("Content-Length", str(manners.wrong_length or len(body)))
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.close_connection = True
+        self._send(handler, body)
+
+    def _start(self, handler: BaseHTTPRequestHandler) -> int:
+        wanted = handler.headers.get("Range", "")
+        return int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.manners.ranges else 0
+
+    def _send(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        manners = self.manners
+        end = manners.cut_at.pop(0) if manners.cut_at else len(body)
+        half = end // 2 if manners.gate is not None else 0
+        try:
+            handler.wfile.write(body[:half])
+            if manners.gate is not None:
+                manners.gate.wait(30)
+            handler.wfile.write(body[half:end])
+        except OSError:
+            pass  # the device has hung up, as some tests want it to

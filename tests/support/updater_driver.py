@@ -1,0 +1,58 @@
+"""A process that runs an Updater and nothing else, to be killed: `python updater_driver.py LAB`.
+
+It takes LAB/config.json and LAB/offer.json, gives the offer (or its fresh link) to the updater, acknowledges every
+report, writes each to LAB/reports, and ends with status 0 when no update runs any more.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+
+from tests.support.wait import wait_until
+from wainwright_agent.actions import Limits
+from wainwright_agent.config import Config
+from wainwright_agent.journal import Journal
+from wainwright_agent.update import Updater
+from wainwright_common.messages import Ack, Offer, Report, Verdict
+
+
+def main(lab: Path) -> None:
+    """Run until idle."""
+    (lab / "driver.pid").write_text(str(os.getpid()))
+    config = msgspec.json.decode(
+        (lab / "config.json").read_bytes(), type=Config, dec_hook=lambda kind, value: kind(value)
+    )
+    offer = msgspec.json.decode((lab / "offer.json").read_bytes(), type=Offer)
+    journal = Journal.open(config.data_dir)
+
+    def publish(report: Report) -> None:
+        with (lab / "reports").open("ab") as file:
+            file.write(msgspec.json.encode(report) + b"\n")
+        updater.verdict(
+            Ack(
+                deployment_id=report.deployment_id,
+                attempt=report.attempt,
+                seq=report.seq,
+                verdict=Verdict.ACCEPTED,
+            )
+        )
+
+    updater = Updater(config, journal, publish=publish, limits=Limits(grace_s=0.3))
+    for report in journal.state.outbox:
+        publish(report)
+    if journal.state.update is None or updater.needs_link:
+        updater.offer(offer)
+    worker = threading.Thread(target=updater.run)
+    worker.start()
+    wait_until(lambda: journal.state.update is None, 20, "the end of the update")
+    updater.stop()
+    worker.join()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
