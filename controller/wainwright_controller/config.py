@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +10,14 @@ import msgspec
 from msgspec import Meta
 
 from wainwright_common import settings
-from wainwright_common.brokers import BadBroker, BrokerAddress
+from wainwright_common.brokers import BadBroker, check_encryption, is_loopback
+from wainwright_common.errors import BadTopic
 from wainwright_common.settings import ConfigError
+from wainwright_common.topics import check_prefix
 
 DEFAULT_FILE = Path("/etc/wainwright/controller.toml")
 EMBEDDED = "embedded"
+ENV_PREFIX = "WAINWRIGHT_CONTROLLER_"  # of its own: an agent may run in the same environment
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +45,7 @@ class StoreSection(Section, frozen=True, kw_only=True):
 
 
 class BrokerSection(Section, frozen=True, kw_only=True):
-    """The MQTT broker."""
+    """The MQTT broker; `host` and `port` are for the embedded one, the rest is for any."""
 
     url: Annotated[str, Meta(description="`embedded`, or `mqtt://HOST:PORT`, or `mqtts://HOST:PORT`.")] = EMBEDDED
     host: Annotated[str, Meta(description="Address that the embedded broker listens on.")] = "127.0.0.1"
@@ -60,22 +62,6 @@ class BrokerSection(Section, frozen=True, kw_only=True):
     certificate: Annotated[str, Meta(description="PEM file of the controller's certificate.")] = ""
     key: Annotated[str, Meta(description="PEM file of the controller's key.")] = ""
     allow_plain: Annotated[bool, Meta(description="Allows `mqtt://` to another machine.")] = False
-
-    def address(self, url: str | None = None) -> BrokerAddress:
-        """Return where to connect to; `url` is the embedded broker's. Raises BadBroker."""
-        address = BrokerAddress(
-            url=url or self.url,
-            prefix=self.prefix,
-            protocol="5" if self.protocol == "5" else "3.1.1",
-            username=self.username or None,
-            password=self.password or None,
-            ca=self.ca or None,
-            certificate=self.certificate or None,
-            key=self.key or None,
-            allow_plain=self.allow_plain,
-        )
-        address.check()
-        return address
 
 
 class Devices(Section, frozen=True, kw_only=True):
@@ -140,7 +126,7 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
         text = ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}.") from error
-    config = settings.read(Config, text, source=str(file), env=env)
+    config = settings.read(Config, text, source=str(file), env=env, prefix=ENV_PREFIX)
     check(config)
     return config
 
@@ -148,24 +134,19 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
 def check(config: Config) -> None:
     """Raise ConfigError for values that are right each alone and wrong together."""
     try:
-        config.broker.address("mqtt://127.0.0.1:1883" if config.broker.url == EMBEDDED else None)
+        check_prefix(config.broker.prefix)
+        if config.broker.url != EMBEDDED:
+            check_encryption(config.broker.url, allow_plain=config.broker.allow_plain)
+    except BadTopic as error:
+        raise ConfigError(f"broker.prefix: {error}") from error
     except BadBroker as error:
         raise ConfigError(str(error)) from error
     for key, host, allowed in (
         ("http", config.http.host, config.http.allow_plain),
         ("broker", config.broker.host, config.broker.allow_plain),
     ):
-        if not allowed and not _is_loopback(host):
+        if not allowed and not is_loopback(host):
             raise ConfigError(
                 f"{key}.host: {host} is reachable from other machines, without encryption:"
                 f" use 127.0.0.1, or set {key}.allow_plain = true if you accept that."
             )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -42,14 +42,13 @@ class Controller:
         self.broker: EmbeddedBroker | None = None
         if config.broker.url == EMBEDDED:
             self.broker = EmbeddedBroker(config.data_dir, config.broker.host, config.broker.port)
-        address = config.broker.address(self.broker.url if self.broker else None)
-        self.broker_url = address.url
+        self.broker_url = self.broker.url if self.broker else config.broker.url
         self.bulletin = Bulletin()
         self.counts = Counts()
         self.links = Links.of_store(self.store, config.artifacts.link_lifetime_s)
         self.artifacts = ArtifactStore(config.data_dir / "artifacts", config.artifacts.max_bytes)
         self.artifacts.prepare(self._has_artifact)
-        self.link = Link(address, client_id=config.broker.client_id, share=config.broker.share or None)
+        self.link = Link(config.broker, self.broker_url)
         self.waker = Waker(self.link.publish)
         self.operations = Operations(self.store, self.bulletin, self.waker)
         settings = Settings(
@@ -59,7 +58,7 @@ class Controller:
         )
         traffic = Traffic(settings, partial(make_link, self.links, public_url), self.counts)
         self.pipeline = Pipeline(
-            self.store, self.link, traffic, self.counts, self.waker, self.bulletin, prefix=address.prefix
+            self.store, self.link, traffic, self.counts, self.waker, self.bulletin, prefix=config.broker.prefix
         )
         self.ticker = Ticker(self.store, self.waker, self.bulletin)
         self.context = Context(

@@ -54,6 +54,11 @@ class Counts:
             if self._logged <= LOGGED_PER_S:
                 LOG.warning("refused a message on %r: %s: %s", topic[:300], reason, text[:300])
 
+    def refuse_report(self, verdict: str) -> None:
+        """Count a report that the rules refused; its device is told, so the log is not."""
+        with self._lock:
+            self.refused[f"report-{verdict}"] += 1
+
 
 def admit(delivery: Delivery, counts: Counts, prefix: str = PREFIX) -> Arrival | None:
     """Return what arrived, or None after counting why not."""

@@ -19,9 +19,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from wainwright_common.brokers import BrokerAddress
+from wainwright_common.brokers import endpoint_of
 from wainwright_common.messages import Message, encode
 from wainwright_common.topics import Topic, uplinks
+from wainwright_controller.config import BrokerSection
 from wainwright_controller.ingest.intake import Delivery
 
 LOG = logging.getLogger(__name__)
@@ -39,29 +40,31 @@ SESSION_EXPIRY_S = 7 * 86400  # MQTT 5 §3.1.2.11.2: how long the broker keeps m
 
 
 class Link:
-    """One connection to the broker, made again for ever. Give `deliver` and `changed` before `start`."""
+    """One connection to the broker at `url`, made again for ever."""
 
-    def __init__(self, address: BrokerAddress, *, client_id: str, share: str | None = None) -> None:
-        self._address = address
-        self._filter = uplinks(address.prefix, share)
+    def __init__(self, broker: BrokerSection, url: str) -> None:
+        self._url = url
+        self._endpoint = endpoint_of(url)
+        self._prefix = broker.prefix
+        self._is_5 = broker.protocol == "5"
+        self._filter = uplinks(broker.prefix, broker.share or None)
         self._generation = 0
         self._deliver: Callable[[Delivery], None] = _undelivered
         self.connected = threading.Event()
-        is_5 = address.protocol == "5"
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            clean_session=None if is_5 else False,
-            protocol=paho.MQTTv5 if is_5 else paho.MQTTv311,
+            client_id=broker.client_id,
+            clean_session=None if self._is_5 else False,
+            protocol=paho.MQTTv5 if self._is_5 else paho.MQTTv311,
             manual_ack=True,
         )
         self._client.max_inflight_messages_set(IN_FLIGHT_MAX)
         self._client.max_queued_messages_set(OUTGOING_MAX)
         self._spread_reconnects()
-        if address.username is not None:
-            self._client.username_pw_set(address.username, address.password)
-        if address.is_tls:
-            self._client.tls_set(address.ca, address.certificate, address.key)
+        if broker.username:
+            self._client.username_pw_set(broker.username, broker.password or None)
+        if self._endpoint.tls:
+            self._client.tls_set(broker.ca or None, broker.certificate or None, broker.key or None)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
@@ -70,13 +73,13 @@ class Link:
         """Connect, and keep connected; `deliver` may block, which stops reading from the broker."""
         self._deliver = deliver
         properties = None
-        if self._address.protocol == "5":
+        if self._is_5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho does not annotate it
             properties.SessionExpiryInterval = SESSION_EXPIRY_S
             properties.ReceiveMaximum = IN_FLIGHT_MAX
-        clean = False if self._address.protocol == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY
+        clean = False if self._is_5 else paho.MQTT_CLEAN_START_FIRST_ONLY
         self._client.connect_async(
-            self._address.host, self._address.port, KEEPALIVE_S, clean_start=clean, properties=properties
+            self._endpoint.host, self._endpoint.port, KEEPALIVE_S, clean_start=clean, properties=properties
         )
         self._client.loop_start()
 
@@ -87,7 +90,7 @@ class Link:
 
     def publish(self, topic: Topic, message: Message) -> None:
         """Send at QoS 1, as soon as there is a connection; never blocks."""
-        self._client.publish(topic.text(self._address.prefix), encode(message), qos=1)
+        self._client.publish(topic.text(self._prefix), encode(message), qos=1)
 
     def acknowledge(self, token: tuple[int, int, int]) -> None:
         """Tell the broker that a delivery is ours now; one of an earlier connection it delivers again instead."""
@@ -106,9 +109,9 @@ class Link:
         self, client: paho.Client, _data: object, _flags: object, reason: ReasonCode, _properties: object
     ) -> None:
         if reason.is_failure:
-            LOG.warning("the broker %s refused the connection: %s", self._address.url, reason)
+            LOG.warning("the broker %s refused the connection: %s", self._url, reason)
             return
-        LOG.info("connected to the broker %s", self._address.url)
+        LOG.info("connected to the broker %s", self._url)
         client.subscribe(self._filter, qos=1)
         self.connected.set()
 
@@ -118,7 +121,7 @@ class Link:
         self._generation += 1
         self._spread_reconnects()
         self.connected.clear()
-        LOG.warning("lost the broker %s (%s); trying again for ever", self._address.url, reason)
+        LOG.warning("lost the broker %s (%s); trying again for ever", self._url, reason)
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         try:

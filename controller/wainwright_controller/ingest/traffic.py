@@ -163,6 +163,8 @@ class _Batch:
         part = judgement.part
         if part is not None and part is not before:
             ledger.put_part(part)
+        if judgement.verdict is not Verdict.ACCEPTED:
+            self._counts.refuse_report(judgement.verdict)
         ack_key = (device_id, report.deployment_id, report.attempt, judgement.verdict)
         covered = self._acks.get(ack_key)
         self._acks[ack_key] = Ack(
