@@ -55,8 +55,9 @@ def status(context: InContext) -> Status:
 def metrics(context: InContext) -> Response:
     """Give the metrics in Prometheus' text format."""
     now = _status(context)
+    taken = {kind.rpartition("/")[2]: n for kind, n in dict(context.counts.taken).items()}  # without "up/"
     lines = [
-        *_metric("messages_total", "counter", "Messages taken, by kind.", "kind", context.counts.taken),
+        *_metric("messages_total", "counter", "Messages taken, by kind.", "kind", taken),
         *_metric("messages_refused_total", "counter", "Messages refused, by reason.", "reason", context.counts.refused),
         *_metric("batches_total", "counter", "Transactions of device traffic.", "", {"": context.counts.batches}),
         *_metric("broker_connected", "gauge", "Whether the broker is connected.", "", {"": int(now.broker.connected)}),

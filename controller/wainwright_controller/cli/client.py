@@ -45,6 +45,10 @@ class Client:
         self._session.headers["User-Agent"] = f"wainwright/{__version__}"
         self._session.auth = _bearer(token)
 
+    def close(self) -> None:
+        """End the connection."""
+        self._session.close()
+
     # ---- single requests --------------------------------------------------------------------------------------
 
     def get(self, path: str, **params: object) -> Json:

@@ -87,7 +87,7 @@ def _about(device: Json) -> list[str]:
     known = [
         ("id", device["id"]),
         ("state", device["state"]),
-        ("link", f"{link} since {ago(since)}" if (since := device.get("online_since")) else link),
+        ("link", f"{link}, since {api_stamp(since)}" if (since := device.get("online_since")) else link),
         ("type", device.get("device_type")),
         ("runs", device.get("artifact_name")),
         ("group", device.get("group")),

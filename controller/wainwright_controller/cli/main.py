@@ -93,6 +93,7 @@ def wainwright(ctx: click.Context, controller: str, token: str) -> None:
     """
     settings = ctx.ensure_object(Settings)
     settings.controller, settings.token = controller, token
+    ctx.call_on_close(settings.close)
 
 
 wainwright.params += options(hidden=False)

@@ -55,19 +55,18 @@ def line_told(line: Json) -> str | None:
 
 
 def progress_told(before: Json | None, after: Json, now: str) -> Iterator[str]:
-    """Yield a sentence for each phase in which devices have finished since the state `before`."""
-    known = {phase["number"]: phase for phase in before["phases"]} if before else {}
+    """Yield a sentence for each phase in which devices have finished since the state `before`.
+
+    Not for one in which all have: the timeline says that it is done.
+    """
+    earlier = {phase["number"]: finished(phase) for phase in before["phases"]} if before else {}
     for phase in after["phases"]:
         done, failures = finished(phase), phase["counts"].get("failure", 0)
-        earlier = known.get(phase["number"])
-        if (
-            done
-            and (earlier is None or earlier["counts"] != phase["counts"])
-            and done != (finished(earlier) if earlier else 0)
-        ):
-            failed = f", {failures} failed" if failures else ""
-            which = f"phase {phase['number']} of {len(after['phases'])}: " if len(after["phases"]) > 1 else ""
-            yield f"{now} {short(after['id'])} {which}{done} of {phase['size']} finished{failed}"
+        if done in {earlier.get(phase["number"], 0), phase["size"]}:
+            continue
+        which = f"phase {phase['number']} of {len(after['phases'])}: " if len(after["phases"]) > 1 else ""
+        failed = f", {failures} failed" if failures else ""
+        yield f"{now} {short(after['id'])} {which}{done} of {phase['size']} finished{failed}"
 
 
 def outcome_told(state: Json) -> str:

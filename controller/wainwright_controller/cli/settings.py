@@ -33,6 +33,11 @@ class Settings:
 
         return Client(self.controller, self.token)
 
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        if "client" in self.__dict__:
+            self.client.close()
+
     def say(self, text: str) -> None:
         """Talk to the person, unless he wants quiet; data goes to stdout instead."""
         if not self.quiet:

@@ -1,0 +1,240 @@
+"""Commands by rows: command line, situation, exit code, and a word of what is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.common.artifact.build import Recipe, public_pem
+from tests.controller.api.served import Served, artifact
+from tests.controller.cli.conftest import Run
+from tests.support.device import Device
+from tests.support.wait import free_port
+from wainwright_common.statuses import DeviceStatus
+
+# Command line, exit code, a word on stdout or stderr; against a controller with a release panel-2 and no devices.
+ROWS = [
+    ("--version", 0, "wainwright 0."),
+    ("--help", 0, "Exit codes"),
+    ("", 2, "Usage"),
+    ("nonsense", 2, "No such command"),
+    ("device", 2, "Usage"),
+    ("device list --state lost", 2, "lost"),
+    ("device list -o xml", 2, "xml"),
+    ("device list", 0, "No devices"),
+    ("device show nobody", 1, "No such device: nobody"),
+    ("device accept", 2, "--all"),
+    ("device accept nobody --all", 2, "--all"),
+    ("device accept nobody", 1, "No such device"),
+    ("device accept --all", 5, "No device is pending"),
+    ("device preauthorize a/b", 1, "not a device id"),
+    ("device decommission nobody --yes", 1, "No such device"),
+    ("device history nobody", 1, "No such device"),
+    ("device logs nobody", 1, "No such device"),
+    ("why nobody", 0, "heard of"),
+    ("group list", 0, "No groups"),
+    ("group show nobody", 1, "No such group"),
+    ("group members nobody", 1, "No such group"),
+    ("group delete nobody --yes", 1, "No such group"),
+    ("artifact list", 0, "panel-2"),
+    ("artifact list --release nothing", 0, "No artifacts"),
+    ("artifact show panel-2", 0, "sha256"),
+    ("artifact show panel-3.mender", 0, "panel-3"),
+    ("artifact show nothing", 1, "No such artifact"),
+    ("artifact upload nothing.mender", 2, "does not exist"),
+    ("artifact verify panel-3.mender", 0, "sound"),
+    ("artifact verify nothing.mender", 2, "does not exist"),
+    ("artifact download nothing", 1, "No such artifact"),
+    ("artifact delete panel-2", 4, "--yes"),
+    ("release list", 0, "panel-2"),
+    ("release show panel-2", 0, "pi4"),
+    ("release show nothing", 1, "No such release"),
+    ("release delete panel-2", 4, "--yes"),
+    ("deployment list", 0, "No deployments"),
+    ("deployment show nothing", 1, "No such deployment"),
+    ("deployment show no/thing", 1, "No such deployment"),
+    ("deployment watch nothing", 1, "No such deployment"),
+    ("deployment start nothing", 1, "No such deployment"),
+    ("deployment create panel-2", 2, "--all"),
+    ("deployment create panel-2 --all --to plant", 2, "exactly one"),
+    ("deployment create panel-2 --all", 1, "no accepted device"),
+    ("deployment create panel-2 --to nobody", 1, "No such group"),
+    ("deployment create panel-2 --to nobody --batch 5", 1, "No such group"),
+    ("deployment create panel-2 --device nobody", 1, "Not an accepted device"),
+    ("deployment create nothing --all", 1, "No such release"),
+    ("deployment create panel-2 --all --phase ten", 2, "not a phase"),
+    ("deployment create panel-2 --all --canary 5% --batch 5%", 2, "give one"),
+    ("deployment create panel-2 --all --manual --at 2030-01-01T00:00Z", 2, "give one"),
+    ("deployment create panel-2 --all --at noon", 2, "not a time"),
+    ("deployment create panel-2 --all --retries 101", 2, "101"),
+    ("deployment create panel-2 --all --in-progress-timeout soon", 2, "not a span"),
+    ("deployment create panel-2 --all --max-failures 5%", 2, "--max-failures"),
+    ("serve --config nothing.toml", 1, "nothing.toml"),
+    ("--controller http://127.0.0.1:1 device list", 3, "wainwright serve"),
+    ("--controller nonsense device list", 2, "http://HOST:PORT"),
+]
+
+
+@pytest.mark.parametrize(("line", "code", "said"), ROWS)
+def test_a_command_line_comes_to_its_exit_code_and_says_why(run: Run, line: str, code: int, said: str) -> None:
+    ran = run(*line.split())
+    assert (ran.code, said in ran.out + ran.err) == (code, True), ran
+    if code not in {0, 2}:
+        assert ran.out == ""
+
+
+def test_options_of_the_tool_may_stand_before_and_after_the_command(run: Run) -> None:
+    assert run("-o json release list").json == run("release list -o json").json
+    assert run("release list -o jsonl").json["name"] == "panel-2"
+    assert run("-q device list").err == run("device list -q").err == ""
+
+
+def test_a_list_is_a_table_for_people_and_json_for_programs(run: Run, served: Served) -> None:
+    served.accept("list-1", "list-2")
+    table = run("device list --search list-").out.splitlines()
+    assert table[0].split() == ["ID", "STATE", "LINK", "TYPE", "RUNS", "GROUP", "SEEN"]
+    assert [line.split()[:3] for line in table[1:]] == [
+        ["list-1", "accepted", "offline"],
+        ["list-2", "accepted", "offline"],
+    ]
+    listed = run("device list --search list- -o json").json
+    lines = run("device list --search list- -o jsonl").out.splitlines()
+    assert listed == [json.loads(line) for line in lines] == served.get("devices", q="list-")["items"]
+    assert len(run("device list --search list- --limit 1 -o json").json) == 1
+    assert run("device list --search list- --online -o json").json == []
+    assert run("device list --search nothing -o json").json == []
+
+
+def test_devices_are_accepted_rejected_grouped_and_retired(run: Run, served: Served) -> None:
+    with Device(served.broker.port, "shop-1") as device:
+        device.announce()
+        device.check_in()
+        assert run("device list --state pending --online -o json").json[0]["id"] == "shop-1"
+        assert "1 device accepted" in run("device accept shop-1").err
+        assert run("device accept shop-1").err == "0 devices accepted; 1 device already.\n"
+        assert run("device reject shop-1 -o json").json == {"changed": ["shop-1"]}
+        assert run("device accept shop-1").code == 0
+        device.drain()
+        assert run("device check-in shop-1").code == 0
+        assert device.woken().name == "check-in"
+        assert run("device preauthorize shop-2 shop-3").err == "2 devices accepted in advance.\n"
+        assert run("group create shop --device shop-1").err == "Group shop made, with 1 device.\n"
+        assert run("group create shop").code == 4
+        assert run("group add shop shop-2 shop-3").code == 0
+        assert run("group remove shop shop-3").code == 0
+        assert [d["id"] for d in run("group members shop -o json").json] == ["shop-1", "shop-2"]
+        assert "2" in run("group list").out
+        assert "online" in run("device show shop-1").out
+    assert run("device decommission shop-3").code == 4
+    assert run("device decommission shop-3 --yes").code == 0
+    assert run("device show shop-3 -o json").json["state"] == "decommissioned"
+    assert run("group delete shop").code == 4
+    assert run("group delete shop -y").code == 0
+
+
+def test_artifacts_are_uploaded_checked_fetched_and_deleted(run: Run) -> None:
+    stored = run("artifact upload panel-3.mender -o json").json
+    assert stored["name"] == "panel-3"
+    again = run("artifact upload panel-3.mender")
+    assert (again.code, "already" in again.err) == (4, True)
+    assert run("artifact download panel-3").code == 0
+    assert run("artifact", "download", stored["id"][:8], "--to", "copy.mender").code == 0
+    assert Path("copy.mender").read_bytes() == Path("panel-3.mender").read_bytes() == artifact("panel-3")
+    assert run("artifact download panel-3 --to nowhere/copy.mender").code == 1
+    assert sorted(path.name for path in Path().iterdir()) == ["copy.mender", "panel-3.mender"]
+    assert "pi4" in run("release show panel-3").out
+    assert run("release delete panel-3 --yes").code == 0
+    assert run("release delete panel-3 --yes").code == 1
+
+
+def test_a_damaged_artifact_is_refused_with_the_reason(run: Run) -> None:
+    Path("bad.mender").write_bytes(artifact("bad-1")[:-2000])
+    for line in ("artifact upload bad.mender", "artifact verify bad.mender"):
+        ran = run(line)
+        assert (ran.code, "ends" in ran.err) == (1, True), ran
+    Path("folder").mkdir()
+    assert run("artifact upload folder").code == 2
+
+
+def test_a_signature_is_checked_where_a_key_is_given(run: Run) -> None:
+    Path("key.pem").write_bytes(public_pem())
+    Path("signed.mender").write_bytes(Recipe(signed=True).blob())
+    assert run("artifact verify signed.mender -k key.pem").code == 0
+    unsigned = run("artifact verify panel-3.mender -k key.pem")
+    assert (unsigned.code, "not signed" in unsigned.err) == (4, True)
+    Path("nokey.pem").write_text("nonsense")
+    assert run("artifact verify signed.mender -k nokey.pem").code == 1
+
+
+def test_a_failed_device_is_explained(run: Run, served: Served) -> None:
+    served.accept("sick-1")
+    made = run("deployment create panel-2 --device sick-1 --name sick -o json").json
+    served.carry_out(made["id"], "sick-1", status=DeviceStatus.FAILURE)
+    assert "no-space: disk full" in run("deployment show sick").out
+    assert "no-space" in run("why sick-1").out
+    assert "failure" in run("device history sick-1").out
+    assert "sick-1" in run("deployment show sick --devices").out
+    assert run("deployment logs sick").code == 0
+    assert run("device logs sick-1 sick").code == 0
+    timeline = run("deployment events sick").out
+    assert "created for 1 devices" in timeline or "created for 1 device" in timeline
+    assert "failure (no-space: disk full)" in timeline
+    followed = run("deployment events sick --follow -o jsonl").out.splitlines()
+    assert [json.loads(line) for line in followed] == run("deployment events sick -o json").json
+
+
+def test_what_a_device_sends_cannot_write_on_the_operators_terminal(run: Run, served: Served) -> None:
+    with Device(served.broker.port, "evil-1", running="\x1b[2Jpanel\nx") as device:
+        device.check_in()
+    shown = run("device list --search evil")
+    assert "\x1b" not in shown.out
+    assert len(shown.out.splitlines()) == 2
+
+
+def test_a_deployment_is_started_promoted_and_aborted(run: Run, served: Served) -> None:
+    served.accept("steps-1", "steps-2", "steps-3")
+    devices = "--device steps-1 --device steps-2 --device steps-3"
+    made = run(f"deployment create panel-2 {devices} --name steps --phase 1 --phase 1? --phase rest? --manual")
+    assert (made.code, "deployment start" in made.err) == (0, True)
+    assert run("deployment start steps").code == 0
+    assert run("deployment start steps").code == 5
+    assert run("deployment promote steps").code == 0
+    assert run("deployment approve-batch steps --reason looks-good").code == 0
+    assert run("deployment promote steps").code == 5
+    assert "promote: looks-good" in run("deployment events steps").out
+    assert run("deployment delete steps --yes").code == 4
+    assert run("deployment abort steps").code == 4
+    assert run("deployment abort steps --yes").code == 0
+    assert run("deployment abort steps --yes").code == 4
+    assert run("deployment show steps -o json").json["outcome"] == "aborted"
+    assert run("deployment delete steps").code == 4
+    assert run("deployment delete steps --yes").code == 0
+
+
+def test_plans_are_laid_out_as_written(run: Run, served: Served) -> None:
+    ids = [f"plan-{number}" for number in range(7)]
+    served.accept(*ids)
+    run("group", "create", "planned", *(word for i in ids for word in ("--device", i)))
+    rows = [
+        ("", "immediate", [7], ["now"]),
+        ("--canary 10%", "canary", [1, 6], ["now", "approval"]),
+        ("--batch 3", "rolling", [3, 3, 1], ["now", "now", "now"]),
+        ("--strategy rolling", "rolling", [2, 2, 2, 1], ["now"] * 4),
+        ("--phase 2 --phase rest+1h", "phased", [2, 5], ["now", "after"]),
+    ]
+    for options, strategy, sizes, opens in rows:
+        made = run(f"deployment create panel-2 --to planned {options} -o json").json
+        assert (made["strategy"], [p["size"] for p in made["phases"]]) == (strategy, sizes)
+        assert [p["opens"] for p in made["phases"]] == opens
+        run("deployment", "abort", made["id"], "--yes")
+
+
+def test_what_is_no_controller_is_told_apart_from_one_that_is_away(run: Run, served: Served) -> None:
+    away = run(f"--controller http://127.0.0.1:{free_port()} device list")
+    assert (away.code, "connection refused" in away.err) == (3, True)
+    stranger = run(f"--controller {served.url}/elsewhere device list")
+    assert stranger.code in {1, 3}
+    broker = run(f"--controller http://127.0.0.1:{served.broker.port} device list")
+    assert broker.code == 3

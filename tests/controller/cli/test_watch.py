@@ -1,0 +1,196 @@
+"""Following a deployment: in a log, on a terminal, across a restart, until Ctrl+C."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.controller.api.served import Json, Served
+from tests.controller.cli.conftest import Ran, Run
+from tests.support.mosquitto import Mosquitto
+from tests.support.wait import wait_until
+from wainwright_common.statuses import DeviceStatus
+
+COMMAND = [sys.executable, "-m", "wainwright_controller"]
+SENTENCE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [0-9a-f]{8} .+")
+
+
+def deploy(served: Served, name: str, count: int, **order: object) -> tuple[Json, list[str]]:
+    devices = [f"{name}-{number}" for number in range(1, count + 1)]
+    served.accept(*devices)
+    return served.deploy("panel-2", *devices, name=name, **order), devices
+
+
+@contextmanager
+def in_background(run: Run, line: str) -> Iterator[list[Ran]]:
+    """Run a command in a thread; what it came to is in the list when the block is left."""
+    ran: list[Ran] = []
+    thread = threading.Thread(target=lambda: ran.append(run(line)))
+    thread.start()
+    yield ran
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def listening(served: Served, count: int = 1) -> None:
+    wait_until(lambda: len(served.controller.bulletin._waiting) >= count, what="the watcher")
+
+
+def test_in_a_log_there_is_one_sentence_for_each_change_and_exit_code_0_for_success(run: Run, served: Served) -> None:
+    made, devices = deploy(served, "logged", 3, phases=[{"count": 2}, {}])
+    with in_background(run, "deployment watch logged") as ran:
+        listening(served)
+        served.carry_out(made["id"], *devices)
+    lines = ran[0].out.splitlines()
+    assert ran[0].code == 0
+    assert lines[-1] == "logged: success, 3/3 successful."
+    assert all(SENTENCE.fullmatch(line) for line in lines[:-1]), lines
+    told = [line.split(" ", 2)[2] for line in lines[:-1]]
+    assert told.index("phase 1 of 2 is done") < told.index("phase 2 of 2 opened") < told.index("finished: success")
+    assert len(told) == len(set(told))
+
+
+def test_a_deployment_with_failures_ends_the_watch_with_exit_code_1(run: Run, served: Served) -> None:
+    made, devices = deploy(served, "failing", 2)
+    with in_background(run, "deployment watch failing") as ran:
+        listening(served)
+        served.carry_out(made["id"], devices[0])
+        served.carry_out(made["id"], devices[1], status=DeviceStatus.FAILURE)
+    assert ran[0].code == 1
+    assert "failing-2: failure (no-space: disk full)" in ran[0].out
+    assert ran[0].out.splitlines()[-1] == "failing: partial, 1/2 successful, 1 device failed."
+
+
+def test_a_deployment_that_is_over_is_told_at_once(run: Run, served: Served) -> None:
+    made, _ = deploy(served, "over", 1)
+    served.post(f"deployments/{made['id']}/abort")
+    assert run("deployment watch over").code == 1
+    shown = run("deployment watch over -o json")
+    assert (shown.code, shown.json["outcome"]) == (1, "aborted")
+
+
+def test_a_timeout_ends_the_watch_with_exit_code_8_and_leaves_the_deployment(run: Run, served: Served) -> None:
+    made, _ = deploy(served, "slow", 1)
+    ran = run("deployment watch slow --timeout 0.5s")
+    assert (ran.code, "deployment watch" in ran.err) == (8, True)
+    assert served.get(f"deployments/{made['id']}")["status"] == "pending"
+
+
+def test_json_lines_are_one_state_for_each_change(run: Run, served: Served) -> None:
+    made, devices = deploy(served, "lines", 1)
+    with in_background(run, "deployment watch lines -o jsonl") as ran:
+        listening(served)
+        served.carry_out(made["id"], *devices)
+    states = [json.loads(line) for line in ran[0].out.splitlines()]
+    assert (states[0]["status"], states[-1]["outcome"]) == ("pending", "success")
+
+
+def test_create_with_watch_tells_the_deployment_from_its_first_line_on(run: Run, served: Served) -> None:
+    served.accept("created-1")
+    with in_background(run, "deployment create panel-2 --device created-1 --name created --watch") as ran:
+        listening(served)
+        served.carry_out(served.get("deployments/created")["id"], "created-1")
+    assert ran[0].code == 0
+    assert "created for 1 device" in ran[0].out.splitlines()[0]
+
+
+def test_a_watch_goes_on_when_the_controller_restarts_and_tells_nothing_twice(
+    run: Run, tmp_path: Path, own_mosquitto: Mosquitto
+) -> None:
+    with Served(tmp_path / "restarted", own_mosquitto) as restarted:
+        restarted.release("panel-2")
+        made, devices = deploy(restarted, "restart", 2)
+        with in_background(run, f"--controller {restarted.url} deployment watch restart") as ran:
+            listening(restarted)
+            restarted.carry_out(made["id"], devices[0])
+            restarted.stop()
+            restarted.start()
+            restarted.carry_out(made["id"], devices[1])
+    assert ran[0].code == 0
+    assert ran[0].err == "Lost the controller; looking for it again.\n"
+    assert ran[0].out.splitlines()[-1] == "restart: success, 2/2 successful."
+    assert len(set(ran[0].out.splitlines())) == len(ran[0].out.splitlines())
+
+
+def environment(served: Served) -> dict[str, str]:
+    return os.environ | {"WAINWRIGHT_CONTROLLER": served.url, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+
+
+def test_ctrl_c_stops_the_watching_and_leaves_the_deployment_running(served: Served) -> None:
+    made, _ = deploy(served, "interrupted", 1)
+    before = len(served.controller.bulletin._waiting)
+    with subprocess.Popen(
+        [*COMMAND, "deployment", "watch", "interrupted"],
+        env=environment(served),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        listening(served, before + 1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "The deployment goes on" in err
+    assert served.get(f"deployments/{made['id']}")["status"] == "pending"
+
+
+def on_terminal(served: Served, *words: str, typed: str = "") -> tuple[int, str]:
+    """Run a command on a terminal of its own; `typed` is typed when it asks something."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *words], env=environment(served), stdin=follower, stdout=follower, stderr=follower
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(leader, 65536)
+        except OSError:  # the other end is closed: Linux says so with an error
+            break
+        shown += piece
+        if typed and b"Type " in shown:
+            os.write(leader, typed.encode())
+            typed = ""
+    os.close(leader)
+    return process.wait(10), shown.decode()
+
+
+def test_on_a_terminal_there_are_bars_for_each_phase(served: Served) -> None:
+    made, devices = deploy(served, "barred", 3, phases=[{"count": 1}, {"opens": "approval"}])
+    served.carry_out(made["id"], devices[0])
+    waiting = len(served.controller.bulletin._waiting)
+    shown: list[tuple[int, str]] = []
+    thread = threading.Thread(target=lambda: shown.append(on_terminal(served, "deployment", "watch", "barred")))
+    thread.start()
+    listening(served, waiting + 1)
+    served.post(f"deployments/{made['id']}/promote")
+    served.carry_out(made["id"], *devices[1:])
+    thread.join(20)
+    code, screen = shown[0]
+    assert code == 0
+    for expected in ("phase 1", "phase 2", "1/1", "2/2", "━", "closed: opens when it is promoted", "Ctrl+C"):
+        assert expected in screen
+    assert screen.rstrip().endswith("barred: success, 3/3 successful.")
+
+
+@pytest.mark.parametrize(("typed", "code", "outcome"), [("asked\n", 0, "aborted"), ("no\n", 4, None), ("\n", 4, None)])
+def test_what_cannot_be_undone_wants_the_name_to_be_typed(
+    served: Served, typed: str, code: int, outcome: str | None
+) -> None:
+    made, _ = deploy(served, "asked", 1)
+    came_to, screen = on_terminal(served, "deployment", "abort", made["id"], typed=typed)
+    assert (came_to, "It cannot be resumed." in screen) == (code, True), screen
+    assert served.get(f"deployments/{made['id']}").get("outcome") == outcome
+    if outcome is None:
+        assert "nothing was changed" in screen
