@@ -26,6 +26,12 @@ COMMAND = [sys.executable, "-m", "wainwright_controller"]
 SENTENCE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [0-9a-f]{8} .+")
 
 
+@pytest.fixture(autouse=True)
+def _nobody_listens(served: Served) -> None:
+    """A watcher of the test before is gone, so that `listening` waits for this test's."""
+    wait_until(lambda: not served.controller.bulletin._waiting, what="the watchers to be gone")
+
+
 def deploy(served: Served, name: str, count: int, **order: object) -> tuple[Json, list[str]]:
     devices = [f"{name}-{number}" for number in range(1, count + 1)]
     served.accept(*devices)
@@ -43,8 +49,8 @@ def in_background(run: Run, line: str) -> Iterator[list[Ran]]:
     assert not thread.is_alive()
 
 
-def listening(served: Served, count: int = 1) -> None:
-    wait_until(lambda: len(served.controller.bulletin._waiting) >= count, what="the watcher")
+def listening(served: Served) -> None:
+    wait_until(lambda: served.controller.bulletin._waiting, what="the watcher")
 
 
 def test_in_a_log_there_is_one_sentence_for_each_change_and_exit_code_0_for_success(run: Run, served: Served) -> None:
@@ -129,7 +135,6 @@ def environment(served: Served) -> dict[str, str]:
 
 def test_ctrl_c_stops_the_watching_and_leaves_the_deployment_running(served: Served) -> None:
     made, _ = deploy(served, "interrupted", 1)
-    before = len(served.controller.bulletin._waiting)
     with subprocess.Popen(
         [*COMMAND, "deployment", "watch", "interrupted"],
         env=environment(served),
@@ -137,7 +142,7 @@ def test_ctrl_c_stops_the_watching_and_leaves_the_deployment_running(served: Ser
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        listening(served, before + 1)
+        listening(served)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
     assert process.returncode == 130
@@ -169,11 +174,10 @@ def on_terminal(served: Served, *words: str, typed: str = "") -> tuple[int, str]
 def test_on_a_terminal_there_are_bars_for_each_phase(served: Served) -> None:
     made, devices = deploy(served, "barred", 3, phases=[{"count": 1}, {"opens": "approval"}])
     served.carry_out(made["id"], devices[0])
-    waiting = len(served.controller.bulletin._waiting)
     shown: list[tuple[int, str]] = []
     thread = threading.Thread(target=lambda: shown.append(on_terminal(served, "deployment", "watch", "barred")))
     thread.start()
-    listening(served, waiting + 1)
+    listening(served)
     served.post(f"deployments/{made['id']}/promote")
     served.carry_out(made["id"], *devices[1:])
     thread.join(20)
