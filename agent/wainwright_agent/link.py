@@ -72,6 +72,7 @@ class Link:
         self.dropped: Counter[str] = Counter()
         """How many messages were dropped, by reason."""
         self.last_error = ""
+        self._began = datetime.now(UTC)
         self.since: datetime | None = None
         """When the link came up; None while it is down."""
         self.retry_at = 0.0
@@ -140,7 +141,7 @@ class Link:
         return client.publish(topic, payload, qos=1, retain=retain)
 
     def _presence(self, *, online: bool) -> Presence:
-        return Presence(online=online, since=datetime.now(UTC), agent_version=__version__)
+        return Presence(online=online, since=self._began, agent_version=__version__)
 
     def _run(self) -> None:
         failures = 0
@@ -171,6 +172,7 @@ class Link:
 
     def _connection(self) -> None:
         """Connect and stay connected; returns, or raises OSError or ValueError, when that has ended."""
+        self._began = datetime.now(UTC)  # will and presence carry it: it says which connection they belong to
         client = self._new_client()
         host, port, _ = self.broker.endpoint
         try:

@@ -62,6 +62,7 @@ def test_the_broker_tells_when_an_agent_is_killed(agent: Agent, controller: Cont
     agent.kill()
 
     controller.wait_for_presence(online=False)
+    assert len({presence.since for presence in controller.all(Presence)}) == 1, "will and presence of one connection"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
