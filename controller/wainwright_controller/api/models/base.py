@@ -1,0 +1,49 @@
+"""What the types of all nouns are made of."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+IDS_MAX = 100_000  # device ids in one request: the largest fleet that this is measured with
+T = TypeVar("T")
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+GroupName = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f]{1,128}$")]
+Ids = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=128)]], Field(max_length=IDS_MAX)]
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Return a record's time as a date."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def known_moment(seconds: float) -> datetime:
+    """Return a record's time, which is never missing, as a date."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+class Taken(BaseModel):
+    """Base of what comes in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(BaseModel, Generic[T]):
+    """A piece of a list. `total` counts all that match; `next`, if there, is the `cursor` of the following piece."""
+
+    items: list[T]
+    total: int | None = None
+    next: str | None = None
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). `code` is a stable word, `detail` a sentence: what happened and what to do next."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
