@@ -4,7 +4,7 @@
     context.py      the parts of the controller that it works with
     routing.py      how answers are written
     access.py       who may call it           problems.py   how errors are told
-    models.py       what goes in and out      paging.py     lists piece by piece
+    models/         what goes in and out      paging.py     lists piece by piece
     views.py        deployments as they are shown, read with a fixed number of queries
     devices.py groups.py artifacts.py releases.py deployments.py events.py downloads.py health.py    one noun each
 
