@@ -17,7 +17,6 @@ user {user}
 persistence true
 persistence_location {folder}/
 autosave_interval 1
-autosave_on_changes true
 max_inflight_messages 1000
 max_queued_messages 0
 max_packet_size 1048576

@@ -36,33 +36,33 @@ class Api:
 
     def devices(self) -> dict[str, Json]:
         """Return all devices by id."""
-        items: list[Json] = self._call("GET", "/devices", params={"limit": PAGE})["items"]
+        items: list[Json] = self.call("GET", "/devices", params={"limit": PAGE})["items"]
         return {item["id"]: item for item in items}
 
     def accept_all(self) -> None:
         """Accept every device that asks to join."""
-        self._call("POST", "/devices/accept", json={"ids": [], "all_pending": True})
+        self.call("POST", "/devices/accept", json={"ids": [], "all_pending": True})
 
     def upload(self, path: Path) -> Json:
         """Upload an artifact."""
         with path.open("rb") as file:
-            return self._call("POST", "/artifacts", data=file, headers={"Content-Type": "application/octet-stream"})
+            return self.call("POST", "/artifacts", data=file, headers={"Content-Type": "application/octet-stream"})
 
     def deploy(self, **order: object) -> Json:
         """Create a deployment."""
-        return self._call("POST", "/deployments", json=order)
+        return self.call("POST", "/deployments", json=order)
 
     def deployment(self, deployment_id: str) -> Json:
         """Return a deployment as it stands."""
-        return self._call("GET", f"/deployments/{deployment_id}")
+        return self.call("GET", f"/deployments/{deployment_id}")
 
     def promote(self, deployment_id: str, reason: str) -> Json:
         """Open the next phase."""
-        return self._call("POST", f"/deployments/{deployment_id}/promote", json={"reason": reason})
+        return self.call("POST", f"/deployments/{deployment_id}/promote", json={"reason": reason})
 
     def parts(self, deployment_id: str) -> dict[str, Json]:
         """Return the devices of a deployment, by id, in the order of the phases."""
-        items: list[Json] = self._call("GET", f"/deployments/{deployment_id}/devices", params={"limit": PAGE})["items"]
+        items: list[Json] = self.call("GET", f"/deployments/{deployment_id}/devices", params={"limit": PAGE})["items"]
         return {item["device_id"]: item for item in items}
 
     def timeline(self, deployment_id: str) -> list[Json]:
@@ -71,11 +71,12 @@ class Api:
         page: Json = {"next": None}
         while "next" in page:
             params = {"limit": PAGE, "cursor": page["next"]}
-            page = self._call("GET", f"/deployments/{deployment_id}/timeline", params=params)
+            page = self.call("GET", f"/deployments/{deployment_id}/timeline", params=params)
             items += page["items"]
         return items
 
-    def _call(self, method: str, path: str, **how: Any) -> Json:  # noqa: ANN401  what requests takes
+    def call(self, method: str, path: str, **how: Any) -> Json:  # noqa: ANN401  what requests takes
+        """Return the answer to a request; `path` begins below /api/v1, `how` is what requests takes."""
         try:
             response = self._session.request(method, f"{self.url}/api/v1{path}", timeout=TIMEOUT_S, **how)
         except requests.RequestException as error:

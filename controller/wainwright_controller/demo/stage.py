@@ -37,6 +37,14 @@ class DemoDevice:
         return self.folder / "software"
 
     @property
+    def commits(self) -> list[str]:
+        """What was installed for good, in order."""
+        try:
+            return (self.folder / "commits").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+
+    @property
     def config(self) -> Path:
         """The agent's configuration."""
         return self.folder / "agent.toml"
@@ -48,6 +56,10 @@ class DemoDevice:
     def rig(self) -> None:
         """Have the next software fail to start on this device."""
         self._fate("rigged", "")
+
+    def repair(self) -> None:
+        """Undo `rig`."""
+        self._fate("rigged", None)
 
     def _fate(self, name: str, content: str | None) -> None:
         if content is None:

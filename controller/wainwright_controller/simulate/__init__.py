@@ -9,8 +9,8 @@ command.py     `wainwright simulate`
 What it leaves out of a real device: files, update modules and reboots. A device's memory lives as long as the fleet.
 """
 
-from wainwright_controller.simulate.behaviour import Behaviour, FleetSpec
+from wainwright_controller.simulate.behaviour import Behaviour, Broker, FleetSpec
 from wainwright_controller.simulate.fleet import Fleet
 from wainwright_controller.simulate.memory import Memory
 
-__all__ = ["Behaviour", "Fleet", "FleetSpec", "Memory"]
+__all__ = ["Behaviour", "Broker", "Fleet", "FleetSpec", "Memory"]

@@ -6,7 +6,9 @@ import random
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from wainwright_common.brokers import Endpoint, check_encryption, endpoint_of
 from wainwright_common.codes import Code
+from wainwright_common.topics import PREFIX, check_prefix
 
 DEVICES_MAX = 2000  # connections that one Python process serves with ease: about 60 kB and 2 file descriptors each
 PACE_SPREAD = 0.5  # part of a duration: devices of one type are not equally fast
@@ -18,6 +20,20 @@ class Fate(StrEnum):
     SUCCEED = "succeed"
     FAIL = "fail"
     SILENT = "silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where a fleet connects to, and the first levels of its topics."""
+
+    endpoint: Endpoint
+    prefix: str = PREFIX
+
+    @classmethod
+    def at(cls, url: str, prefix: str = PREFIX) -> Broker:
+        """Return the broker at a URL; raises BadBroker and BadTopic."""
+        check_encryption(url, allow_plain=False)
+        return cls(endpoint_of(url), check_prefix(prefix))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,12 @@ from contextlib import suppress
 
 import click
 
-from wainwright_common.brokers import BadBroker, BrokerAddress
+from wainwright_common.brokers import BadBroker
 from wainwright_common.codes import Code
+from wainwright_common.errors import BadTopic
 from wainwright_common.topics import PREFIX
 from wainwright_controller.cli.settings import Command
-from wainwright_controller.simulate.behaviour import DEVICES_MAX, FleetSpec
+from wainwright_controller.simulate.behaviour import DEVICES_MAX, Broker, FleetSpec
 from wainwright_controller.simulate.fleet import Fleet, Standing
 
 TOLD_EVERY_S = 2.0  # between two looks at the fleet; a line is printed only when something changed
@@ -63,8 +64,7 @@ def main(
 ) -> None:
     """Simulate a fleet of devices on one broker."""
     try:
-        address = BrokerAddress(url=broker, prefix=topic_prefix)
-        address.check()
+        address = Broker.at(broker, topic_prefix)
         spec = FleetSpec(
             devices=devices,
             id_prefix=id_prefix,
@@ -83,7 +83,7 @@ def main(
             real_download=download,
             seed=seed,
         )
-    except (BadBroker, ValueError) as error:
+    except (BadBroker, BadTopic, ValueError) as error:
         raise click.UsageError(str(error)) from error
     with suppress(KeyboardInterrupt):
         asyncio.run(_simulate(Fleet(spec, address)))

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 import aiomqtt
 from msgspec import UNSET, UnsetType
 
-from wainwright_common.brokers import BrokerAddress
 from wainwright_common.errors import BadMessage, BadTopic
 from wainwright_common.messages import (
     Ack,
@@ -35,7 +34,7 @@ from wainwright_common.messages import (
 )
 from wainwright_common.statuses import DeviceStatus
 from wainwright_common.topics import Kind, Topic, client_id, downlinks, parse
-from wainwright_controller.simulate.behaviour import Behaviour, Fate, FleetSpec
+from wainwright_controller.simulate.behaviour import Behaviour, Broker, Fate, FleetSpec
 from wainwright_controller.simulate.memory import Memory
 
 LOG = logging.getLogger(__name__)
@@ -44,6 +43,7 @@ VERSION = "simulated"
 KEEPALIVE_S = 60
 RECONNECT_FIRST_S = 0.5  # the bound of the random pause; doubles with each attempt
 RECONNECT_MAX_S = 15.0
+LASTING_S = 2.0  # a connection that lasted this long was one: the pauses begin anew
 FETCH_TIMEOUT_S = 30.0  # to connect, and between two bytes
 FETCH_CHUNK = 256 * 1024  # bytes
 
@@ -51,13 +51,14 @@ FETCH_CHUNK = 256 * 1024  # bytes
 class SimulatedDevice:
     """One device; `run` ends when it is cancelled. `memory` says what it did."""
 
-    def __init__(self, spec: FleetSpec, behaviour: Behaviour, broker: BrokerAddress) -> None:
+    def __init__(self, spec: FleetSpec, behaviour: Behaviour, broker: Broker) -> None:
         self._spec = spec
         self._behaviour = behaviour
         self._broker = broker
         self._random = random.Random(behaviour.seed)  # noqa: S311  a repeatable fleet, nothing secret
         self._attributes = {"device_type": behaviour.device_type, "simulated": "yes", **spec.attributes}
         self._client: aiomqtt.Client | None = None
+        self._began = datetime.now(UTC)
         self._check_in_id = ""
         self._check_in_after_s = spec.check_in_s
         self._wanted = asyncio.Event()
@@ -89,7 +90,9 @@ class SimulatedDevice:
                     await self._connection()
                 except* aiomqtt.MqttError:
                     LOG.debug("%s: no connection", self.id, exc_info=True)
-                was_long = asyncio.get_running_loop().time() - since > RECONNECT_MAX_S
+                if _is_cancelled():  # an error of the farewell may have taken the cancellation's place
+                    raise asyncio.CancelledError
+                was_long = asyncio.get_running_loop().time() - since > LASTING_S
                 failures = 0 if was_long else failures + 1
                 bound = min(RECONNECT_FIRST_S * 2 ** min(failures, 10), RECONNECT_MAX_S)
                 await asyncio.sleep(self._random.uniform(RECONNECT_FIRST_S / 5, bound))
@@ -103,14 +106,13 @@ class SimulatedDevice:
 
     async def _connection(self) -> None:
         """Serve one connection until it breaks, which raises MqttError."""
+        self._began = datetime.now(UTC)  # of the will and of the presence alike
         will = aiomqtt.Will(self._topic(Kind.PRESENCE), encode(self._presence(online=False)), qos=1, retain=True)
         client = aiomqtt.Client(
-            self._broker.host,
-            self._broker.port,
+            self._broker.endpoint.host,
+            self._broker.endpoint.port,
             identifier=client_id(self.id),
-            username=self._broker.username,
-            password=self._broker.password,
-            tls_params=aiomqtt.TLSParameters(ca_certs=self._broker.ca) if self._broker.is_tls else None,
+            tls_params=aiomqtt.TLSParameters() if self._broker.endpoint.tls else None,
             will=will,
             keepalive=KEEPALIVE_S,
         )
@@ -143,7 +145,7 @@ class SimulatedDevice:
         return Topic(self.id, kind).text(self._broker.prefix)
 
     def _presence(self, *, online: bool) -> Presence:
-        return Presence(online=online, since=datetime.now(UTC), agent_version=VERSION)
+        return Presence(online=online, since=self._began, agent_version=VERSION)
 
     # ---- asking and answering -----------------------------------------------------------------------------------
 
@@ -286,6 +288,11 @@ class SimulatedDevice:
             await self._send(Kind.REPORT, report)
         if held_back is not None:
             await self._send(Kind.REPORT, held_back)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def fetch(offer: Offer) -> str | None:

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from wainwright_common.brokers import BrokerAddress
-from wainwright_controller.simulate.behaviour import FleetSpec, behaviours
+from wainwright_controller.simulate.behaviour import Broker, FleetSpec, behaviours
 from wainwright_controller.simulate.device import SimulatedDevice
 from wainwright_controller.simulate.memory import Attempt, Memory
 
@@ -31,7 +30,7 @@ class Standing(NamedTuple):
 class Fleet:
     """Simulated devices. Either `await run()`, or use it with `with`, which runs it in a thread."""
 
-    def __init__(self, spec: FleetSpec, broker: BrokerAddress) -> None:
+    def __init__(self, spec: FleetSpec, broker: Broker) -> None:
         self.spec = spec
         self.devices: Mapping[str, SimulatedDevice] = {
             behaviour.id: SimulatedDevice(spec, behaviour, broker) for behaviour in behaviours(spec)
@@ -63,6 +62,8 @@ class Fleet:
         if self._loop is not None and self._task is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._task.cancel)
             self._thread.join(STOP_TIMEOUT_S)
+            if self._thread.is_alive():
+                raise TimeoutError(f"the simulated fleet did not end within {STOP_TIMEOUT_S:.0f} s")
             if not self._task.cancelled() and (problem := self._task.exception()) is not None:
                 raise problem
         for device in self.devices.values():
