@@ -6,7 +6,7 @@ Pure: facts in, sentences about what is wrong out. None means that all is well.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from wainwright_controller.demo.api import Json
@@ -26,10 +26,10 @@ class Facts(NamedTuple):
     """What is so at the end. `software` is what each device really runs, read from its files."""
 
     deployment: Json
-    parts: Mapping[str, Json]
-    devices: Mapping[str, Json]
-    software: Mapping[str, str]
-    types: Mapping[str, str]
+    parts: dict[str, Json]
+    devices: dict[str, Json]
+    software: dict[str, str]
+    types: dict[str, str]
     progress_when_killed: float
 
 
