@@ -206,10 +206,12 @@ class _Quick(HttpStream):
 
     def whole(self) -> bytes:
         data = b""
-        while piece := self.read(100_000):
-            data += piece
-        self.check_digest()
-        self.close()
+        try:
+            while piece := self.read(100_000):
+                data += piece
+            self.check_digest()
+        finally:
+            self.close()
         return data
 
 
