@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol, TextIO
@@ -12,6 +13,8 @@ from typing import NamedTuple, Protocol, TextIO
 from wainwright_controller.demo.api import Json
 
 WIDTH = 30  # characters of a bar
+SPARE_ROWS = 4  # of the terminal, so that what was said last stays in view
+ROWS_MIN = 4
 
 
 class Look(NamedTuple):
@@ -81,7 +84,9 @@ class Terminal(Log):
     def show(self, look: Look) -> None:
         """Draw the bars again."""
         self._erase()
-        lines = list(bars(look))
+        columns, rows = shutil.get_terminal_size()
+        full, empty = ("█", "░") if "utf" in (self._out.encoding or "").lower() else ("#", ".")
+        lines = [line[: columns - 1] for line in bars(look, rows - SPARE_ROWS, full, empty)]
         self.print(lines)
         self._drawn = len(lines)
 
@@ -133,18 +138,31 @@ def _verb(part: Json, release: str) -> str:
             return f"is {status}"
 
 
-def bars(look: Look) -> Iterator[str]:
-    """Draw a deployment: one line for it, and one for each device."""
+def bars(look: Look, rows: int = 100, full: str = "#", empty: str = ".") -> Iterator[str]:
+    """Draw a deployment in at most `rows` lines: one for it, and one for each device, the unfinished ones first choice.
+
+    `full` and `empty` are the characters of a bar.
+    """
     deployment = look.deployment
     hold = f", {deployment['hold']}" if "hold" in deployment else ""
     yield f"{deployment['name']}: {deployment['summary']}{hold}"
     width = max((len(device_id) for device_id in look.parts), default=0)
+    shown = _chosen(look, max(rows, ROWS_MIN) - 2)
     for device_id, part in look.parts.items():
+        if device_id not in shown:
+            continue
         done = _part_done(part)
         filled = round(done * WIDTH)
         error = f"  {part['error']['code']}" if part["status"] == "failure" and "error" in part else ""
-        bar = "#" * filled + "." * (WIDTH - filled)
-        yield f"  phase {part['phase']}  {device_id:{width}}  [{bar}] {done:4.0%}  {part['status']}{error}"
+        bar = full * filled + empty * (WIDTH - filled)
+        yield f"  phase {part['phase']}  {device_id:{width}}  {bar} {done:4.0%}  {part['status']}{error}"
+    if len(shown) < len(look.parts):
+        yield f"  and {len(look.parts) - len(shown)} more"
+
+
+def _chosen(look: Look, room: int) -> set[str]:
+    """Return the devices to draw: all where there is room, else those under way before the waiting and the finished."""
+    return set(sorted(look.parts, key=lambda i: _part_done(look.parts[i]) in {0.0, 1.0})[:room])
 
 
 def _part_done(part: Json) -> float:

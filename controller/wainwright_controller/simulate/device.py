@@ -90,8 +90,7 @@ class SimulatedDevice:
                     await self._connection()
                 except* aiomqtt.MqttError:
                     LOG.debug("%s: no connection", self.id, exc_info=True)
-                if _is_cancelled():  # an error of the farewell may have taken the cancellation's place
-                    raise asyncio.CancelledError
+                heed_cancellation()  # an error of the farewell may have taken its place
                 was_long = asyncio.get_running_loop().time() - since > LASTING_S
                 failures = 0 if was_long else failures + 1
                 bound = min(RECONNECT_FIRST_S * 2 ** min(failures, 10), RECONNECT_MAX_S)
@@ -140,6 +139,7 @@ class SimulatedDevice:
         if self._client is not None:
             with suppress(aiomqtt.MqttError):
                 await self._client.publish(self._topic(kind), encode(message), qos=1)
+        heed_cancellation()
 
     def _topic(self, kind: Kind) -> str:
         return Topic(self.id, kind).text(self._broker.prefix)
@@ -158,6 +158,7 @@ class SimulatedDevice:
             after_s = min(self._check_in_after_s, self._spec.check_in_s) * self._random.uniform(0.9, 1.1)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), after_s)
+            heed_cancellation()
             reason = self._reason if self._wanted.is_set() else CheckInReason.TIMER
             self._wanted.clear()
             await self._check_in(reason)
@@ -290,9 +291,11 @@ class SimulatedDevice:
             await self._send(Kind.REPORT, held_back)
 
 
-def _is_cancelled() -> bool:
+def heed_cancellation() -> None:
+    """End the current task if it was asked to: until Python 3.12, asyncio.wait_for may lose that, and aiomqtt uses it."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def fetch(offer: Offer) -> str | None:
