@@ -41,7 +41,7 @@ from wainwright_controller.rows import DEVICE, LOG_LINE
 from wainwright_controller.rules.reports import judge
 from wainwright_controller.rules.selection import choose
 
-LOG_LINES_MAX = 10_000  # lines of one attempt; beyond, a device's log is cut, so that one cannot fill the store
+LOG_LINES_MAX = 2_000  # lines of one attempt, 8 MB at most; beyond, a log is cut, so that no device can fill the store
 SEEN_EVERY_S = 30.0  # `last_seen_at` of a device that only reports is at most this old: saves a write per message
 
 _SET_INVENTORY = (
@@ -251,10 +251,10 @@ class _Batch:
         }
 
     def _log(self, device_id: str, lines: LogLines) -> None:
-        if (lines.deployment_id, device_id) not in self._ledger.parts:
-            self._counts.refuse(
-                "unknown-deployment", device_id, f"a log for {lines.deployment_id}: it has no part in it"
-            )
+        part = self._ledger.parts.get((lines.deployment_id, device_id))
+        if part is None or lines.attempt > part.attempt:
+            text = f"a log for attempt {lines.attempt} in {lines.deployment_id}, which it has no part in"
+            self._counts.refuse("unknown-deployment", device_id, text)
             return
         for number, line in enumerate(lines.lines, lines.first):
             if number >= LOG_LINES_MAX:

@@ -78,7 +78,12 @@ class DeploymentOperations(Operator):
                 created_by=actor,
             )
             laid_out = phases.lay_out(deployment_id, specs, len(device_ids))
-            ledger.note("deployment", f"created for {len(device_ids)} devices", actor, deployment_id)
+            ledger.note(
+                "deployment",
+                f"created for {len(device_ids)} device{'s' if len(device_ids) > 1 else ''}",
+                actor,
+                deployment_id,
+            )
             ledger.add_deployment(deployment, laid_out, device_ids)
             ledger.flush()
             return ledger.deployments[deployment_id]

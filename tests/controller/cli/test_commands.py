@@ -179,7 +179,7 @@ def test_a_failed_device_is_explained(run: Run, served: Served) -> None:
     assert run("deployment logs sick").code == 0
     assert run("device logs sick-1 sick").code == 0
     timeline = run("deployment events sick").out
-    assert "created for 1 devices" in timeline or "created for 1 device" in timeline
+    assert "created for 1 device\n" in timeline or "created for 1 device " in timeline
     assert "failure (no-space: disk full)" in timeline
     followed = run("deployment events sick --follow -o jsonl").out.splitlines()
     assert [json.loads(line) for line in followed] == run("deployment events sick -o json").json

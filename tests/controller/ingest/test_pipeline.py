@@ -104,7 +104,7 @@ def test_a_deployment_goes_from_the_wake_to_the_success(controller: Controller, 
         assert counts_are_exact(controller)
         told = [row["text"] for row in rows(controller, EVENT) if row["deployment_id"] == deployment.id]
         assert told == [
-            "created for 1 devices",
+            "created for 1 device",
             "phase 1 of 1 opened",
             "inprogress",
             "downloading",
@@ -258,10 +258,12 @@ def test_log_lines_are_stored_once_and_only_for_a_deployment_of_the_device(
         for _ in range(2):
             device.send(Kind.LOG, LogLines(deployment_id=deployment.id, attempt=1, first=0, lines=[line, line]))
         device.send(Kind.LOG, LogLines(deployment_id="unknown", attempt=1, first=0, lines=[line]))
+        device.send(Kind.LOG, LogLines(deployment_id=deployment.id, attempt=2, first=0, lines=[line]))
+        device.send(Kind.LOG, LogLines(deployment_id=deployment.id, attempt=1, first=10**9, lines=[line]))
         device.check_in()
 
         assert [row["number"] for row in rows(controller, LOG_LINE)] == [0, 1]
-        assert controller.counts.refused["unknown-deployment"] == 1
+        assert controller.counts.refused["unknown-deployment"] == 2
 
 
 def test_presence_follows_the_connection_and_an_old_will_does_not_end_a_new_one(
