@@ -17,8 +17,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -45,6 +47,22 @@ ARTIFACT_SIZE = 50_000_000  # bytes; nothing is downloaded
 DRAIN_TIMEOUT_S = 300.0
 
 
+class Spent(NamedTuple):
+    """Seconds that passed, and seconds that this process computed: the machine may have had other work."""
+
+    wall_s: float
+    cpu_s: float
+
+
+@contextmanager
+def spending() -> Iterator[list[Spent]]:
+    """Give a list that has what was spent in here, afterwards."""
+    spent: list[Spent] = []
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield spent
+    spent.append(Spent(time.perf_counter() - wall, time.process_time() - cpu))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -65,11 +83,12 @@ def run(devices: int, *, profile: bool) -> None:
         for session in (SESSION, RECEIVER):
             subscribe(broker.port, session)
         publish_all(broker.port, packets(deployment_id, devices))
-        alone = total / drain_with_the_client_alone(broker.port, total)
-        whole = total / drain_with_a_controller(config, deployment_id, profile=profile)
+        alone = drain_with_the_client_alone(broker.port, total)
+        whole = drain_with_a_controller(config, deployment_id, profile=profile)
     print(
-        f"  MQTT client alone {alone:,.0f} messages/s; whole pipeline {whole:,.0f} messages/s,"
-        f" {whole / alone:.0%} of it"
+        f"  MQTT client alone {total / alone.wall_s:,.0f} messages/s ({1e6 * alone.cpu_s / total:.0f} us of CPU each);"
+        f" whole pipeline {total / whole.wall_s:,.0f} messages/s ({1e6 * whole.cpu_s / total:.0f} us),"
+        f" {alone.wall_s / whole.wall_s:.0%} of it"
     )
 
 
@@ -153,8 +172,8 @@ def subscribe(port: int, session: str) -> None:
     subscriber.loop_stop()
 
 
-def drain_with_the_client_alone(port: int, total: int) -> float:
-    """Receive and acknowledge all that waits; returns the seconds that it took."""
+def drain_with_the_client_alone(port: int, total: int) -> Spent:
+    """Receive and acknowledge all that waits; returns what that took."""
     received, done = 0, threading.Event()
     receiver = client(RECEIVER)
 
@@ -166,18 +185,17 @@ def drain_with_the_client_alone(port: int, total: int) -> float:
             done.set()
 
     receiver.on_message = on_message
-    began = time.perf_counter()
-    receiver.connect("127.0.0.1", port)
-    receiver.loop_start()
-    assert done.wait(DRAIN_TIMEOUT_S)
-    seconds = time.perf_counter() - began
+    with spending() as spent:
+        receiver.connect("127.0.0.1", port)
+        receiver.loop_start()
+        assert done.wait(DRAIN_TIMEOUT_S)
     receiver.disconnect()
     receiver.loop_stop()
-    return seconds
+    return spent[0]
 
 
-def drain_with_a_controller(config: Config, deployment_id: str, *, profile: bool) -> float:
-    """Start a controller on its full session, and wait until the deployment is finished; returns the seconds."""
+def drain_with_a_controller(config: Config, deployment_id: str, *, profile: bool) -> Spent:
+    """Start a controller on its full session, and wait until the deployment is finished; returns what that took."""
     controller = Controller(config, "http://127.0.0.1:1")
     profiler = cProfile.Profile()
     if profile:
@@ -191,16 +209,15 @@ def drain_with_a_controller(config: Config, deployment_id: str, *, profile: bool
             ledger.load_deployments([deployment_id])
             return ledger.deployments[deployment_id].status is DeploymentStatus.FINISHED
 
-    began = time.perf_counter()
-    controller.start()
-    wait_until(is_finished, DRAIN_TIMEOUT_S, "the deployment to be finished")
-    seconds = time.perf_counter() - began
+    with spending() as spent:
+        controller.start()
+        wait_until(is_finished, DRAIN_TIMEOUT_S, "the deployment to be finished")
     controller.stop()
     batches, taken = controller.counts.batches, sum(controller.counts.taken.values())
     print(f"  {taken} messages in {batches} batches; refused: {dict(controller.counts.refused)}")
     if profile:
         pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
-    return seconds
+    return spent[0]
 
 
 if __name__ == "__main__":

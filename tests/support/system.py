@@ -30,7 +30,7 @@ SOFTWARE_SIZE = 200 * 1024  # bytes; with a pace of 0.2 s a download of about 0.
 class System:
     """Use it with `with`: the controller is up and connected then; agents are started by the test."""
 
-    def __init__(self, folder: Path, broker_url: str, agents: int = 0, *, auto_accept: bool = False) -> None:
+    def __init__(self, folder: Path, broker_url: str | None, agents: int = 0, *, auto_accept: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.stage = Stage(folder, broker_url)
         self.stage.build(agents)

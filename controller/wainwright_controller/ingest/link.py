@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import threading
 from collections.abc import Callable
 
@@ -112,6 +113,10 @@ class Link:
             LOG.warning("the broker %s refused the connection: %s", self._url, reason)
             return
         LOG.info("connected to the broker %s", self._url)
+        connection = client.socket()
+        if isinstance(connection, socket.socket):
+            # Without it an answer waits for TCP's acknowledgement of the packet before it: up to 40 ms on Linux.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.subscribe(self._filter, qos=1)
         self.connected.set()
 

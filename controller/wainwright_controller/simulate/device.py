@@ -292,7 +292,7 @@ class SimulatedDevice:
 
 
 def heed_cancellation() -> None:
-    """End the current task if it was asked to: until Python 3.12, asyncio.wait_for may lose that, and aiomqtt uses it."""
+    """End the current task if it was asked to: `asyncio.wait_for` of Python 3.11, which aiomqtt uses, may lose that."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
