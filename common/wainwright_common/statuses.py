@@ -70,8 +70,8 @@ S = DeviceStatus
 IN_PROGRESS = frozenset({S.PENDING, S.DOWNLOADING, S.INSTALLING, S.REBOOTING})
 ACTIVE = frozenset({S.DOWNLOADING, S.INSTALLING, S.REBOOTING})
 FINISHED = frozenset(S) - IN_PROGRESS
-GOOD = frozenset({S.SUCCESS, S.ALREADY_INSTALLED, S.NOARTIFACT})
-"""Finished without harm: what a phase does not count as a failure."""
+GOOD = frozenset({S.SUCCESS, S.ALREADY_INSTALLED})
+"""Finished with the release on the device: what a summary counts, and what makes an outcome a success."""
 
 # fmt: off
 REPORTED: Mapping[DeviceStatus, frozenset[DeviceStatus]] = {

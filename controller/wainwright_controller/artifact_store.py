@@ -63,16 +63,21 @@ class ArtifactStore:
                 if not _lock(file):
                     continue
                 if is_known(part.stem):
-                    part.replace(self.path(part.stem))
+                    part.replace(part.with_suffix(_WHOLE))
                 else:
                     part.unlink()
                     removed.append(part.name)
+        for whole in sorted(self.folder.glob(f"*{_WHOLE}")):
+            if not is_known(whole.stem):  # its row was deleted, and the file was about to be
+                whole.unlink()
+                removed.append(whole.name)
         _sync_folder(self.folder)
         return removed
 
     def path(self, artifact_id: str) -> Path:
-        """Return where an artifact's file is."""
-        return self.folder / f"{artifact_id}{_WHOLE}"
+        """Return where an artifact's file is, which for a moment after its row was written is still its writer's."""
+        whole, part = self.folder / f"{artifact_id}{_WHOLE}", self.folder / f"{artifact_id}{_PART}"
+        return part if part.exists() and not whole.exists() else whole
 
     def remove(self, artifact_id: str) -> None:
         """Delete an artifact's file; downloads that have begun go on. Its row must be gone already."""
@@ -102,7 +107,7 @@ class ArtifactStore:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        part.replace(self.path(artifact_id))
+        part.replace(part.with_suffix(_WHOLE))
         _sync_folder(self.folder)
 
     def _check_room(self, stored: int, more: int) -> None:

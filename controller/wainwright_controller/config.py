@@ -141,6 +141,11 @@ def check(config: Config) -> None:
         raise ConfigError(f"broker.prefix: {error}") from error
     except BadBroker as error:
         raise ConfigError(str(error)) from error
+    if config.broker.url == EMBEDDED and config.broker.share:
+        raise ConfigError(
+            "broker.share: the embedded broker has no shared subscriptions, so this controller would hear nothing:"
+            " leave it out, or set broker.url to a broker that several controllers share."
+        )
     for key, host, allowed in (
         ("http", config.http.host, config.http.allow_plain),
         ("broker", config.broker.host, config.broker.allow_plain),

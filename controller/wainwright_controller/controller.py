@@ -56,7 +56,7 @@ class Controller:
             auto_accept=config.devices.auto_accept,
             pending_max=config.devices.pending_max,
         )
-        traffic = Traffic(settings, partial(make_link, self.links, public_url), self.counts)
+        traffic = Traffic(settings, partial(make_link, self.links, public_url))
         self.pipeline = Pipeline(
             self.store, self.link, traffic, self.counts, self.waker, self.bulletin, prefix=config.broker.prefix
         )

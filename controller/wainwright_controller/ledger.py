@@ -184,9 +184,21 @@ class Ledger(WorkingSet):
         return deployment
 
     def end_parts(self, deployment_id: str, status: DeviceStatus, actor: str) -> list[str]:
-        """End every unfinished part of a deployment with `status`; returns the devices that were offered something."""
+        """End every unfinished part of a deployment with `status`; returns the devices that were offered something.
+
+        Devices that another deployment waits for are woken, because this one stood before it.
+        """
         self._flush_parts()
+        self._flush_events()
         unfinished = (PART.c.deployment_id == deployment_id, PART.c.finished_at.is_(None))
+        other = PART.alias()
+        waits = select(other.c.deployment_id).where(
+            other.c.device_id == PART.c.device_id,
+            other.c.finished_at.is_(None),
+            other.c.deployment_id != deployment_id,
+        )
+        freed = select(PART.c.device_id).where(*unfinished, waits.exists())
+        self.wakes += self.connection.execute(freed).scalars()
         begun = select(PART.c.device_id).where(*unfinished, PART.c.offered.is_(True))
         devices = list(self.connection.execute(begun).scalars())
         text = literal(str(status))
@@ -222,9 +234,7 @@ class Ledger(WorkingSet):
             self._settle(deployment_id)
         self._unsettled.clear()
         self._flush_tally()
-        if self._events:
-            self.connection.execute(insert(EVENT), [to_row(event) for event in self._events])
-            self._events.clear()
+        self._flush_events()
 
     def _settle(self, deployment_id: str) -> None:
         deployment = self.deployments[deployment_id]
@@ -263,6 +273,11 @@ class Ledger(WorkingSet):
             _UPDATE_PART.run(self.connection, changed)
         if progressed:
             _UPDATE_PROGRESS.run(self.connection, progressed)
+
+    def _flush_events(self) -> None:
+        if self._events:
+            self.connection.execute(insert(EVENT), [to_row(event) for event in self._events])
+            self._events.clear()
 
     def _flush_tally(self) -> None:
         self._flush_parts()

@@ -39,7 +39,13 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
-        self.engine: Engine = create_engine(url, pool_size=16, max_overflow=16)
+        try:
+            self.engine: Engine = create_engine(url, pool_size=16, max_overflow=16)
+        except ModuleNotFoundError as error:
+            raise StoreError(
+                f"The database of [store] url needs the Python package {error.name}, which is not installed:"
+                f" pip install '{error.name}'."
+            ) from error
         self._turn = threading.Lock()
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import DBAPIError
 
 from wainwright_common.codes import Code
 from wainwright_common.statuses import FINISHED, DeploymentStatus, Hold
@@ -60,8 +59,8 @@ class Ticker:
             try:
                 while self.tick():
                     pass
-            except DBAPIError:
-                LOG.exception("the store refused what the clock brought; trying again")
+            except Exception:  # a bug of ours must not stop the clock: what it could not do now it tries again
+                LOG.exception("what the clock brought could not be done; trying again")
 
     def tick(self) -> bool:
         """Do what is due now; returns whether there may be more."""
@@ -77,11 +76,13 @@ class Ticker:
             ledger = Ledger(connection, now)
             ledger.load_deployments(moving)
             ledger.load_parts([*late, *due])
-            for deployment_id in moving:
+            # Loaded again under the write lock: what was deleted since the look is not there, and nothing is due
+            # for it.
+            for deployment_id in ledger.deployments.keys() & set(moving):
                 ledger.settle_later(deployment_id)
-            for key in late:
+            for key in ledger.parts.keys() & set(late):
                 self._give_up(ledger, key)
-            for key in due:
+            for key in ledger.parts.keys() & set(due):
                 self._retry(ledger, key)
             ledger.flush()
         self._waker.wake(ledger.wakes)
@@ -111,6 +112,8 @@ class Ticker:
             jitter=self._random.uniform(-1, 1),
         )
         ledger.put_part(ended, actor="controller")
+        if ended.status in FINISHED:
+            ledger.wakes.append(part.device_id)  # another deployment may have waited behind this one
 
     def _retry(self, ledger: Ledger, key: Key) -> None:
         part = ledger.parts[key]

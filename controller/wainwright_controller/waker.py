@@ -6,6 +6,7 @@ timer.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
@@ -20,6 +21,7 @@ RATE_PER_S = (
 )
 BURST = 200.0  # devices that are woken without any delay
 WAITING_MAX = 1_000_000  # commands; bounds the memory of a controller whose broker is away
+_FIRST, _LAST = 0, 1
 
 
 class Waker:
@@ -28,7 +30,9 @@ class Waker:
     def __init__(self, publish: Callable[[Topic, Command], None], rate_per_s: float = RATE_PER_S) -> None:
         self._publish = publish
         self._rate = rate_per_s
-        self._queue: queue.Queue[tuple[str, CommandName, str | None] | None] = queue.Queue(WAITING_MAX)
+        self._queue: queue.PriorityQueue[tuple[int, int, tuple[str, CommandName, str | None] | None]]
+        self._queue = queue.PriorityQueue(WAITING_MAX)
+        self._numbers = itertools.count()
         self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
 
     def start(self) -> None:
@@ -39,7 +43,7 @@ class Waker:
         """Send no more; what is still waiting is dropped."""
         self._rate = float("inf")
         self._publish = _drop
-        self._queue.put(None)
+        self._queue.put((_FIRST, next(self._numbers), None))
         self._thread.join()
 
     def wake(self, device_ids: Iterable[str]) -> None:
@@ -48,15 +52,16 @@ class Waker:
             self.command(device_id, CommandName.CHECK_IN)
 
     def command(self, device_id: str, name: CommandName, deployment_id: str | None = None) -> None:
-        """Send one command; dropped when WAITING_MAX are waiting."""
+        """Send one command; dropped when WAITING_MAX are waiting. An abort does not wait behind a fleet of wakes."""
+        turn = _FIRST if name is CommandName.ABORT else _LAST
         try:
-            self._queue.put_nowait((device_id, name, deployment_id))
+            self._queue.put_nowait((turn, next(self._numbers), (device_id, name, deployment_id)))
         except queue.Full:
             return
 
     def _run(self) -> None:
         tokens, last = BURST, time.monotonic()
-        while (item := self._queue.get()) is not None:
+        while (item := self._queue.get()[2]) is not None:
             now = time.monotonic()
             tokens = min(BURST, tokens + (now - last) * self._rate)
             last = now

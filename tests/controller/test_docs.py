@@ -51,6 +51,7 @@ def test_every_file_that_the_guide_installs_exists() -> None:
         ("[broker]\nurl = 'mqtt://broker.example'", "mqtts://"),
         ("[broker]\nhost = '0.0.0.0'", "broker.allow_plain"),
         ("[broker]\nprefix = 'a//b'", "broker.prefix"),
+        ("[broker]\nshare = 'all'", "broker.share"),
         ("[broker]\nurl = 'http://x'", "expected mqtt://"),
         ("[http]\nprot = 1", "c.toml:2: http.prot: unknown key (did you mean port?)"),
         ("[http]\nport = 'x'", "c.toml:2: http.port"),

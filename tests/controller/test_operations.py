@@ -9,7 +9,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from msgspec.structs import replace
-from sqlalchemy import func, select
+from pytest_mock import MockerFixture
+from sqlalchemy import func, select, update
 from sqlmodel import SQLModel
 
 from tests.controller.conftest import make_artifact
@@ -213,6 +214,76 @@ def test_the_order_of_the_given_devices_decides_who_is_the_canary(fleet: Fleet) 
     assert first == {"d07", "d03"}
 
 
+def test_a_device_that_waited_behind_an_aborted_deployment_is_woken_for_the_next(fleet: Fleet) -> None:
+    first = fleet.create([PhaseSpec(count=1), PhaseSpec(opens=Opens.APPROVAL)])
+    fleet.create(all_devices=False, devices=["d05", "d06"])
+    fleet.woken()
+
+    fleet.operations.abort(first.id, "test")
+
+    assert fleet.woken() == ["d05", "d06"]
+
+
+def test_a_rejected_device_holds_no_deployment_up(fleet: Fleet) -> None:
+    made = fleet.create([PhaseSpec(count=1), PhaseSpec(count=1)], all_devices=False, devices=["d00", "d01"])
+    fleet.woken()
+
+    fleet.operations.decide_devices(["d00"], DeviceState.REJECTED, "test")
+
+    assert fleet.woken() == ["d00", "d01"]
+    with fleet.store.read() as connection:
+        statuses = dict(connection.execute(select(PART.c.device_id, PART.c.status)).all())
+    assert statuses == {"d00": "aborted", "d01": "pending"}
+    assert fleet.deployment(made.id)["status"] != "finished"
+
+
+def test_the_clock_survives_a_deployment_that_is_deleted_between_its_look_and_its_write(
+    fleet: Fleet, mocker: MockerFixture
+) -> None:
+    made = fleet.create([PhaseSpec(opens=Opens.AT, opens_at=fleet.now + 1)])
+    other = fleet.create(name="other", in_progress_timeout_s=1)
+    fleet.report(other.id, "d00", DeviceStatus.INSTALLING)
+    with fleet.store.write() as connection:
+        connection.execute(update(PART).where(PART.c.device_id == "d00").values(deadline_at=fleet.now, updated_at=0))
+    fleet.now += 5
+    real = fleet.store.write
+
+    def deleted_first() -> object:
+        mocker.stop(patched)
+        for deployment_id in (made.id, other.id):
+            fleet.operations.abort(deployment_id, "test")
+            fleet.operations.delete(deployment_id, "test")
+        return real()
+
+    patched = mocker.patch.object(fleet.store, "write", deleted_first)
+
+    assert not fleet.ticker.tick()
+
+    assert fleet.count(PART) == 0
+
+
+def test_an_abort_is_sent_before_the_wakes_of_a_fleet() -> None:
+    sent: list[CommandName] = []
+    waker = Waker(lambda _, command: sent.append(command.name), rate_per_s=1e9)
+    waker.wake(IDS)
+    waker.command("d00", CommandName.ABORT, "x")
+
+    waker.start()
+
+    wait_until(lambda: len(sent) == len(IDS) + 1, what="all commands")
+    assert sent[0] is CommandName.ABORT
+    waker.stop()
+
+
+def test_the_timeline_says_that_a_person_aborted_before_it_says_what_that_ended(fleet: Fleet) -> None:
+    made = fleet.create()
+    fleet.operations.abort(made.id, "test", "wrong")
+
+    with fleet.store.read() as connection:
+        texts = list(connection.execute(select(EVENT.c.text).order_by(EVENT.c.id)).scalars())
+    assert texts.index("abort: wrong") < texts.index("aborted") < texts.index("finished: aborted")
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
@@ -304,6 +375,14 @@ def test_operators_on_many_threads_leave_exact_counts(fleet: Fleet) -> None:
 def test_a_database_that_cannot_be_used_is_named() -> None:
     with pytest.raises(StoreError, match="/nowhere/at/all"):
         Store("sqlite:////nowhere/at/all/x.db").upgrade()
+
+
+def test_a_database_whose_driver_is_missing_says_what_to_install(mocker: MockerFixture) -> None:
+    missing = ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
+    mocker.patch("wainwright_controller.store.create_engine", side_effect=missing)
+
+    with pytest.raises(StoreError, match="pip install 'psycopg'"):
+        Store("postgresql+psycopg://127.0.0.1/x")
 
 
 def test_a_store_that_is_up_to_date_is_left_alone(store: Store) -> None:

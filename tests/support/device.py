@@ -59,9 +59,9 @@ class Device:
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         self._received.put(decode(parse(message.topic).kind, bytes(message.payload)))
 
-    def send_raw(self, topic: str, payload: bytes) -> None:
+    def send_raw(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish anything, anywhere."""
-        self._client.publish(topic, payload, qos=1)
+        self._client.publish(topic, payload, qos=1, retain=retain)
 
     def send(self, kind: Kind, message: Message) -> None:
         """Publish a message on this device's topic."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, or_, select
 
-from wainwright_common.statuses import ACTIVE, DeviceStatus, margo_of_deployment, margo_of_device
+from wainwright_common.statuses import ACTIVE, GOOD, DeviceStatus, margo_of_deployment, margo_of_device
 from wainwright_controller.api.models import (
     DeploymentOut,
     DeploymentState,
@@ -30,12 +30,11 @@ from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, PART, PHASE, TALLY,
 
 PREFIX_MIN = 4  # characters of an id that are enough to name it, if no other begins so
 ACTIVE_SHOWN = 20  # devices under way that a live listener gets: what fits on a screen
-SUCCESSFUL = frozenset({DeviceStatus.SUCCESS, DeviceStatus.ALREADY_INSTALLED})
 
 
 def summary(tally: Tally, device_count: int) -> str:
     """Return how far a deployment is, for a person; devices that had the release already count as successful."""
-    done = sum(n for (_, status), n in tally.items() if status in SUCCESSFUL)
+    done = sum(n for (_, status), n in tally.items() if status in GOOD)
     return f"{done}/{device_count} successful"
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 import click
 
+from wainwright_common.statuses import GOOD
 from wainwright_controller.cli.client import ServerEvent, seg
 from wainwright_controller.cli.confirm import confirm
 from wainwright_controller.cli.deployment_create import create
 from wainwright_controller.cli.device import error_of, put_log
 from wainwright_controller.cli.exits import ExitCode
-from wainwright_controller.cli.narration import GOOD, opening, standing
+from wainwright_controller.cli.narration import opening, standing
 from wainwright_controller.cli.output import Columns, Json, fields, put_done, put_list, put_object, table
 from wainwright_controller.cli.settings import Group, Settings, in_settings
 from wainwright_controller.cli.watch import find, follow, watch

@@ -13,7 +13,6 @@ from wainwright_controller.cli.words import ago, api_stamp, count, short, span
 
 Json = dict[str, Any]
 UNFINISHED = frozenset({"pending", "downloading", "installing", "rebooting"})
-GOOD = frozenset({"success", "already-installed"})
 _FAILURES = ("failure", "attempt")  # how the timeline's lines about failed attempts begin
 
 

@@ -12,7 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from wainwright_controller.cli.narration import GOOD, UNFINISHED, finished, line_told, opening
+from wainwright_common.statuses import GOOD
+from wainwright_controller.cli.narration import UNFINISHED, finished, line_told, opening
 from wainwright_controller.cli.words import ago, count, span
 
 Json = dict[str, Any]

@@ -16,12 +16,16 @@ LOG = logging.getLogger(__name__)
 LOGGED_PER_S = 10  # refusals that are written to the log; all are counted
 
 
+_UP = frozenset(kind for kind in Kind if kind.is_up)
+
+
 class Delivery(NamedTuple):
     """What the broker delivered; `token` is what link.py needs to acknowledge it."""
 
     topic: str
     payload: bytes
     token: tuple[int, int, int]
+    is_retained: bool = False
 
 
 class Arrival(NamedTuple):
@@ -30,6 +34,7 @@ class Arrival(NamedTuple):
     device: str
     kind: Kind
     message: Message
+    is_retained: bool = False
 
 
 class Counts:
@@ -44,20 +49,20 @@ class Counts:
         self._logged = 0
 
     def refuse(self, reason: str, topic: str, text: str) -> None:
-        """Count a refusal, and log it with its topic, at most LOGGED_PER_S of them in a second."""
+        """Count a refusal, and log it with its topic, at most LOGGED_PER_S of them in a second.
+
+        Without a text it is only counted: its device is told already.
+        """
         with self._lock:
             self.refused[reason] += 1
+            if not text:
+                return
             second = int(time.monotonic())
             if second != self._second:
                 self._second, self._logged = second, 0
             self._logged += 1
             if self._logged <= LOGGED_PER_S:
                 LOG.warning("refused a message on %r: %s: %s", topic[:300], reason, text[:300])
-
-    def refuse_report(self, verdict: str) -> None:
-        """Count a report that the rules refused; its device is told, so the log is not."""
-        with self._lock:
-            self.refused[f"report-{verdict}"] += 1
 
 
 def admit(delivery: Delivery, counts: Counts, prefix: str = PREFIX) -> Arrival | None:
@@ -72,11 +77,11 @@ def admit(delivery: Delivery, counts: Counts, prefix: str = PREFIX) -> Arrival |
         counts.refuse(error.reason, delivery.topic, str(error))
         return None
     counts.taken[topic.kind.value] += 1
-    return Arrival(topic.device, topic.kind, message)
+    return Arrival(topic.device, topic.kind, message, delivery.is_retained)
 
 
 def _uplink(text: str, prefix: str) -> Topic:
     topic = parse(text, prefix)
-    if not topic.kind.is_up:
+    if topic.kind not in _UP:
         raise BadTopic(f"{topic.kind} is for controllers to send.")
     return topic

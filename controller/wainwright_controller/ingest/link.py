@@ -67,6 +67,7 @@ class Link:
         if self._endpoint.tls:
             self._client.tls_set(broker.ca or None, broker.certificate or None, broker.key or None)
         self._client.on_connect = self._on_connect
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
 
@@ -118,6 +119,13 @@ class Link:
             # Without it an answer waits for TCP's acknowledgement of the packet before it: up to 40 ms on Linux.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.subscribe(self._filter, qos=1)
+
+    def _on_subscribe(
+        self, _client: paho.Client, _data: object, _mid: int, reasons: list[ReasonCode], _properties: object
+    ) -> None:
+        if any(reason.is_failure for reason in reasons):
+            LOG.error("the broker %s refuses the subscription of %s: check its access list", self._url, self._filter)
+            return
         self.connected.set()
 
     def _on_disconnect(
@@ -133,7 +141,9 @@ class Link:
             topic = message.topic
         except UnicodeDecodeError:  # MQTT 3.1.1 §1.5.3 forbids it; count it as the bad topic that it is
             topic = "\ufffd"
-        self._deliver(Delivery(topic, bytes(message.payload), (self._generation, message.mid, message.qos)))
+        self._deliver(
+            Delivery(topic, bytes(message.payload), (self._generation, message.mid, message.qos), message.retain)
+        )
 
 
 def _undelivered(_delivery: Delivery) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from wainwright_common.topics import PREFIX
 from wainwright_controller.bulletin import Bulletin
@@ -108,7 +108,7 @@ class Pipeline:
         while not self._stopping.is_set():
             try:
                 return self._transact(arrivals)
-            except DBAPIError:
+            except (OperationalError, InterfaceError):
                 LOG.exception("the store refused a batch of %d messages; trying again", len(arrivals))
                 self._stopping.wait(STORE_RETRY_S)
             except Exception:  # a bug of ours must not stop the fleet: the message that causes it is set aside
@@ -117,13 +117,24 @@ class Pipeline:
                     self._counts.refuse("internal", arrivals[0].device, "could not be applied; see the log")
                     return []
                 LOG.exception("a batch of %d messages could not be applied; one by one now", len(arrivals))
-                return [answer for arrival in arrivals for answer in self._commit([arrival]) or []]
+                return self._commit_singly(arrivals)
         return None
+
+    def _commit_singly(self, arrivals: Sequence[Arrival]) -> list[Answer] | None:
+        answers: list[Answer] = []
+        for arrival in arrivals:
+            committed = self._commit([arrival])
+            if committed is None:
+                return None  # the whole batch comes again, and what was committed of it is repeated without harm
+            answers += committed
+        return answers
 
     def _transact(self, arrivals: Sequence[Arrival]) -> list[Answer]:
         with self._store.write() as connection:
             ledger = Ledger(connection, self._clock())
-            answers = self._traffic.apply(ledger, arrivals)
+            result = self._traffic.apply(ledger, arrivals)
+        for reason, device, text in result.refused:
+            self._counts.refuse(reason, device, text)
         self._waker.wake(ledger.wakes)
         self._bulletin.post(ledger.changed)
-        return answers
+        return result.answers

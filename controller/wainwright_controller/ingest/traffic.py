@@ -34,7 +34,7 @@ from wainwright_common.messages import (
 )
 from wainwright_common.messages import Artifact as ArtifactLink
 from wainwright_common.topics import Kind, Topic
-from wainwright_controller.ingest.intake import Arrival, Counts
+from wainwright_controller.ingest.intake import Arrival
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.records import Artifact, Device, DeviceState
 from wainwright_controller.rows import DEVICE, LOG_LINE
@@ -63,18 +63,24 @@ class Settings(NamedTuple):
     pending_max: int
 
 
+class Result(NamedTuple):
+    """What to do after the commit: send the answers, and count what was refused, as (reason, device, text)."""
+
+    answers: list[Answer]
+    refused: list[tuple[str, str, str]]
+
+
 class Traffic:
     """Applies batches; remembers nothing that matters between them."""
 
-    def __init__(self, settings: Settings, make_link: MakeLink, counts: Counts) -> None:
+    def __init__(self, settings: Settings, make_link: MakeLink) -> None:
         self._settings = settings
         self._make_link = make_link
-        self._counts = counts
         self._random = random.Random()  # noqa: S311  spreads retries, hides nothing
         self._seen: dict[str, float] = {}
 
-    def apply(self, ledger: Ledger, arrivals: Sequence[Arrival]) -> list[Answer]:
-        """Apply a batch to the ledger, in order; returns the answers to send after the commit."""
+    def apply(self, ledger: Ledger, arrivals: Sequence[Arrival]) -> Result:
+        """Apply a batch to the ledger, in order."""
         return _Batch(self, ledger).apply(arrivals)
 
     def is_seen_due(self, device_id: str, now: float) -> bool:
@@ -93,7 +99,7 @@ class _Batch:
     def __init__(self, traffic: Traffic, ledger: Ledger) -> None:
         self._settings = traffic._settings  # noqa: SLF001  two halves of one module
         self._make_link = traffic._make_link  # noqa: SLF001  as above
-        self._counts = traffic._counts  # noqa: SLF001  as above
+        self._refused: list[tuple[str, str, str]] = []
         self._random = traffic._random  # noqa: SLF001  as above
         self._is_seen_due = traffic.is_seen_due
         self._ledger = ledger
@@ -103,7 +109,7 @@ class _Batch:
         self._seen: dict[str, dict[str, object]] = {}
         self._lines: dict[tuple[str, str, int, int], dict[str, object]] = {}
 
-    def apply(self, arrivals: Sequence[Arrival]) -> list[Answer]:
+    def apply(self, arrivals: Sequence[Arrival]) -> Result:
         self._load(arrivals)
         for arrival in arrivals:
             match arrival.message:
@@ -112,7 +118,7 @@ class _Batch:
                 case CheckIn() as check_in:
                     self._check_in(arrival.device, check_in)
                 case Presence() as presence:
-                    self._presence(arrival.device, presence)
+                    self._presence(arrival.device, presence, is_retained=arrival.is_retained)
                 case Inventory() as inventory:
                     self._inventory(arrival.device, inventory)
                 case LogLines() as lines:
@@ -120,7 +126,8 @@ class _Batch:
                 case other:
                     raise TypeError(f"{type(other).__name__} was admitted on {arrival.kind}")
         self._flush()
-        return [*((Topic(key[0], Kind.ACK), ack) for key, ack in self._acks.items()), *self._answers]
+        acks = ((Topic(key[0], Kind.ACK), ack) for key, ack in self._acks.items())
+        return Result([*acks, *self._answers], self._refused)
 
     def _load(self, arrivals: Sequence[Arrival]) -> None:
         speakers = {a.device for a in arrivals if a.kind in {Kind.CHECK_IN, Kind.PRESENCE, Kind.INVENTORY}}
@@ -142,7 +149,7 @@ class _Batch:
         if known is not None:
             return known
         if self._room <= 0:
-            self._counts.refuse("too-many-pending", device_id, "no more unknown devices are remembered")
+            self._refused.append(("too-many-pending", device_id, "no more unknown devices are remembered"))
             return None
         self._room -= 1
         state = DeviceState.ACCEPTED if self._settings.auto_accept else DeviceState.PENDING
@@ -164,7 +171,7 @@ class _Batch:
         if part is not None and part is not before:
             ledger.put_part(part)
         if judgement.verdict is not Verdict.ACCEPTED:
-            self._counts.refuse_report(judgement.verdict)
+            self._refused.append((f"report-{judgement.verdict}", device_id, ""))
         ack_key = (device_id, report.deployment_id, report.attempt, judgement.verdict)
         covered = self._acks.get(ack_key)
         self._acks[ack_key] = Ack(
@@ -214,27 +221,27 @@ class _Batch:
             reply = replace(reply, offer=offer)
         self._answers.append((Topic(device_id, Kind.REPLY), reply))
 
-    def _presence(self, device_id: str, presence: Presence) -> None:
+    def _presence(self, device_id: str, presence: Presence, *, is_retained: bool) -> None:
+        """Keep whether a device is connected.
+
+        An old will may come after the presence of a newer connection, from a broker that was cut off: the later `since`
+        holds. A retained presence comes again at every subscription, and tells nothing about when the device was heard.
+        """
         device = self._device(device_id)
         if device is None:
             return
-        # An old will may come after a new connection's presence, from a broker that was cut off: the later `since`
-        # holds.
-        since = presence.since.timestamp()
-        if (
-            device.online_since is not None
-            and presence.online is False
-            and device.online
-            and since < device.online_since
-        ):
+        since, now = presence.since.timestamp(), self._ledger.now
+        before = device.online_since
+        if not presence.online and device.online and before is not None and since < before:
             return
-        now = self._ledger.now
+        went_offline = before is None or device.online
+        offline_since = now if went_offline else before
         self._ledger.put_device(
             replace(
                 device,
                 online=presence.online,
-                online_since=since if presence.online else now,
-                last_seen_at=now,
+                online_since=since if presence.online else offline_since,
+                last_seen_at=device.last_seen_at if is_retained and before is not None else now,
                 agent_version=presence.agent_version,
             )
         )
@@ -254,7 +261,7 @@ class _Batch:
         part = self._ledger.parts.get((lines.deployment_id, device_id))
         if part is None or lines.attempt > part.attempt:
             text = f"a log for attempt {lines.attempt} in {lines.deployment_id}, which it has no part in"
-            self._counts.refuse("unknown-deployment", device_id, text)
+            self._refused.append(("unknown-deployment", device_id, text))
             return
         for number, line in enumerate(lines.lines, lines.first):
             if number >= LOG_LINES_MAX:

@@ -77,7 +77,7 @@ class DeploymentOperations(Operator):
                 created_at=ledger.now,
                 created_by=actor,
             )
-            laid_out = phases.lay_out(deployment_id, specs, len(device_ids))
+            laid_out = phases.lay_out(deployment_id, specs, len(device_ids), ledger.now)
             ledger.note(
                 "deployment",
                 f"created for {len(device_ids)} device{'s' if len(device_ids) > 1 else ''}",
@@ -136,8 +136,8 @@ class DeploymentOperations(Operator):
         with self._transaction() as ledger:
             deployment = self._deployment(ledger, deployment_id)
             lifecycle.check_allowed(Act.ABORT, deployment)
-            under_way = ledger.end_parts(deployment_id, DeviceStatus.ABORTED, actor)
             ledger.note("deployment", _with_reason("abort", reason), actor, deployment_id)
+            under_way = ledger.end_parts(deployment_id, DeviceStatus.ABORTED, actor)
             finished = lifecycle.finish(deployment, Outcome.ABORTED, ledger.now)
             ledger.put_deployment(finished, ledger.phases[deployment_id], actor)
         for device_id in under_way:

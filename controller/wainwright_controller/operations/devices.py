@@ -28,7 +28,10 @@ class DeviceOperations(Operator):
     """What operators do with devices."""
 
     def decide_devices(self, ids: Sequence[str], state: DeviceState, actor: str) -> list[str]:
-        """Accept or reject devices; returns those that changed. Raises NotFound when one is unknown."""
+        """Accept or reject devices; returns those that changed. Raises NotFound when one is unknown.
+
+        The unfinished deployments of a rejected device end as `aborted`: it gets nothing more, and nobody waits for it.
+        """
         with self._transaction() as ledger:
             ledger.load_devices(ids)
             unknown = [i for i in ids if i not in ledger.devices]
@@ -38,6 +41,8 @@ class DeviceOperations(Operator):
             for device_id in changed:
                 ledger.put_device(replace(ledger.devices[device_id], state=state))
                 ledger.note("device", str(state), actor, device_id=device_id)
+                if state is not DeviceState.ACCEPTED:
+                    _end_open_parts(ledger, device_id, DeviceStatus.ABORTED, actor)
             if state is DeviceState.ACCEPTED:
                 ledger.wakes += changed
         return changed
@@ -62,21 +67,10 @@ class DeviceOperations(Operator):
         """Take a device out of the fleet; its unfinished deployments end as `decommissioned`."""
         with self._transaction() as ledger:
             device = self._device(ledger, device_id)
-            ledger.load_open_parts([device_id])
-            for candidate in ledger.candidates(device_id):
-                ended = replace(
-                    candidate.part,
-                    status=DeviceStatus.DECOMMISSIONED,
-                    finished_at=ledger.now,
-                    updated_at=ledger.now,
-                    next_attempt_at=None,
-                    deadline_at=None,
-                )
-                ledger.put_part(ended, actor)
+            _end_open_parts(ledger, device_id, DeviceStatus.DECOMMISSIONED, actor)
             ledger.put_device(replace(device, state=DeviceState.DECOMMISSIONED))
             ledger.connection.execute(delete(MEMBER).where(MEMBER.c.device_id == device_id))
             ledger.note("device", "decommissioned", actor, device_id=device_id)
-            ledger.wakes.append(device_id)
 
     def check_in_now(self, ids: Sequence[str], actor: str) -> int:
         """Ask devices to check in; returns how many were asked. Raises NotFound when one is unknown."""
@@ -106,3 +100,18 @@ class DeviceOperations(Operator):
             return None
         ledger.load_parts([(deployment_id, device_id)])
         return ledger.parts[deployment_id, device_id], ledger.deployments[deployment_id]
+
+
+def _end_open_parts(ledger: Ledger, device_id: str, status: DeviceStatus, actor: str) -> None:
+    ledger.load_open_parts([device_id])
+    for candidate in ledger.candidates(device_id):
+        ended = replace(
+            candidate.part,
+            status=status,
+            finished_at=ledger.now,
+            updated_at=ledger.now,
+            next_attempt_at=None,
+            deadline_at=None,
+        )
+        ledger.put_part(ended, actor)
+        ledger.wakes.append(device_id)

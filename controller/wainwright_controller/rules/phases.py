@@ -70,8 +70,14 @@ def check(specs: Sequence[PhaseSpec]) -> None:
         raise BadPlan(f"The phases add up to {percents:g} %: at most 100 % can be reached.")
 
 
-def lay_out(deployment_id: str, specs: Sequence[PhaseSpec], devices: int) -> list[Phase]:
-    """Return the phases of a new deployment, none of them open yet."""
+def lay_out(deployment_id: str, specs: Sequence[PhaseSpec], devices: int, now: float) -> list[Phase]:
+    """Return the phases of a new deployment, none of them open yet; `now` is when it is made.
+
+    A delay of the first phase is counted from `now`, because there is no phase before it.
+    """
+    first = specs[0]
+    if first.opens is Opens.AFTER:
+        specs = [replace(first, opens=Opens.AT, opens_at=now + first.delay_s, delay_s=0.0), *specs[1:]]
     return [
         Phase(
             deployment_id=deployment_id,

@@ -30,6 +30,7 @@ from wainwright_common.messages import (
 from wainwright_common.statuses import DeviceStatus, Outcome
 from wainwright_common.topics import Kind
 from wainwright_controller.controller import Controller
+from wainwright_controller.ingest.intake import Delivery
 from wainwright_controller.operations import Order
 from wainwright_controller.records import DeviceState, Opens
 from wainwright_controller.rows import DEPLOYMENT, DEVICE, EVENT, LOG_LINE, PART, TALLY
@@ -280,6 +281,53 @@ def test_presence_follows_the_connection_and_an_old_will_does_not_end_a_new_one(
         device.announce(online=False)
         device.check_in()
         assert rows(controller, DEVICE)[0]["online"] is False
+
+
+def test_a_retained_presence_that_comes_again_does_not_make_a_dead_device_seem_alive(
+    controller: Controller, own_mosquitto: Mosquitto
+) -> None:
+    will = b'{"online":false,"since":"2026-11-22T09:14:03Z","agent_version":"1"}'
+    with Device(own_mosquitto.port, "press-07") as device, Device(own_mosquitto.port, "other") as other:
+        device.send_raw("wain/v1/press-07/up/presence", will, retain=True)
+        wait_until(lambda: rows(controller, DEVICE), what="the presence")
+        before = rows(controller, DEVICE)[0]
+        controller.link._client.subscribe("wain/v1/+/up/#", qos=1)  # brings all that is retained
+        wait_until(lambda: controller.counts.taken["up/presence"] == 2, what="the presence again")
+        other.check_in()
+
+        after = next(row for row in rows(controller, DEVICE) if row["id"] == "press-07")
+
+    assert (after["online"], after["online_since"]) == (False, before["online_since"])
+    assert after["last_seen_at"] == before["last_seen_at"]
+
+
+def test_stopping_in_the_middle_of_a_batch_acknowledges_nothing_of_it(
+    controller: Controller, mocker: MockerFixture
+) -> None:
+    pipeline = controller.pipeline
+    controller.ticker.stop()
+    pipeline.stop()
+    pipeline._stopping.clear()
+    real, calls = pipeline._transact, 0
+
+    def stopping(arrivals: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ZeroDivisionError  # a bug of ours: the batch is applied one by one
+        if calls == 3:
+            pipeline._stopping.set()
+            raise OperationalError("INSERT", {}, Exception("disk I/O error"))
+        return real(arrivals)  # type: ignore[arg-type]  # passed on as it came
+
+    mocker.patch.object(pipeline, "_transact", stopping)
+    acknowledge = mocker.patch.object(controller.link, "acknowledge")
+    payload = b'{"online":true,"since":"2026-11-22T09:14:03Z","agent_version":"1"}'
+
+    pipeline._take([Delivery(f"wain/v1/d{i}/up/presence", payload, (0, i, 1)) for i in range(3)])
+
+    assert [row["id"] for row in rows(controller, DEVICE)] == ["d0"]
+    assert acknowledge.call_count == 0
 
 
 def test_bad_input_is_counted_by_reason_and_stops_nothing(controller: Controller, own_mosquitto: Mosquitto) -> None:

@@ -41,7 +41,9 @@ def test_a_retry_does_not_make_a_deployment_pending_again() -> None:
 @pytest.mark.parametrize(
     ("tally", "outcome"),
     [
-        ({(1, S.SUCCESS): 2, (2, S.ALREADY_INSTALLED): 1, (1, S.NOARTIFACT): 1}, Outcome.SUCCESS),
+        ({(1, S.SUCCESS): 2, (2, S.ALREADY_INSTALLED): 1}, Outcome.SUCCESS),
+        ({(1, S.SUCCESS): 2, (1, S.NOARTIFACT): 1}, Outcome.PARTIAL),
+        ({(1, S.NOARTIFACT): 5}, Outcome.FAILURE),
         ({(1, S.SUCCESS): 1, (1, S.FAILURE): 1}, Outcome.PARTIAL),
         ({(1, S.FAILURE): 2, (2, S.DECOMMISSIONED): 1}, Outcome.FAILURE),
     ],

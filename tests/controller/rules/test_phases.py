@@ -84,6 +84,14 @@ def test_the_first_phase_opens_at_once_or_at_its_time() -> None:
     assert advance([later], {(1, DeviceStatus.PENDING): 1}, NOW + 5)[0].opened_at == NOW + 5
 
 
+def test_a_delay_of_the_first_phase_is_counted_from_when_the_deployment_was_made() -> None:
+    first = lay_out("d1", [PhaseSpec(opens=Opens.AFTER, delay_s=60)], 1, NOW)[0]
+
+    assert due_at(first, None) == NOW + 60
+    assert advance([first], {(1, DeviceStatus.PENDING): 1}, NOW + 59)[0].opened_at is None
+    assert advance([first], {(1, DeviceStatus.PENDING): 1}, NOW + 60)[0].opened_at == NOW + 60
+
+
 def test_a_later_phase_waits_until_the_one_before_is_done() -> None:
     phases = [phase(opened_at=NOW - 100), phase(number=2)]
 
@@ -133,7 +141,7 @@ def test_a_phase_on_approval_asks_only_when_the_one_before_is_done_and_has_soake
 
 
 def test_empty_phases_are_passed_through_at_once() -> None:
-    phases = lay_out("d1", [PhaseSpec(count=3), PhaseSpec(count=1), PhaseSpec()], 3)
+    phases = lay_out("d1", [PhaseSpec(count=3), PhaseSpec(count=1), PhaseSpec()], 3, NOW)
 
     after = advance(phases, {(1, DeviceStatus.SUCCESS): 3}, NOW)
 

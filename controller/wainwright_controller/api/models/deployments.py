@@ -13,16 +13,20 @@ from wainwright_controller.operations import RETRIES_MAX
 from wainwright_controller.records import Event, Opens, Strategy
 from wainwright_controller.rules.phases import PHASES_MAX
 
+YEAR_S = 365 * 86400  # nobody waits for longer
+Span = Annotated[float, Field(ge=0, le=YEAR_S, allow_inf_nan=False)]
+"""A time in seconds."""
+
 
 class PhaseIn(Taken):
     """A phase of a plan; without `count` and `percent` it takes the rest, which only the last one may."""
 
     count: Annotated[int, Field(ge=1)] | None = None
-    percent: Annotated[float, Field(gt=0, le=100)] | None = None
+    percent: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
     opens: Opens = Opens.NOW
     opens_at: AwareDatetime | None = Field(None, description="For `at`.")
-    delay_s: Annotated[float, Field(ge=0)] = Field(0.0, description="For `after`: from the end of the phase before.")
-    soak_s: Annotated[float, Field(ge=0)] = Field(0.0, description="How long the phase is watched after it is done.")
+    delay_s: Span = Field(0.0, description="For `after`: from the end of the phase before.")
+    soak_s: Span = Field(0.0, description="How long the phase is watched after it is done.")
 
 
 class OrderIn(Taken):
@@ -38,7 +42,7 @@ class OrderIn(Taken):
     )
     strategy: Strategy = Field(Strategy.IMMEDIATE, description="A word for people: the phases are what counts.")
     retries: Annotated[int, Field(ge=0, le=RETRIES_MAX)] = 0
-    in_progress_timeout_s: Annotated[float, Field(gt=0, le=365 * 86400)] | None = None
+    in_progress_timeout_s: Annotated[float, Field(gt=0, le=YEAR_S, allow_inf_nan=False)] | None = None
     force: bool = Field(False, description="Installs also where the release runs already.")  # noqa: FBT003  pydantic's default
     manual: bool = Field(False, description="The first phase waits for a start by a person.")  # noqa: FBT003  as above
 
