@@ -97,7 +97,7 @@ class Actions:
 
     def _download(self, update: Update, provides: Mapping[str, str], on_progress: Callable[[Progress], None]) -> Ending:
         if self.tree.exists():
-            # A download that was cut off. The module may have begun to store; a later issue goes on from there instead.
+            # A download that was cut off. The module may have begun to store; resuming there is not built yet.
             self._clean_up(update)
         settings = self._config.update
         job = Job(

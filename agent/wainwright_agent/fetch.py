@@ -33,6 +33,7 @@ from wainwright_common.artifact import (
     VerifyKey,
     apply_provides,
     load_verify_keys,
+    provides_excess,
     unmet_depends,
 )
 from wainwright_common.codes import Code
@@ -102,6 +103,8 @@ def _fetch_from(stream: HttpStream, job: Job, tree: WorkTree) -> Fetched:
     header = reader.header
     _check_fit(header, job)
     after = apply_provides(job.provides, header)
+    if too_many := provides_excess(after):
+        raise UpdateError(Code.INCOMPATIBLE, f"The artifact cannot be added to what the device provides. {too_many}")
     if header.payload_type is None:
         for _ in reader.files():
             pass  # there are none, and the reader refuses any

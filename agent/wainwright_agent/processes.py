@@ -248,10 +248,10 @@ class Process:
         self._selector.unregister(self._exit_read)
 
     def _poked(self) -> None:
+        if self._around.wake is not None:
+            self._around.wake.calm()  # before the question: a poke that comes after it is seen the next time
         if self._around.interrupted():
             raise Interrupted
-        if self._around.wake is not None:
-            self._around.wake.calm()
 
     def _drain(self) -> None:
         """Take what the program wrote before it ended; not what its own children may still write."""

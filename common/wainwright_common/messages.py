@@ -32,7 +32,7 @@ Ordinal = Annotated[int, Meta(ge=1, le=SEQ_MAX)]
 Seconds = Annotated[int, Meta(ge=0, le=10**9)]
 Time = Annotated[datetime, Meta(tz=True)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Provides = Annotated[dict[Name, Value], Meta(max_length=256)]
+Provides = Annotated[dict[Name, Value], Meta(max_length=512)]
 Number = int | float
 Attribute = Value | Number | Annotated[list[Value], Meta(max_length=256)]
 Attributes = Annotated[dict[Name, Attribute], Meta(max_length=512)]

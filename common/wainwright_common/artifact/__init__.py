@@ -4,13 +4,14 @@ Read:    reader = ArtifactReader(stream, verify_keys=load_verify_keys(["fleet.pe
          reader.header                  all that is known before the payload, verified
          for file in reader.files():    the payload, each file verified at its end
              file.name, file.size, file.read(n)
-Decide:  unmet_depends(header, device_type=…, provides=…), apply_provides(provides, header)
+Decide:  unmet_depends(header, device_type=…, provides=…), apply_provides(provides, header), provides_excess(provides)
 Write:   write_module_image(out, ArtifactSpec(…), key=load_signing_key("private.pem"))
 
 Whatever is wrong with an artifact is an ArtifactError with the word of the broken rule; docs/artifacts.md lists them.
 `cryptography` is imported when a key is loaded, not with this package.
 """
 
+from wainwright_common.artifact.documents import provides_excess
 from wainwright_common.artifact.header import Header, PayloadFileInfo, describe
 from wainwright_common.artifact.limits import DEFAULT, Limits
 from wainwright_common.artifact.provides import apply_provides, unmet_depends
@@ -48,6 +49,7 @@ __all__ = [
     "describe",
     "load_signing_key",
     "load_verify_keys",
+    "provides_excess",
     "software_clears",
     "software_provides",
     "unmet_depends",

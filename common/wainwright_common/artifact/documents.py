@@ -7,11 +7,12 @@ it may also be null: mender-artifact writes both.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
-from wainwright_common.artifact.limits import PROVIDES_VALUE_MAX
+from wainwright_common.artifact.limits import PROVIDES_JSON_MAX, PROVIDES_MAX, PROVIDES_VALUE_MAX
 from wainwright_common.artifact.names import check_payload_type, check_text
 from wainwright_common.artifact.rules import Rule, refusal
 
@@ -142,12 +143,27 @@ def parse_type_info(raw: bytes, payload_type: str | None) -> TypeInfo:
         check_text(key, "provides key")
     for key, value in provides.items():
         _check_value(key, value)
+    if excess := provides_excess(provides):
+        raise refusal(Rule.TOO_LARGE, f"type-info brings too much. {excess}")
     for key, wanted in depends.items():
         for value in [wanted] if isinstance(wanted, str) else wanted:
             _check_value(key, value)
     for glob in info.clears_artifact_provides or ():
         check_text(glob, "pattern in clears_artifact_provides")
     return info
+
+
+def provides_excess(provides: Mapping[str, str]) -> str | None:
+    """Return, as a sentence, why a device must not have these provides; None when it may.
+
+    Every check-in carries them: a device with more than a message can hold would never be heard of again.
+    """
+    if len(provides) > PROVIDES_MAX:
+        return f"That makes {len(provides)} provides, more than the limit of {PROVIDES_MAX}."
+    size = len(msgspec.json.encode(provides))
+    if size > PROVIDES_JSON_MAX:
+        return f"That makes provides of {size} bytes, more than the limit of {PROVIDES_JSON_MAX}."
+    return None
 
 
 def _check_value(key: str, value: str) -> None:

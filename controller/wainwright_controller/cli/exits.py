@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
 MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.DONE: "done, or already so",
     ExitCode.FAILED: "tried and failed; also: the watched deployment did not succeed",
-    ExitCode.USAGE: "wrong command line",
+    ExitCode.USAGE: "wrong command line or configuration",
     ExitCode.UNREACHABLE: "cannot reach the controller",
     ExitCode.REFUSED: "refused: not confirmed, not allowed, not signed",
     ExitCode.NOTHING_TO_DO: "nothing to do",

@@ -27,5 +27,5 @@ def serve(path: Path | None) -> int:
     try:
         settings = config.load(path, os.environ)
     except ConfigError as error:
-        raise CliError(ExitCode.FAILED, str(error)) from error
+        raise CliError(ExitCode.USAGE, str(error)) from error
     return serve.main(settings)

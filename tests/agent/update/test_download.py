@@ -115,6 +115,25 @@ def test_an_artifact_for_another_device_is_refused_before_any_module_runs(
     assert lab.calls == []
 
 
+def test_an_artifact_that_would_give_the_device_too_many_provides_is_refused(lab: Lab) -> None:
+    """Every check-in carries the provides: with too many, the device would never be heard of again."""
+
+    def bringing(name: str, prefix: str) -> Path:
+        provides = [word for i in range(200) for word in ("-p", f"{prefix}{i}:v")]
+        args = ("--no-default-clears-provides", "--clears-provides", "nothing", *provides)
+        return lab.artifact(name, args=args)
+
+    assert statuses(lab.update(lab.offer(bringing("release-2", "a"))))[-1] == "success"
+    offer = lab.offer(bringing("release-3", "b"), name="release-3", deployment_id="d-2")
+    reports = lab.update(offer)
+
+    assert statuses(reports) == ["downloading", "failure"]
+    assert reports[-1].error
+    assert reports[-1].error.code == Code.INCOMPATIBLE
+    assert "402 provides, more than the limit of 256" in reports[-1].error.text
+    assert lab.state.provides["artifact_name"] == "release-2"
+
+
 def test_an_artifact_without_payload_sets_the_name_and_calls_nobody(lab: Lab) -> None:
     out = lab.root / "bootstrap.mender"
     run("mender-artifact", "write", "bootstrap-artifact", "-n", "release-2", "-t", "lab", "-o", str(out))

@@ -160,6 +160,26 @@ def test_directory_rolls_back_as_often_as_it_is_asked(tmp_path: Path, before: st
         assert [path.name for path in dest.iterdir()] == ["old.txt"]
 
 
+def test_directory_keeps_the_old_tree_when_it_cannot_be_put_back(tmp_path: Path) -> None:
+    dest = tmp_path / "app"
+    dest.mkdir()
+    (dest / "old.txt").write_text("old")
+    tree = _directory(tmp_path, dest)
+    tree.ok("ArtifactInstall")
+    stubs = tmp_path / "stubs"
+    stubs.mkdir()
+    (stubs / "mv").write_text('#!/bin/sh\ncase $1 in *-old) exit 1 ;; esac\nexec /bin/mv "$@"\n')
+    (stubs / "mv").chmod(0o755)
+
+    assert tree.call("ArtifactRollback", str(stubs)).returncode == 1
+    tree.ok("ArtifactFailure", "Cleanup")
+
+    assert (tmp_path / "app.wainwright-old" / "old.txt").exists()
+    tree.ok("ArtifactRollback", "Cleanup")
+    assert [path.name for path in dest.iterdir()] == ["old.txt"]
+    assert not list(tmp_path.glob("app.*"))
+
+
 def test_directory_cut_off_between_the_two_renames_rolls_back(tmp_path: Path) -> None:
     dest = tmp_path / "app"
     tree = _directory(tmp_path, dest)

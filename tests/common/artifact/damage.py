@@ -304,6 +304,8 @@ def _documents() -> Iterator[Row]:
         "type-info provides a number": (types(artifact_provides={"a": 1}), "type-info"),
         "type-info of another type": (types(type="docker"), "type-mismatch"),
         "type-info without type": (types(type=None), "type-mismatch"),
+        "too many provides": (types(artifact_provides={f"k{i}": "v" for i in range(257)}), "too-large"),
+        "provides too long": (types(artifact_provides={f"k{i}": "v" * 4096 for i in range(33)}), "too-large"),
         "provides artifact_name": (types(artifact_provides={"artifact_name": "x"}), "provides-conflict"),
         "depends on device_type": (types(artifact_depends={"device_type": "x"}), "provides-conflict"),
         "payload type with a slash": (payload("../../bin/sh"), "payload-type"),

@@ -71,7 +71,7 @@ ROWS = [
     ("deployment create panel-2 --all --retries 101", 2, "101"),
     ("deployment create panel-2 --all --in-progress-timeout soon", 2, "not a span"),
     ("deployment create panel-2 --all --max-failures 5%", 2, "--max-failures"),
-    ("serve --config nothing.toml", 1, "nothing.toml"),
+    ("serve --config nothing.toml", 2, "nothing.toml"),
     ("--controller http://127.0.0.1:1 device list", 3, "wainwright serve"),
     ("--controller nonsense device list", 2, "http://HOST:PORT"),
 ]
