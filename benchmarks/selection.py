@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec import UNSET
 from sqlalchemy import insert
 
 from benchmarks.figures import machine, milliseconds
@@ -22,7 +23,7 @@ from wainwright_common import messages
 from wainwright_common.messages import CheckIn, CheckInReason
 from wainwright_common.topics import Kind
 from wainwright_controller.bulletin import Bulletin
-from wainwright_controller.ingest.intake import Arrival, Counts
+from wainwright_controller.ingest.intake import Arrival
 from wainwright_controller.ingest.traffic import Settings, Traffic
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations import Operations, Order
@@ -116,7 +117,7 @@ def make_link(stored: Artifact, _now: float) -> messages.Artifact:
 def measure(store: Store, devices: int) -> None:
     """Answer check-ins in batches, then one by one."""
     chance = random.Random(1)
-    traffic = Traffic(SETTINGS, make_link, Counts())
+    traffic = Traffic(SETTINGS, make_link)
     for name, batch, batches in (("batches", BATCH, BATCHES), ("single ", 1, SINGLES)):
         arrivals = [[check_in(chance.randrange(devices)) for _ in range(batch)] for _ in range(batches)]
         spent = [answer(store, traffic, some) for some in arrivals]
@@ -130,9 +131,11 @@ def answer(store: Store, traffic: Traffic, arrivals: Sequence[Arrival]) -> float
     """Answer one batch in one transaction; returns the seconds that it took."""
     began = time.perf_counter()
     with store.write() as connection:
-        answers = traffic.apply(Ledger(connection, time.time()), arrivals)
+        result = traffic.apply(Ledger(connection, time.time()), arrivals)
     seconds = time.perf_counter() - began
-    offers = [message for _, message in answers if isinstance(message, messages.Reply) and message.offer]
+    offers = [
+        message for _, message in result.answers if isinstance(message, messages.Reply) and message.offer is not UNSET
+    ]
     assert len(offers) == len(arrivals)
     return seconds
 
