@@ -76,4 +76,4 @@ def problem(error: str, text: str) -> Answer:
 def timeout_of(options: dict[str, Any]) -> float:
     """Return how long a technician wants to wait, in seconds and within bounds."""
     value = options.get("timeout_s", TIMEOUT_S)
-    return min(max(0.0, float(value)), TIMEOUT_MAX_S) if isinstance(value, int | float) else TIMEOUT_S
+    return float(min(max(0, value), TIMEOUT_MAX_S)) if isinstance(value, int | float) else TIMEOUT_S

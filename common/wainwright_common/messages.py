@@ -9,6 +9,7 @@ The bounds of single fields keep a hostile device from filling the store within 
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, TypeVar
@@ -31,11 +32,17 @@ Count = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
 Ordinal = Annotated[int, Meta(ge=1, le=SEQ_MAX)]
 Seconds = Annotated[int, Meta(ge=0, le=10**9)]
 Time = Annotated[datetime, Meta(tz=True)]
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Provides = Annotated[dict[Name, Value], Meta(max_length=512)]
 Number = int | float
 Attribute = Value | Number | Annotated[list[Value], Meta(max_length=256)]
 Attributes = Annotated[dict[Name, Attribute], Meta(max_length=512)]
+
+
+def _check_year(time: datetime) -> None:
+    """Raise ValueError, which decoding reports as an invalid message, for a time at the ends of the calendar."""
+    if time.year not in YEARS:
+        raise ValueError(f"the year {time.year} is not one of {YEARS.start} to {YEARS.stop - 1}")
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,6 +62,10 @@ class Presence(Message, frozen=True, kw_only=True):
     online: bool
     since: Time
     agent_version: Id
+
+    def __post_init__(self) -> None:
+        """Refuse a time that cannot be converted."""
+        _check_year(self.since)
 
 
 class Inventory(Message, frozen=True, kw_only=True):
@@ -116,8 +127,8 @@ class Artifact(Message, frozen=True, kw_only=True):
 class Window(Message, frozen=True, kw_only=True):
     """A maintenance window, weekly, in the device's local time; `days` of 1 (Monday) to 7, empty for every day."""
 
-    start: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-    end: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    start: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]\\Z")]
+    end: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]\\Z")]
     days: Annotated[list[Annotated[int, Meta(ge=1, le=7)]], Meta(max_length=7)] = []
 
 
@@ -213,6 +224,10 @@ class Line(Message, frozen=True, kw_only=True):
     level: Annotated[str, Meta(min_length=1, max_length=16)]
     text: Value
 
+    def __post_init__(self) -> None:
+        """Refuse a time that cannot be converted."""
+        _check_year(self.at)
+
 
 class LogLines(Message, frozen=True, kw_only=True):
     """A piece of a deployment's log; `first` is the number of its first line, from 0."""
@@ -252,12 +267,19 @@ MESSAGES: dict[Kind, type[Message]] = {
 
 _DECODERS = {kind: msgspec.json.Decoder(message) for kind, message in MESSAGES.items()}
 _ENCODER = msgspec.json.Encoder()
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # the escape, and not an escaped backslash with u0000 behind it
+YEARS = range(2, 9999)  # so that no time zone moves a time out of what calendars can say
 M = TypeVar("M", bound=Message)
 
 
 def encode(message: Message) -> bytes:
-    """Return the payload of a message; raises BadMessage when it would be larger than PAYLOAD_MAX."""
+    """Return the payload of a message; raises BadMessage when it would be larger than PAYLOAD_MAX.
+
+    U+0000, which no database takes in a text and which a program may print, becomes U+FFFD.
+    """
     payload = _ENCODER.encode(message)
+    if b"\\u0000" in payload:
+        payload = _NUL.sub(rb"\1\\ufffd", payload)
     if len(payload) > PAYLOAD_MAX:
         raise BadMessage(
             "too-large", f"A {type(message).__name__} of {len(payload)} bytes: the limit is {PAYLOAD_MAX}."
@@ -272,6 +294,8 @@ def decode(kind: Kind, payload: bytes) -> Message:
     """
     if len(payload) > PAYLOAD_MAX:
         raise BadMessage("too-large", f"{len(payload)} bytes: the limit is {PAYLOAD_MAX}.")
+    if b"\\u0000" in payload and _NUL.search(payload):
+        raise BadMessage("invalid", "A text has U+0000, which no text of this protocol may have.")
     try:
         return _DECODERS[kind].decode(payload)
     except msgspec.ValidationError as error:

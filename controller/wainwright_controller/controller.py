@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from urllib.parse import urlsplit
 
 from sqlalchemy import select
 
 from wainwright_common import messages
-from wainwright_controller.api.context import Context
+from wainwright_controller.api.context import LOOPBACK_HOSTS, Context
 from wainwright_controller.artifact_store import ArtifactStore
 from wainwright_controller.broker import EmbeddedBroker
 from wainwright_controller.bulletin import Bulletin
@@ -69,6 +70,7 @@ class Controller:
             counts=self.counts,
             broker_is_connected=self.link.connected.is_set,
             token=config.http.token,
+            hosts=LOOPBACK_HOSTS | {config.http.host, urlsplit(public_url).hostname or ""},
         )
 
     def _has_artifact(self, artifact_id: str) -> bool:

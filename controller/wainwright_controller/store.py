@@ -26,6 +26,7 @@ from wainwright_controller import tables
 BUSY_TIMEOUT_MS = (
     30_000  # how long another process may hold SQLite's write lock before we give up; a backup takes seconds
 )
+POOL_SIZE = 40  # connections kept; as many as the HTTP server has threads, and as many again may be open for a while
 _TABLES = tables  # importing the tables is what fills the metadata
 
 
@@ -40,7 +41,7 @@ class Store:
         self.url = url
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         try:
-            self.engine: Engine = create_engine(url, pool_size=16, max_overflow=16)
+            self.engine: Engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE)
         except ModuleNotFoundError as error:
             raise StoreError(
                 f"The database of [store] url needs the Python package {error.name}, which is not installed:"

@@ -136,6 +136,9 @@ def test_no_payload_raises_anything_but_a_bad_message(kind: Kind, payload: bytes
         (b'{"online":true,"since":"2026-11-22T09:14:03Z","agent_version":""}', "invalid"),
         (b'{"online":true,"since":"2026-11-22T09:14:03Z","agent_version":"1"} x', "not-json"),
         (b" " * (m.PAYLOAD_MAX + 1), "too-large"),
+        (b'{"online":true,"since":"0001-01-01T00:00:00+23:59","agent_version":"1"}', "invalid"),
+        (b'{"online":true,"since":"9999-12-31T23:59:59-23:59","agent_version":"1"}', "invalid"),
+        (b'{"online":true,"since":"2026-11-22T09:14:03Z","agent_version":"1\\u0000"}', "invalid"),
     ],
 )
 def test_a_bad_presence_is_refused_with_its_reason(payload: bytes, reason: str) -> None:
@@ -168,6 +171,22 @@ def test_a_report_out_of_bounds_is_refused_and_the_field_is_named(field: str, va
     with pytest.raises(BadMessage, match=field) as caught:
         m.decode(Kind.REPORT, msgspec.json.encode(document | {field: value}))
     assert caught.value.reason == "invalid"
+
+
+def test_no_text_with_nul_is_sent_and_the_escape_itself_may_be_text() -> None:
+    reason = m.Reason(code="unknown", text="a\0b \\u0000 \\\0")
+    sent = m.decode_as(
+        m.Report, Kind.REPORT, m.encode(msgspec.structs.replace(dict(SAMPLES)[Kind.REPORT], error=reason))
+    )
+
+    assert sent.error is not msgspec.UNSET
+    assert sent.error.text == "a\ufffdb \\u0000 \\\ufffd"
+
+
+def test_a_digest_does_not_end_in_a_line_end() -> None:
+    document = msgspec.json.decode(m.encode(dict(SAMPLES)[Kind.CHECK_IN]))
+    with pytest.raises(BadMessage, match="inventory_digest"):
+        m.decode(Kind.CHECK_IN, msgspec.json.encode(document | {"inventory_digest": DIGEST + "\n"}))
 
 
 def test_a_message_that_is_too_large_is_not_sent() -> None:

@@ -34,7 +34,7 @@ PARTS = [
     for value in vars(messages).values()
     if isinstance(value, type) and issubclass(value, Message) and value is not Message
 ]
-PATTERNS = {"^[0-9a-f]{64}$": "64 hex digits", "^([01][0-9]|2[0-3]):[0-5][0-9]$": "`HH:MM`"}
+PATTERNS = {r"^[0-9a-f]{64}\Z": "64 hex digits", r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z": "`HH:MM`"}
 SCALARS = {inspect.FloatType: "number", inspect.BoolType: "boolean", inspect.DateTimeType: "time"}
 EXAMPLES = re.findall(r"^<!-- example: (\S+) -->\n```json\n(.*?)^```$", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
 Row = tuple[str, ...]

@@ -17,6 +17,8 @@ from wainwright_controller.links import Links
 from wainwright_controller.operations import Operations
 from wainwright_controller.store import Store
 
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
 OPERATOR = "operator"
 """Who the timelines say it was, until operators have names."""
 
@@ -25,8 +27,9 @@ OPERATOR = "operator"
 class Context:
     """The parts of one controller.
 
-    `token`, if not empty, is what operators must send. `closing` is to be set before the server shuts down: it ends the
-    live streams, which would otherwise keep it waiting.
+    `token`, if not empty, is what operators must send; `hosts` are the names under which this controller is reached.
+    `closing` is to be set before the server shuts down: it ends the live streams, which would otherwise keep it
+    waiting.
     """
 
     operations: Operations
@@ -36,6 +39,7 @@ class Context:
     counts: Counts
     broker_is_connected: Callable[[], bool]
     token: str = ""
+    hosts: frozenset[str] = LOOPBACK_HOSTS
     closing: threading.Event = field(default_factory=threading.Event)
     clock: Callable[[], float] = time.time
 

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from fastapi import Query, Response
 from fastapi.responses import FileResponse
+from sqlalchemy import select
 
 from wainwright_controller.api import routing
 from wainwright_controller.api.context import Context, InContext
-from wainwright_controller.api.views import find_artifact
 from wainwright_controller.operations import NotFound
 from wainwright_controller.records import Artifact
+from wainwright_controller.rows import ARTIFACT, from_row
 
 router = routing.router("devices' downloads")
 
@@ -34,7 +35,10 @@ def download_by_link(
     """Fetch an artifact by a signed link; 403 link-invalid or link-expired. Range and If-Range continue a download."""
     context.links.check(artifact_id, expires, signature, context.clock())
     with context.store.read() as connection:
-        return file_of(context, find_artifact(connection, artifact_id))
+        row = connection.execute(select(ARTIFACT).where(ARTIFACT.c.id == artifact_id)).mappings().first()
+    if row is None:
+        raise NotFound("The artifact of this link was deleted: check in again.")
+    return file_of(context, from_row(Artifact, row))
 
 
 def file_of(context: Context, artifact: Artifact) -> Response:

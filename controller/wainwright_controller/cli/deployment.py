@@ -13,7 +13,7 @@ from wainwright_controller.cli.deployment_create import create
 from wainwright_controller.cli.device import error_of, put_log
 from wainwright_controller.cli.exits import ExitCode
 from wainwright_controller.cli.narration import opening, standing
-from wainwright_controller.cli.output import Columns, Json, fields, put_done, put_list, put_object, table
+from wainwright_controller.cli.output import Columns, Json, fields, printable, put_done, put_list, put_object, table
 from wainwright_controller.cli.settings import Group, Settings, in_settings
 from wainwright_controller.cli.watch import find, follow, watch
 from wainwright_controller.cli.words import Span, ago, api_stamp, count, short
@@ -205,7 +205,7 @@ def _put_event(settings: Settings, event: ServerEvent) -> None:
     if event.kind != "timeline":
         return
     if settings.output == "table":
-        click.echo("  ".join(str(show(event.data) or "-") for show in EVENTS.values()))
+        click.echo(printable("  ".join(str(show(event.data) or "-") for show in EVENTS.values())))
     else:
         put_object(settings, event.data, ())
 

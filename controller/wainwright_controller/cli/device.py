@@ -206,7 +206,7 @@ def put_log(settings: Settings, lines: Iterable[Json], prefix: str) -> None:
         if line["attempt"] != attempt:
             attempt = line["attempt"]
             settings.say(f"{prefix}attempt {attempt}:")
-        click.echo(f"{prefix}{api_stamp(line['at'])} {line['level']:<7} {printable(line['text'])}")
+        click.echo(f"{prefix}{api_stamp(line['at'])} {printable(line['level']):<7} {printable(line['text'])}")
 
 
 def _change(settings: Settings, verb: str, ids: tuple[str, ...], done: str) -> int:

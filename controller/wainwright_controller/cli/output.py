@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from wainwright_controller.cli.settings import Settings
 Json = dict[str, Any]
 Columns = Mapping[str, Callable[[Json], object]]
 _GAP = "  "
+_C1 = re.compile("[\x7f-\x9f]")
 _WIDEST = 60  # characters of a cell that count for a column's width; longer ones stick out
 
 
@@ -20,11 +22,11 @@ def put_list(settings: Settings, items: Iterable[Json], columns: Columns, nothin
     """Print a list; `nothing` is said on stderr when it is empty."""
     if settings.output == "jsonl":
         for item in items:
-            click.echo(json.dumps(item, ensure_ascii=False))
+            click.echo(as_json(item))
         return
     rows = list(items)
     if settings.output == "json":
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        click.echo(as_json(rows, indent=2))
     elif rows:
         for line in table(rows, columns):
             click.echo(line)
@@ -36,9 +38,9 @@ def put_object(settings: Settings, item: Json, lines: Iterable[str]) -> None:
     """Print one thing: `lines` for people."""
     if settings.output == "table":
         for line in lines:
-            click.echo(line)
+            click.echo(printable(line))
     else:
-        click.echo(json.dumps(item, ensure_ascii=False, indent=2 if settings.output == "json" else None))
+        click.echo(as_json(item, indent=2 if settings.output == "json" else None))
 
 
 def put_done(settings: Settings, item: Json, text: str) -> None:
@@ -58,7 +60,7 @@ def table(rows: Sequence[Json], columns: Columns) -> Iterable[str]:
 
 def fields(pairs: Iterable[tuple[str, object]]) -> Iterable[str]:
     """Yield one line for each pair that has a value, names aligned."""
-    given = [(name, _cell(value)) for name, value in pairs]
+    given = [(printable(name), _cell(value)) for name, value in pairs]
     given = [(name, text) for name, text in given if text]
     width = max((len(name) for name, _ in given), default=0)
     for name, text in given:
@@ -73,6 +75,12 @@ def _cell(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_cell(v) for v in value)
     return printable(str(value))
+
+
+def as_json(value: object, *, indent: int | None = None) -> str:
+    """Return JSON that is safe on a terminal: with the C1 controls escaped, which JSON does not ask for."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _C1.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def printable(text: str) -> str:

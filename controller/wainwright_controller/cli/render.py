@@ -14,6 +14,7 @@ from rich.text import Text
 
 from wainwright_common.statuses import GOOD
 from wainwright_controller.cli.narration import UNFINISHED, finished, line_told, opening
+from wainwright_controller.cli.output import printable
 from wainwright_controller.cli.words import ago, count, span
 
 Json = dict[str, Any]
@@ -95,7 +96,7 @@ def _active(state: Json) -> Table:
             _bar(progress["done"], progress["total"], width=BAR_WIDTH // 2) if percent else Text(""),
             percent,
             f"attempt {part['attempt']}" if part["attempt"] > 1 else "",
-            Text(part.get("substate") or ""),
+            Text(printable(part.get("substate") or "")),
         )
     under_way = sum(n for status, n in state["counts"].items() if status in UNFINISHED and status != "pending")
     if (more := under_way - len(state["active"])) > 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import click
 from wainwright_controller.cli import narration
 from wainwright_controller.cli.client import Client, ServerEvent, seg
 from wainwright_controller.cli.exits import CliError, ExitCode, Unreachable
-from wainwright_controller.cli.output import printable
+from wainwright_controller.cli.output import as_json, printable
 from wainwright_controller.cli.settings import Settings
 from wainwright_controller.cli.words import now_stamp, short
 
@@ -69,7 +68,7 @@ def watch(settings: Settings, deployment_id: str, *, after: str | int, timeout_s
         settings.say(f"Still running. To watch it again: wainwright deployment watch {short(deployment_id)}")
         return ExitCode.STILL_RUNNING
     if settings.output == "json":
-        click.echo(json.dumps(last, ensure_ascii=False, indent=2))
+        click.echo(as_json(last, indent=2))
     elif settings.output == "table":
         click.echo(printable(narration.outcome_told(last)))
     return ExitCode.DONE if last["outcome"] == "success" else ExitCode.FAILED
@@ -157,7 +156,7 @@ class _Lines:
         """Leave the timeline to `deployment events`."""
 
     def state(self, state: Json) -> None:
-        click.echo(json.dumps(state, ensure_ascii=False))
+        click.echo(as_json(state))
 
 
 class _Silent(_Lines):

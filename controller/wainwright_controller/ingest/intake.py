@@ -69,6 +69,9 @@ def admit(delivery: Delivery, counts: Counts, prefix: str = PREFIX) -> Arrival |
     """Return what arrived, or None after counting why not."""
     try:
         topic = _uplink(delivery.topic, prefix)
+        if delivery.is_retained and topic.kind is not Kind.PRESENCE:
+            counts.refuse("retained", delivery.topic, "only a presence may be retained: this would come again for ever")
+            return None
         message = decode(topic.kind, delivery.payload)
     except BadTopic as error:
         counts.refuse("bad-topic", delivery.topic, str(error))

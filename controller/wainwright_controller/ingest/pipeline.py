@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy import exc
 
 from wainwright_common.topics import PREFIX
 from wainwright_controller.bulletin import Bulletin
@@ -29,6 +29,7 @@ LOG = logging.getLogger(__name__)
 
 BATCH_MAX = 500  # messages; larger ones gain little and hold the write lock for longer (docs/decisions/0005)
 QUEUE_MAX = 4 * BATCH_MAX  # messages; some brokers send more than their in-flight limit, so this bound is our own
+TRACE_EVERY_S = 60.0  # between two traces of what a message made fail
 STORE_RETRY_S = 0.5  # between attempts to write when the store refuses (disk full, locked, server away)
 
 
@@ -57,6 +58,7 @@ class Pipeline:
         self._clock = clock
         self._queue: queue.Queue[Delivery] = queue.Queue(QUEUE_MAX)
         self._stopping = threading.Event()
+        self._traced_at = -TRACE_EVERY_S
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
 
     def start(self) -> None:
@@ -108,17 +110,24 @@ class Pipeline:
         while not self._stopping.is_set():
             try:
                 return self._transact(arrivals)
-            except (OperationalError, InterfaceError):
+            except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError):
                 LOG.exception("the store refused a batch of %d messages; trying again", len(arrivals))
                 self._stopping.wait(STORE_RETRY_S)
-            except Exception:  # a bug of ours must not stop the fleet: the message that causes it is set aside
+            except Exception as error:  # noqa: BLE001  a bug of ours must not stop the fleet: the message is set aside
                 if len(arrivals) == 1:
-                    LOG.exception("a message could not be applied and is dropped: %r", arrivals[0])
-                    self._counts.refuse("internal", arrivals[0].device, "could not be applied; see the log")
+                    self._counts.refuse("internal", arrivals[0].device, f"{error!r} in {arrivals[0].kind}")
                     return []
-                LOG.exception("a batch of %d messages could not be applied; one by one now", len(arrivals))
+                LOG.warning("a batch of %d messages could not be applied; one by one now", len(arrivals))
+                self._log_trace(error)
                 return self._commit_singly(arrivals)
         return None
+
+    def _log_trace(self, error: Exception) -> None:
+        """Write an exception's trace, once in TRACE_EVERY_S: a hostile message must not fill the disk."""
+        now = time.monotonic()
+        if now - self._traced_at >= TRACE_EVERY_S:
+            self._traced_at = now
+            LOG.warning("the first reason:", exc_info=error)
 
     def _commit_singly(self, arrivals: Sequence[Arrival]) -> list[Answer] | None:
         answers: list[Answer] = []

@@ -45,6 +45,17 @@ def test_a_page_of_another_site_cannot_steer_a_controller_through_its_visitors_b
         assert served.call("GET", "/api/v1/devices", headers=headers).status_code == 200
 
 
+def test_a_page_cannot_reach_a_controller_without_token_under_a_name_of_its_own(served: Served) -> None:
+    def accept(**headers: str) -> int:
+        return served.call("POST", "/api/v1/devices/accept", json={"all_pending": True}, headers=headers).status_code
+
+    assert accept(Host="attacker.example") == 403
+    assert served.call("GET", "/api/v1/devices", headers={"Host": "attacker.example:8080"}).status_code == 403
+    assert accept(Origin="http://attacker.example") == 403
+    assert accept(Origin="null") == 403
+    assert accept(Host=f"localhost:{served.port}", Origin=f"http://localhost:{served.port}") == 200
+
+
 def test_a_request_that_is_too_large_is_refused(served: Served) -> None:
     answer = served.call("POST", "/api/v1/devices/accept", data=b" " * (16 * 2**20 + 1))
     assert answer.status_code == 413

@@ -12,11 +12,11 @@ from wainwright_controller.artifact_store import ArtifactStore
 
 
 def test_a_file_without_a_row_is_removed_at_the_start_and_one_with_a_row_is_completed(tmp_path: Path) -> None:
-    for name in ("lost.part", "recorded.part", "whole.mender"):
+    for name in ("lost.part", "recorded.part", "known.mender", "deleted.mender"):
         (tmp_path / name).write_bytes(b"x")
-    removed = ArtifactStore(tmp_path).prepare(lambda artifact_id: artifact_id == "recorded")
-    assert removed == ["lost.part"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["recorded.mender", "whole.mender"]
+    removed = ArtifactStore(tmp_path).prepare(lambda artifact_id: artifact_id in {"recorded", "known"})
+    assert removed == ["lost.part", "deleted.mender"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["known.mender", "recorded.mender"]
 
 
 def test_a_file_that_somebody_still_writes_is_left_alone(tmp_path: Path) -> None:

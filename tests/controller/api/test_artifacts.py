@@ -65,7 +65,7 @@ def test_a_sender_that_goes_away_in_the_middle_leaves_nothing_behind(served: Ser
     blob = artifact("torn-1", payload=BIG)
     with socket.create_connection(("127.0.0.1", served.port)) as connection:
         connection.sendall(
-            b"POST /api/v1/artifacts HTTP/1.1\r\nHost: test\r\nContent-Type: application/octet-stream\r\n"
+            b"POST /api/v1/artifacts HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\n"
             b"Content-Length: %d\r\n\r\n" % len(blob)
         )
         connection.sendall(blob[: len(blob) // 2])

@@ -175,3 +175,21 @@ def test_a_decommissioned_device_is_out_for_good(served: Served) -> None:
     assert served.post("devices/old-1/decommission") == {"changed": ["old-1"]}
     assert served.get("devices/old-1")["state"] == "decommissioned"
     assert served.get(f"deployments/{deployment['id']}")["counts"] == {"decommissioned": 1}
+
+
+def test_a_time_at_the_end_of_the_calendar_is_refused_wherever_it_comes_from(served: Served) -> None:
+    with Device(served.broker.port, "from-the-future") as device:
+        for since in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"):
+            payload = f'{{"online":true,"since":"{since}","agent_version":"1"}}'.encode()
+            device.send_raw("wain/v1/from-the-future/up/presence", payload)
+        device.announce()
+        device.check_in()
+    assert served.call("GET", "/api/v1/devices/from-the-future").status_code == 200
+    order = {
+        "release": "panel-2",
+        "devices": ["from-the-future"],
+        "phases": [{"opens": "at", "opens_at": "9999-12-31T23:59:59-23:59"}],
+    }
+    answer = served.call("POST", "/api/v1/deployments", json=order)
+    assert answer.status_code == 422
+    assert served.call("GET", "/api/v1/deployments").status_code == 200

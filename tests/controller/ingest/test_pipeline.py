@@ -301,6 +301,15 @@ def test_a_retained_presence_that_comes_again_does_not_make_a_dead_device_seem_a
     assert after["last_seen_at"] == before["last_seen_at"]
 
 
+def test_only_a_presence_may_be_retained(controller: Controller, own_mosquitto: Mosquitto) -> None:
+    with Device(own_mosquitto.port, "press-07") as device:
+        device.send_raw("wain/v1/press-07/up/report", b"{}", retain=True)
+        device.check_in()
+        controller.link._client.subscribe("wain/v1/+/up/#", qos=1)
+
+        wait_until(lambda: controller.counts.refused["retained"] == 1, what="the refusal")
+
+
 def test_stopping_in_the_middle_of_a_batch_acknowledges_nothing_of_it(
     controller: Controller, mocker: MockerFixture
 ) -> None:

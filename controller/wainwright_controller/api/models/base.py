@@ -5,10 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 IDS_MAX = 100_000  # device ids in one request: the largest fleet that this is measured with
+EARLIEST_S, LATEST_S = -62_000_000_000.0, 253_000_000_000.0  # the years 5 and 9987, in seconds since the epoch
 T = TypeVar("T")
+
+
+def _in_calendar(time: datetime) -> datetime:
+    if not EARLIEST_S <= time.timestamp() <= LATEST_S:
+        raise ValueError("this time is at the end of the calendar: give one that somebody may live to see")
+    return time
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_calendar)]
+"""A time that comes in."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 GroupName = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f]{1,128}$")]
@@ -17,12 +28,12 @@ Ids = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=1
 
 def moment(seconds: float | None) -> datetime | None:
     """Return a record's time as a date."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return None if seconds is None else known_moment(seconds)
 
 
 def known_moment(seconds: float) -> datetime:
-    """Return a record's time, which is never missing, as a date."""
-    return datetime.fromtimestamp(seconds, UTC)
+    """Return a record's time, which is never missing, as a date; the nearest one, if it is outside of calendars."""
+    return datetime.fromtimestamp(min(max(seconds, EARLIEST_S), LATEST_S), UTC)
 
 
 class Taken(BaseModel):

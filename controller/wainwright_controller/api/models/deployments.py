@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus, Hold, MargoState, Outcome
-from wainwright_controller.api.models.base import Ids, Name, Taken, known_moment
+from wainwright_controller.api.models.base import Ids, Moment, Name, Taken, known_moment
 from wainwright_controller.operations import RETRIES_MAX
 from wainwright_controller.records import Event, Opens, Strategy
 from wainwright_controller.rules.phases import PHASES_MAX
@@ -24,7 +24,7 @@ class PhaseIn(Taken):
     count: Annotated[int, Field(ge=1)] | None = None
     percent: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
     opens: Opens = Opens.NOW
-    opens_at: AwareDatetime | None = Field(None, description="For `at`.")
+    opens_at: Moment | None = Field(None, description="For `at`.")
     delay_s: Span = Field(0.0, description="For `after`: from the end of the phase before.")
     soak_s: Span = Field(0.0, description="How long the phase is watched after it is done.")
 
