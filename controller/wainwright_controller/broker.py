@@ -23,7 +23,8 @@ from wainwright_common.errors import WainwrightError
 LOG = logging.getLogger(__name__)
 
 PROGRAM = "nats-server"
-START_TIMEOUT_S = 20.0  # on the slowest machine tried a start takes 0.3 s; a port left by a killed one is free by then
+START_TIMEOUT_S = 20.0  # on the slowest machine tried a start takes 0.3 s
+PORT_TIMEOUT_S = 5.0  # for the broker of a controller that was killed to end, which takes it 0.1 s
 STOP_TIMEOUT_S = 10.0
 RESTART_PAUSE_S = 1.0
 UNACKNOWLEDGED_MAX = 1000  # messages on their way to the controller; the same bound as ingest/link.py
@@ -84,14 +85,38 @@ class EmbeddedBroker:
         self._program = program
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = CONFIG.format(store=self._folder, host=self._host, port=self.port, unacknowledged=UNACKNOWLEDGED_MAX)
-        (self._folder / "nats.conf").write_text(config, encoding="utf-8")
+        file = self._folder / "nats.conf"
+        file.touch(mode=0o600)
+        file.write_text(config, encoding="utf-8")
+        self._await_port()
         self._thread.start()
         if not self._ready.wait(START_TIMEOUT_S):
             self.stop()
             raise BrokerError(
                 f"The embedded broker does not listen on {self._host}:{self.port}: {self._failed or 'no answer'}."
-                f" Is the port taken? Its log is {self._folder / 'nats.log'}."
+                f" Its log is {self._folder / 'nats.log'}."
             )
+
+    def _await_port(self) -> None:
+        """Wait until the port is free: the broker of a controller that was killed just now needs a moment to end.
+
+        Whoever else listens there would be taken for our broker otherwise.
+        """
+        deadline = time.monotonic() + PORT_TIMEOUT_S
+        while True:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((self._host, self.port))
+                except OSError as error:
+                    if time.monotonic() > deadline:
+                        raise BrokerError(
+                            f"The embedded broker cannot listen on {self._host}:{self.port}: {error.strerror}."
+                            " Is another broker running? Set [broker] port to another, or url to that one."
+                        ) from error
+                else:
+                    return
+            time.sleep(0.1)
 
     def stop(self) -> None:
         """End the broker."""
@@ -109,6 +134,7 @@ class EmbeddedBroker:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
+                    start_new_session=True,  # Ctrl+C is for the controller, which ends the broker last
                     preexec_fn=_die_with_parent,  # noqa: PLW1509  one prctl call, which touches no lock
                 )
             self._wait_until_it_listens()

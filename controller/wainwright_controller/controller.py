@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 from functools import partial
+from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from sqlalchemy import select
 
 from wainwright_common import messages
+from wainwright_common.errors import WainwrightError
 from wainwright_controller.api.context import LOOPBACK_HOSTS, Context
 from wainwright_controller.artifact_store import ArtifactStore
 from wainwright_controller.broker import EmbeddedBroker
@@ -29,6 +33,10 @@ from wainwright_controller.waker import Waker
 LOG = logging.getLogger(__name__)
 
 
+class FolderTaken(WainwrightError):  # noqa: N818  the name is the sentence: "refused: folder taken"
+    """Another controller works in the data folder."""
+
+
 class Controller:
     """Everything but the HTTP server; `start` and `stop` are called once each.
 
@@ -37,6 +45,7 @@ class Controller:
 
     def __init__(self, config: Config, public_url: str) -> None:
         config.data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._lock = take(config.data_dir)
         self.config = config
         self.store = Store(config.store_url)
         self.store.upgrade()
@@ -95,6 +104,7 @@ class Controller:
         if self.broker is not None:
             self.broker.stop()
         self.store.close()
+        self._lock.close()
 
 
 def make_link(links: Links, public_url: str, artifact: Artifact, now: float) -> messages.Artifact:
@@ -103,3 +113,19 @@ def make_link(links: Links, public_url: str, artifact: Artifact, now: float) -> 
     return messages.Artifact(
         id=artifact.id, name=artifact.name, size=artifact.size, sha256=artifact.sha256, uri=uri, expires=expires
     )
+
+
+def take(data_dir: Path) -> IO[bytes]:
+    """Take a data folder for this process, until the returned file is closed; raises FolderTaken.
+
+    Two controllers in one folder would run two brokers on one store, which damages it.
+    """
+    file = (data_dir / "lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise FolderTaken(
+            f"Another controller uses {data_dir}: stop it, or give this one a folder of its own (data_dir)."
+        ) from error
+    return file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import socket
 import sys
 
@@ -29,6 +30,7 @@ def main(config: Config) -> int:
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
     calm_the_collector()
+    os.umask(0o027)  # what is stored is for the controller's user, and its group to read
     try:
         listener = _listen(config)
         host, port = listener.getsockname()[:2]

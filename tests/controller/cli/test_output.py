@@ -1,0 +1,38 @@
+"""What reaches a terminal: whatever a device said, never a control sequence, never a line of its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from wainwright_controller.cli.output import as_json, fields, printable, put_object, table
+from wainwright_controller.cli.settings import Settings
+
+HOSTILE = "a\x1b]0;owned\x07b\x9b2Jc\nforged: line\u202etxt"
+
+
+def controls(text: str) -> list[str]:
+    return [c for c in text if (ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160]
+
+
+def test_a_hostile_text_is_printed_on_one_line_without_controls() -> None:
+    assert controls(printable(HOSTILE)) == []
+    assert "\n" not in printable(HOSTILE)
+    assert printable("Prägewerk 7, 京都") == "Prägewerk 7, 京都"
+
+
+def test_json_on_a_terminal_has_no_controls_and_means_the_same() -> None:
+    text = as_json({"text": HOSTILE})
+
+    assert controls(text) == []
+    assert json.loads(text) == {"text": HOSTILE}
+
+
+def test_names_and_values_are_printable_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [*fields([(HOSTILE, HOSTILE)]), *table([{"x": HOSTILE}], {"X": lambda row: row["x"]})]
+    put_object(Settings(), {"x": HOSTILE}, [f"why: {HOSTILE}"])
+    printed = capsys.readouterr().out
+
+    assert controls("".join(lines) + printed) == []
+    assert len(printed.splitlines()) == 1

@@ -1,0 +1,83 @@
+"""The embedded broker, and a controller with it inside: started, killed, and in the way of others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from pytest_mock import MockerFixture
+
+from tests.controller.conftest import make_artifact
+from tests.support.device import Device
+from tests.support.wait import wait_until
+from wainwright_common.messages import Verdict
+from wainwright_common.statuses import DeviceStatus
+from wainwright_controller import broker
+from wainwright_controller.broker import BrokerError, EmbeddedBroker
+from wainwright_controller.config import BrokerSection, Config
+from wainwright_controller.controller import Controller, FolderTaken
+from wainwright_controller.operations import Order
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> Iterator[Controller]:
+    """A running controller with its own broker, release panel-2 and the accepted device press-07.a in its store."""
+    running = Controller(Config(data_dir=tmp_path / "data", broker=BrokerSection(port=0)), "http://127.0.0.1:9")
+    running.operations.add_artifact(make_artifact(), "test")
+    running.operations.preauthorize(["press-07.a"], "test")
+    running.start()
+    assert running.link.connected.wait(10)
+    yield running
+    running.stop()
+
+
+def port_of(controller: Controller) -> int:
+    assert controller.broker is not None
+    return controller.broker.port
+
+
+def test_a_device_is_updated_over_the_embedded_broker_through_a_kill_of_it(controller: Controller) -> None:
+    assert controller.broker is not None
+    assert controller.broker._process is not None
+    with Device(port_of(controller), "press-07.a") as device:
+        order = Order(release="panel-2", devices=["press-07.a"])
+        deployment = controller.operations.create_deployment(order, "test")
+        assert device.check_in().offer is not msgspec.UNSET
+        device.report(deployment.id, 1, DeviceStatus.DOWNLOADING)
+        before = controller.broker._process.pid
+
+        os.kill(before, signal.SIGKILL)
+
+        wait_until(lambda: not controller.link.connected.is_set(), what="the loss of the broker")
+        assert controller.link.connected.wait(20)
+        wait_until(device._client.is_connected, 20, what="the device to come back")
+        assert device.report(deployment.id, 2, DeviceStatus.SUCCESS).verdict is Verdict.ACCEPTED
+        assert controller.broker._process.pid != before
+
+
+def test_whoever_else_listens_on_the_port_is_not_taken_for_our_broker(tmp_path: Path, mocker: MockerFixture) -> None:
+    mocker.patch.object(broker, "PORT_TIMEOUT_S", 0.1)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port: int = other.getsockname()[1]
+
+        with pytest.raises(BrokerError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
+            EmbeddedBroker(tmp_path, "127.0.0.1", port).start()
+
+
+def test_a_second_controller_in_the_same_folder_is_refused(controller: Controller) -> None:
+    with pytest.raises(FolderTaken, match="Another controller uses"):
+        Controller(controller.config, "http://127.0.0.1:9")
+
+
+def test_what_the_broker_needs_is_not_readable_by_others(controller: Controller) -> None:
+    folder = controller.config.data_dir / "broker"
+
+    assert folder.stat().st_mode & 0o077 == 0
+    assert (folder / "nats.conf").stat().st_mode & 0o077 == 0
