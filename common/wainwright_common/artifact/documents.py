@@ -7,12 +7,17 @@ it may also be null: mender-artifact writes both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from wainwright_common.artifact.limits import PROVIDES_JSON_MAX, PROVIDES_MAX, PROVIDES_VALUE_MAX
+from wainwright_common.artifact.limits import (
+    DEPENDS_MAX,
+    PROVIDES_JSON_MAX,
+    PROVIDES_MAX,
+    PROVIDES_VALUE_MAX,
+)
 from wainwright_common.artifact.names import check_payload_type, check_text
 from wainwright_common.artifact.rules import Rule, refusal
 
@@ -116,9 +121,16 @@ def parse_header_info(raw: bytes) -> HeaderInfo:
         ("artifact name", info.artifact_depends.artifact_name),
         ("artifact group", info.artifact_depends.artifact_group),
     ):
+        _check_number(values or (), what)
         for value in values or ():
             check_text(value, f"{what} in artifact_depends")
     return info
+
+
+def _check_number(values: Sequence[object], what: str) -> None:
+    if len(values) > DEPENDS_MAX:
+        text = f"artifact_depends has {len(values)} values of {what}, more than the limit of {DEPENDS_MAX}."
+        raise refusal(Rule.TOO_LARGE, text)
 
 
 def parse_type_info(raw: bytes, payload_type: str | None) -> TypeInfo:
@@ -145,7 +157,9 @@ def parse_type_info(raw: bytes, payload_type: str | None) -> TypeInfo:
         _check_value(key, value)
     if excess := provides_excess(provides):
         raise refusal(Rule.TOO_LARGE, f"type-info brings too much. {excess}")
+    _check_number(tuple(depends), "keys")
     for key, wanted in depends.items():
+        _check_number((wanted,) if isinstance(wanted, str) else wanted, key[:100])
         for value in [wanted] if isinstance(wanted, str) else wanted:
             _check_value(key, value)
     for glob in info.clears_artifact_provides or ():

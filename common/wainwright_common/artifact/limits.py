@@ -11,6 +11,7 @@ GIB = 1024 * MIB
 TEXT_MAX = 256  # characters of a name, group, device type or provides key: the documented limit of the format
 PROVIDES_VALUE_MAX = 4096  # characters; room for a list of checksums, and bounded as a database value
 PROVIDES_MAX = 256  # keys that a device has, and that one artifact brings; usual ones are below ten
+DEPENDS_MAX = 1000  # values of one key of depends, device types among them; every check-in is compared with each
 PROVIDES_JSON_MAX = 128 * KIB  # bytes of all of them as JSON: half of what a check-in, which carries them, may be long
 FILE_NAME_MAX = 255  # bytes: NAME_MAX of Linux file systems
 MANIFEST_NAME_MAX_WRITTEN = 100  # characters: the Mender client (C++) refuses longer names, so we never write them

@@ -14,6 +14,7 @@ from fastapi import Query
 
 from wainwright_controller.api.problems import BadRequest
 
+INT_MAX = 2**63 - 1  # of a database's integers
 LIMIT_MAX = 1000  # rows in one answer
 R = TypeVar("R")
 Key = tuple[int | str, ...]
@@ -32,9 +33,12 @@ def cursor_of(key: Key) -> str:
 def key_of(cursor: str, shape: type[R]) -> R:
     """Return the key in a cursor, a tuple of the types in `shape`; raises BadRequest for what is no cursor of ours."""
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=shape)
+        key = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=shape)
     except (msgspec.MsgspecError, binascii.Error, ValueError) as error:
         raise BadRequest("This cursor is not one of this list: begin again without one.") from error
+    if any(isinstance(part, int) and abs(part) > INT_MAX for part in key):  # type: ignore[attr-defined]  # a tuple
+        raise BadRequest("This cursor has a number that no list has: begin again without one.")
+    return key
 
 
 def cut(rows: Sequence[R], limit: int, key: Callable[[R], Key]) -> tuple[Sequence[R], str | None]:

@@ -306,6 +306,8 @@ def _documents() -> Iterator[Row]:
         "type-info without type": (types(type=None), "type-mismatch"),
         "too many provides": (types(artifact_provides={f"k{i}": "v" for i in range(257)}), "too-large"),
         "provides too long": (types(artifact_provides={f"k{i}": "v" * 4096 for i in range(33)}), "too-large"),
+        "too many device types": (info(artifact_depends={"device_type": [f"t{i}" for i in range(1001)]}), "too-large"),
+        "too many values of a depend": (types(artifact_depends={"x": [f"v{i}" for i in range(1001)]}), "too-large"),
         "provides artifact_name": (types(artifact_provides={"artifact_name": "x"}), "provides-conflict"),
         "depends on device_type": (types(artifact_depends={"device_type": "x"}), "provides-conflict"),
         "payload type with a slash": (payload("../../bin/sh"), "payload-type"),

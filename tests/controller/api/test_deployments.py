@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -184,3 +185,9 @@ def test_a_deployment_that_runs_cannot_be_deleted_and_one_that_is_over_cannot_be
     served.call("POST", f"{path}/abort")
     assert served.call("POST", f"{path}/abort").json()["code"] == "deployment-finished"
     assert served.call("POST", f"{path}/promote").json()["code"] == "deployment-finished"
+
+
+def test_a_cursor_with_a_number_that_no_column_holds_is_refused(served: Served) -> None:
+    cursor = base64.urlsafe_b64encode(b"[%d]" % 10**30).decode().rstrip("=")
+    answer = served.call("GET", "/api/v1/deployments", params={"cursor": cursor})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
