@@ -7,6 +7,7 @@ api.py         the few calls of the controller's HTTP API that the play needs
 screen.py      what is told while it happens: live bars on a terminal, else one sentence for each change
 play.py        what happens, in order
 verdict.py     whether everything ended as it should, from the facts
+hints.py       what to try next: commands for the running system, or how to have one
 module         the update module of the demo's devices
 """
 

@@ -7,13 +7,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from wainwright_common.errors import WainwrightError
 from wainwright_controller.demo.api import Api, Json
+from wainwright_controller.demo.hints import where_to_look
 from wainwright_controller.demo.processes import Processes
 from wainwright_controller.demo.releases import make_key, name_of, write_release
 from wainwright_controller.demo.screen import Look, Screen, screen_for
@@ -161,7 +162,7 @@ class _Play:
     def install_former(self) -> None:
         """Give all devices a first release, so that there is something to go back to."""
         self._publish(FORMER, FORMER_SIZE)
-        deployment_id = self.api.deploy(release=FORMER, all_devices=True, name="first release")["id"]
+        deployment_id = self.api.deploy(release=FORMER, all_devices=True, name=f"{FORMER} to all devices")["id"]
         look = self._follow(deployment_id, show=False)
         if look.deployment.get("outcome") != "success":
             raise DemoFailed(f"The first release did not reach all devices: {look.deployment['counts']}.")
@@ -177,7 +178,7 @@ class _Play:
         deployment_id = self.api.deploy(
             release=RELEASE,
             devices=[device.id for device in devices],
-            name="next release",
+            name=f"{RELEASE} to all devices",
             strategy="canary",
             phases=[{"count": CANARIES}, {"opens": "approval"}],
         )["id"]
@@ -260,20 +261,3 @@ class _Play:
         for name, code in self.processes.ended().items():
             log = self.processes.log(name).read_text(encoding="utf-8", errors="replace").splitlines()
             raise DemoFailed(f"The process {name} ended with status {code}: " + " | ".join(log[-LOG_LINES:]))
-
-
-def where_to_look(stage: Stage, plan: Plan, facts: Facts, *, keep: bool) -> Iterator[str]:
-    """Return what to try next: commands for the running system, or how to have one."""
-    if not keep:
-        yield "Where to look next: `wainwright demo --keep` leaves all this running to play with."
-        return
-    wainwright = f"wainwright --controller {stage.url}"
-    rigged = next(device for device in stage.devices if device.id == plan.rigged)
-    yield f"Still running, in {stage.folder}; Ctrl+C ends and removes it. In another terminal, try:"
-    yield f"  {wainwright} device list"
-    yield f"  {wainwright} deployment show {facts.deployment['id'][:8]}"
-    yield f"  {wainwright} why {plan.rigged}"
-    yield f"  rm {rigged.folder / 'rigged'}   # repair it, then roll out again:"
-    yield f"  {wainwright} deployment create {plan.release} --device {plan.rigged} --watch"
-    yield f"  wain --config {rigged.config} status"
-    yield f"  tail -f {stage.logs / 'controller.log'}"

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import textwrap
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol, TextIO
 
 from wainwright_controller.demo.api import Json
 
-WIDTH = 30  # characters of a bar
+WIDTH = 24  # characters of a bar: a line of a failed device has room in 80 columns
 SPARE_ROWS = 4  # of the terminal, so that what was said last stays in view
 ROWS_MIN = 4
+SIZE = os.terminal_size((80, 24))  # of a terminal that does not tell its own: a serial line says 0 and 0
+INDENT = " " * 9  # of a sentence's further lines: below its words, beside its seconds
+NO_WRAP, WRAP = "\x1b[?7l", "\x1b[?7h"  # DECAWM: a line longer than the terminal is cut, and stays one line
 
 
 class Look(NamedTuple):
@@ -70,34 +74,59 @@ class Log:
 
 
 class Terminal(Log):
-    """Sentences as in a log, and below them one line for each device, drawn again in place."""
+    """Sentences as in a log, folded at words, and below them one line for each device, drawn again in place."""
 
     def __init__(self, out: TextIO) -> None:
         super().__init__(out)
         self._drawn = 0
+        self._reached: dict[str, float] = {}
 
     def say(self, text: str) -> None:
         """Tell one sentence, above the bars."""
         self._erase()
-        super().say(text)
+        super().say(f"\n{INDENT}".join(folded(text, size_of(self._out).columns - 1 - len(INDENT))))
+
+    def print(self, lines: Iterable[str]) -> None:
+        """Print lines, those that are too long folded at words."""
+        columns = size_of(self._out).columns - 1
+        super().print(piece for line in lines for piece in folded(line, columns))
 
     def show(self, look: Look) -> None:
         """Draw the bars again."""
+        self._reached |= {i: _part_done(part) for i, part in look.parts.items() if part["status"] != "failure"}
         self._erase()
-        columns, rows = shutil.get_terminal_size()
+        columns, rows = size_of(self._out)
         full, empty = ("█", "░") if "utf" in (self._out.encoding or "").lower() else ("#", ".")
-        lines = [line[: columns - 1] for line in bars(look, rows - SPARE_ROWS, full, empty)]
-        self.print(lines)
+        lines = [line[: columns - 1] for line in bars(look, self._reached, rows - SPARE_ROWS, full, empty)]
+        self._out.write(NO_WRAP + "".join(f"{line}\n" for line in lines) + WRAP)  # should it be made narrower
+        self._out.flush()
         self._drawn = len(lines)
 
     def rest(self) -> None:
         """Leave the bars where they are."""
         self._drawn = 0
+        self._reached = {}
 
     def _erase(self) -> None:
         if self._drawn:
             self._out.write(f"\x1b[{self._drawn}F\x1b[J")  # ECMA-48: up to the first of our lines, clear to the end
             self._drawn = 0
+
+
+def size_of(out: TextIO) -> os.terminal_size:
+    """Return the size of the terminal that is written to; not COLUMNS, which a shell may have left from another one."""
+    try:
+        columns, rows = os.get_terminal_size(out.fileno())
+    except OSError:
+        return SIZE
+    return os.terminal_size((columns or SIZE.columns, rows or SIZE.lines))
+
+
+def folded(line: str, columns: int) -> list[str]:
+    """Fold a line at its words; one that begins with spaces is a command, which is copied as a whole."""
+    if line.startswith("  ") or not line:
+        return [line]
+    return textwrap.wrap(line, max(columns, 20), break_long_words=False, break_on_hyphens=False)
 
 
 def screen_for(out: TextIO) -> Screen:
@@ -138,9 +167,10 @@ def _verb(part: Json, release: str) -> str:
             return f"is {status}"
 
 
-def bars(look: Look, rows: int = 100, full: str = "#", empty: str = ".") -> Iterator[str]:
-    """Draw a deployment in at most `rows` lines: one for it, and one for each device, the unfinished ones first choice.
+def bars(look: Look, reached: Mapping[str, float], rows: int = 100, full: str = "#", empty: str = ".") -> Iterator[str]:
+    """Draw a deployment in at most `rows` lines: one for it, and one for each device as far as there is room.
 
+    `reached` is how far, 0 to 1, each device was when it was last seen under way: there the bar of a failed one stops.
     `full` and `empty` are the characters of a bar.
     """
     deployment = look.deployment
@@ -151,7 +181,7 @@ def bars(look: Look, rows: int = 100, full: str = "#", empty: str = ".") -> Iter
     for device_id, part in look.parts.items():
         if device_id not in shown:
             continue
-        done = _part_done(part)
+        done = reached.get(device_id, 0.0) if part["status"] == "failure" else _part_done(part)
         filled = round(done * WIDTH)
         error = f"  {part['error']['code']}" if part["status"] == "failure" and "error" in part else ""
         bar = full * filled + empty * (WIDTH - filled)
@@ -161,8 +191,9 @@ def bars(look: Look, rows: int = 100, full: str = "#", empty: str = ".") -> Iter
 
 
 def _chosen(look: Look, room: int) -> set[str]:
-    """Return the devices to draw: all where there is room, else those under way before the waiting and the finished."""
-    return set(sorted(look.parts, key=lambda i: _part_done(look.parts[i]) in {0.0, 1.0})[:room])
+    """Return the devices to draw where not all have room: under way before failed, waiting and well."""
+    order = {"failure": 1, "pending": 2, "success": 3}
+    return set(sorted(look.parts, key=lambda i: order.get(look.parts[i]["status"], 0))[:room])
 
 
 def _part_done(part: Json) -> float:

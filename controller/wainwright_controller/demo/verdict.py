@@ -102,7 +102,7 @@ def table(plan: Plan, facts: Facts) -> Sequence[str]:
 
 def _happened(plan: Plan, facts: Facts, device_id: str) -> str:
     if device_id == plan.rigged:
-        return "could not start the new software, and went back by itself"
+        return "did not start, went back"
     if device_id == plan.killed:
-        return f"killed with SIGKILL at {facts.progress_when_killed:.0%} of its download, and came back"
+        return f"killed at {facts.progress_when_killed:.0%}, came back"
     return "canary" if device_id in plan.canaries else ""

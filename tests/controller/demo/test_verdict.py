@@ -78,5 +78,6 @@ def test_a_kill_that_was_not_in_the_middle_of_the_download_is_a_problem(progress
 def test_the_table_has_one_line_for_each_device_and_says_what_happened_to_it() -> None:
     lines = table(PLAN, good())
     assert len(lines) == 1 + len(TYPES)
-    assert "press-02  2      hello-1.0  hello-1.0  failure  could not start" in lines[3]
-    assert "killed with SIGKILL at 40% of its download, and came back" in lines[4]
+    assert max(map(len, lines)) < 80
+    assert "press-02  2      hello-1.0  hello-1.0  failure  did not start, went back" in lines[3]
+    assert "killed at 40%, came back" in lines[4]

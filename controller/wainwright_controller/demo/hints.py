@@ -1,0 +1,53 @@
+"""What to try after the demo: commands that work as they are printed, wherever the program was installed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from wainwright_controller.cli.settings import CONTROLLER
+from wainwright_controller.demo.stage import Stage
+from wainwright_controller.demo.verdict import Facts, Plan
+
+
+def where_to_look(stage: Stage, plan: Plan, facts: Facts, *, keep: bool) -> Iterator[str]:
+    """Return the lines about what to try next; sentences, and commands that begin with two spaces."""
+    return _running(stage, plan, facts) if keep else _ended()
+
+
+def _ended() -> Iterator[str]:
+    again = "make demo ARGS=--keep" if "MAKELEVEL" in os.environ else f"{program('wainwright')} demo --keep"
+    yield "Where to look next:"
+    yield f"  {again}   # leaves all this running to play with"
+    yield "  README.md                 # a controller and an agent of your own"
+    yield "  docs/cli.md               # rollouts: canaries, batches, times, approval"
+    yield "  docs/update-modules.md    # how software is installed, and goes back"
+
+
+def _running(stage: Stage, plan: Plan, facts: Facts) -> Iterator[str]:
+    wainwright = program("wainwright")
+    if stage.url != os.environ.get("WAINWRIGHT_CONTROLLER", CONTROLLER):
+        wainwright += f" --controller {stage.url}"
+    rigged = next(device for device in stage.devices if device.id == plan.rigged)
+    yield f"Still running, in {stage.folder}; Ctrl+C ends and removes it. In another terminal, try:"
+    yield f"  {wainwright} device list"
+    yield f"  {wainwright} deployment show {facts.deployment['id'][:8]}"
+    yield f"  {wainwright} why {plan.rigged}"
+    yield f"  rm {rigged.folder / 'rigged'}   # repair it, then roll out again:"
+    yield f"  {wainwright} deployment create {plan.release} --device {plan.rigged} --watch"
+    yield f"  {program('wain')} --config {rigged.config} status"
+    yield f"  tail -f {stage.logs / 'controller.log'}"
+
+
+def program(name: str) -> str:
+    """Return how a shell starts `wainwright` or `wain` of this installation: by its name only if that finds it."""
+    ours = Path(sys.argv[0]).absolute().with_name(name)
+    if not ours.is_file():  # started as a module
+        module = "wainwright_controller" if name == "wainwright" else "wainwright_agent"
+        return f"{shlex.quote(sys.executable)} -m {module}"
+    found = shutil.which(name)
+    return name if found is not None and Path(found).absolute() == ours else shlex.quote(str(ours))
