@@ -29,7 +29,7 @@ peers:
 	@sh tests/support/install-peers $(PEERS)
 
 test: $(VENV)/.dev peers
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-long: $(VENV)/.dev peers
 	$(BIN)/python -m pytest -m long --timeout 3600 $(ARGS)
