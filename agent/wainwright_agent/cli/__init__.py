@@ -42,6 +42,8 @@ def _run(arguments: argparse.Namespace) -> Exit:
     from wainwright_agent.config import load
 
     config = load(getattr(arguments, "config", None), os.environ)
+    if arguments.command == "status" and "config" not in arguments:
+        _note_missing_file()
     match arguments.command:
         case "run":
             from wainwright_agent.cli.run import run
@@ -69,6 +71,16 @@ def _run(arguments: argparse.Namespace) -> Exit:
             from wainwright_agent.cli.configuration import check_config, show_config
 
             return check_config(config) if arguments.what == "check" else show_config(config, arguments.output)
+
+
+def _note_missing_file() -> None:
+    """Say so when all settings are the defaults: most likely the agent runs with a file that was not named here."""
+    from wainwright_agent.config import DEFAULT_FILE
+    from wainwright_common.settings import ENV_PREFIX
+
+    if not DEFAULT_FILE.exists() and not any(name.startswith(ENV_PREFIX) for name in os.environ):
+        text = f"note: there is no {DEFAULT_FILE}, so the defaults hold. Name the agent's file with --config."
+        print(text, file=sys.stderr)  # noqa: T201  a command's talk
 
 
 def _fail(text: str, code: Exit) -> int:

@@ -40,7 +40,7 @@ def artifact() -> None:
 artifact.add_command(create)
 
 
-@artifact.command()
+@artifact.command(short_help="Store artifacts on the controller.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=_FILE)
 @click.option("--description", metavar="TEXT", default="", help="A remark, kept with the artifact.")
 @in_settings
@@ -48,7 +48,10 @@ def upload(settings: Settings, files: tuple[Path, ...], description: str) -> Non
     """Store artifacts on the controller, which examines them while they arrive."""
     for path in files:
         with open_artifact(path) as file:
-            stored = settings.client.upload(file, description)
+            try:
+                stored = settings.client.upload(file, description)
+            except CliError as error:
+                raise CliError(error.code, f"{path}: {error.message}") from error
         put_done(settings, stored, f"{path}: stored as {short(stored['id'])}, release {stored['name']}.")
 
 
@@ -93,7 +96,7 @@ def download(settings: Settings, artifact: str, target: Path | None) -> None:
     put_done(settings, found | {"path": str(path)}, f"{path}: {size(found['size'])}, release {found['name']}.")
 
 
-@artifact.command()
+@artifact.command(short_help="Check a local file, and its signature.")
 @click.argument("file", type=_FILE)
 @click.option("-k", "--key", "keys", type=_FILE, multiple=True, help="Public key (PEM) that may have signed it.")
 @in_settings

@@ -12,7 +12,7 @@ from wainwright_controller.cli.confirm import confirm
 from wainwright_controller.cli.deployment_create import create
 from wainwright_controller.cli.device import error_of, put_log
 from wainwright_controller.cli.exits import ExitCode
-from wainwright_controller.cli.narration import opening, standing
+from wainwright_controller.cli.narration import WITHOUT, finished, opening, standing, unfinished
 from wainwright_controller.cli.output import Columns, Json, fields, printable, put_done, put_list, put_object, table
 from wainwright_controller.cli.settings import Group, Settings, in_settings
 from wainwright_controller.cli.watch import find, follow, watch
@@ -37,7 +37,6 @@ PHASES: Columns = {
     "WORKING": lambda p: sum(p["counts"].get(status, 0) for status in UNDER_WAY),
     "SUCCEEDED": lambda p: sum(p["counts"].get(status, 0) for status in GOOD),
     "FAILED": lambda p: p["counts"].get("failure", 0),
-    "": opening,
 }
 PARTS: Columns = {
     "DEVICE": lambda p: p["device_id"],
@@ -100,7 +99,7 @@ def show(settings: Settings, deployment: str, lists_devices: bool) -> None:  # n
     put_object(settings, found, _about(found, failed))
 
 
-@deployment.command("watch")
+@deployment.command("watch", short_help="Follow a deployment to its end.")
 @click.argument("deployment")
 @click.option("--timeout", "timeout_s", type=Span(), help="Stop watching after so long, with exit code 8.")
 @in_settings
@@ -127,7 +126,7 @@ def start(settings: Settings, deployment: str, reason: str) -> None:
 @in_settings
 def promote(settings: Settings, deployment: str, reason: str) -> None:
     """Open the next phase, which waits for it."""
-    _act(settings, deployment, "promote", reason, "promoted")
+    _promote(settings, deployment, reason)
 
 
 @deployment.command("approve-batch")
@@ -136,10 +135,10 @@ def promote(settings: Settings, deployment: str, reason: str) -> None:
 @in_settings
 def approve_batch(settings: Settings, deployment: str, reason: str) -> None:
     """Open the next batch; the same as `promote`."""
-    _act(settings, deployment, "promote", reason, "promoted")
+    _promote(settings, deployment, reason)
 
 
-@deployment.command()
+@deployment.command(short_help="End a deployment.")
 @click.argument("deployment")
 @click.option("--reason", metavar="TEXT", default="", help="Why; kept in the timeline.")
 @in_settings
@@ -147,13 +146,7 @@ def abort(settings: Settings, deployment: str, reason: str) -> None:
     """End a deployment: devices under way stop, and roll back what they have not committed."""
     found = find(settings.client, deployment)
     if found["status"] != "finished":  # else the controller says why not, and nobody is asked in vain
-        under_way = sum(found["counts"].get(status, 0) for status in UNDER_WAY)
-        done = sum(found["counts"].get(status, 0) for status in GOOD)
-        consequence = (
-            f"This ends {found['name']}. {count(under_way, 'device')} under way will stop and roll back;"
-            f" {count(done, 'device')} keep what they have. It cannot be resumed."
-        )
-        confirm(settings, found["name"], "abort", consequence)
+        confirm(settings, found["name"], "abort", _consequence(found["counts"]))
     _act(settings, found["id"], "abort", reason, "aborted")
 
 
@@ -185,7 +178,7 @@ def logs(settings: Settings, deployment: str, ids: tuple[str, ...]) -> None:
         put_log(settings, lines, f"{device_id} " if len(devices) > 1 else "")
 
 
-@deployment.command()
+@deployment.command(short_help="Print the timeline of a deployment.")
 @click.argument("deployment")
 @click.option("--follow", "follows", is_flag=True, help="Go on until the deployment is finished.")
 @in_settings
@@ -210,6 +203,28 @@ def _put_event(settings: Settings, event: ServerEvent) -> None:
         put_object(settings, event.data, ())
 
 
+def _consequence(counts: dict[str, int]) -> str:
+    """Return what an abort does to the devices that are there."""
+    said = [
+        (counts.get("pending", 0), "waiting will keep what they have"),
+        (sum(counts.get(status, 0) for status in UNDER_WAY), "under way will stop and roll back"),
+        (sum(counts.get(status, 0) for status in GOOD), "already updated will stay so"),
+    ]
+    told = "; ".join(f"{count(n, 'device')} {what}" for n, what in said if n)
+    return f"This ends the deployment: {told}. It cannot be resumed."
+
+
+def _promote(settings: Settings, reference: str, reason: str) -> None:
+    """Open the next phase, and say whom of those before it nobody waits for any more."""
+    found = find(settings.client, reference)
+    answer = settings.client.post(f"deployments/{seg(found['id'])}/promote", {"reason": reason})
+    text = f"{answer['name']} promoted: {standing(answer)}, {answer['summary']}."
+    for phase in found["phases"]:
+        if phase.get("opened_at") and finished(phase) < phase["size"]:
+            text += f" Phase {phase['number']} still has {' and '.join(unfinished(phase['counts']))}."
+    put_done(settings, answer, text)
+
+
 def _act(settings: Settings, reference: str, verb: str, reason: str, done: str) -> None:
     found = find(settings.client, reference)
     answer = settings.client.post(f"deployments/{seg(found['id'])}/{verb}", {"reason": reason})
@@ -222,7 +237,7 @@ def _about(deployment: Json, failed: list[Json]) -> Iterable[str]:
             ("name", deployment["name"]),
             ("id", deployment["id"]),
             ("release", deployment["artifact_name"]),
-            ("to", f"{deployment['target']}, {count(deployment['device_count'], 'device')}"),
+            ("to", _target(deployment)),
             ("strategy", deployment["strategy"]),
             ("status", f"{standing(deployment)}, {deployment['summary']}"),
             ("retries", deployment["retries"] or None),
@@ -231,9 +246,25 @@ def _about(deployment: Json, failed: list[Json]) -> Iterable[str]:
             ("finished", ago(deployment.get("finished_at"))),
         ]
     )
-    yield from table(deployment["phases"], PHASES)
+    yield from table(deployment["phases"], _phase_columns(deployment))
     if failed:
         yield "failed:"
         yield from (f"  {line}" for line in table(failed, PARTS))
         if (more := deployment["counts"]["failure"] - len(failed)) > 0:
             yield f"  and {more} more: wainwright deployment show {short(deployment['id'])} --devices"
+
+
+def _target(deployment: Json) -> str:
+    devices = count(deployment["device_count"], "device")
+    return devices if deployment["target"] == devices else f"{deployment['target']}, {devices}"
+
+
+def _phase_columns(deployment: Json) -> Columns:
+    """Return the columns of a deployment's phases; the rare ones where there is something in them."""
+    is_over = deployment["status"] == "finished"
+    rare: Columns = {
+        word.upper(): lambda p, status=status: p["counts"].get(status, 0)  # type: ignore[misc]  # bound for the loop
+        for status, word in WITHOUT.items()
+        if status != "failure" and deployment["counts"].get(status)
+    }
+    return {**PHASES, **rare, "": lambda p: opening(p, is_over=is_over)}

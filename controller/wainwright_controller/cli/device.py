@@ -8,12 +8,13 @@ import click
 
 from wainwright_controller.cli.client import seg
 from wainwright_controller.cli.confirm import confirm
-from wainwright_controller.cli.exits import ExitCode
+from wainwright_controller.cli.exits import CliError, ExitCode
 from wainwright_controller.cli.output import Columns, Json, fields, printable, put_done, put_list, put_object
 from wainwright_controller.cli.settings import Command, Group, Settings, in_settings
 from wainwright_controller.cli.words import ago, api_stamp, count, short
 
 STATES = ("pending", "accepted", "rejected", "decommissioned")
+UNKNOWN = "unknown-device"  # the code of an answer about a device that nobody has heard of
 IDS_AT_ONCE = 10_000  # in one request
 
 
@@ -171,7 +172,7 @@ def history(settings: Settings, device_id: str, limit: int | None) -> None:
     put_list(settings, found, HISTORY, f"No deployment has concerned {device_id}.")
 
 
-@device.command()
+@device.command(short_help="Print what a device logged in a deployment.")
 @click.argument("device_id", metavar="DEVICE")
 @click.argument("deployment", required=False)
 @in_settings
@@ -193,6 +194,8 @@ def logs(settings: Settings, device_id: str, deployment: str | None) -> int:
 def why(settings: Settings, device_id: str) -> None:
     """Say in one sentence why a device is, or is not, being updated."""
     answer = settings.client.get(f"devices/{seg(device_id)}/why")
+    if answer["code"] == UNKNOWN:
+        raise CliError(ExitCode.FAILED, f"{device_id}: {answer['text']}")
     put_object(settings, answer, [f"{device_id}: {answer['text']}"])
 
 

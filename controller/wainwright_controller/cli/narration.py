@@ -6,13 +6,20 @@ each phase is whenever a device has finished. What a device does on its way ther
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wainwright_controller.cli.words import ago, api_stamp, count, short, span
 
 Json = dict[str, Any]
 UNFINISHED = frozenset({"pending", "downloading", "installing", "rebooting"})
+WITHOUT: Mapping[str, str] = {
+    "failure": "failed",
+    "noartifact": "not for it",
+    "aborted": "aborted",
+    "decommissioned": "decommissioned",
+}
+"""The statuses in which a device has finished without the release, and how they are counted."""
 _FAILURES = ("failure", "attempt")  # how the timeline's lines about failed attempts begin
 
 
@@ -21,10 +28,24 @@ def finished(phase: Json) -> int:
     return sum(n for status, n in phase["counts"].items() if status not in UNFINISHED)
 
 
-def opening(phase: Json) -> str:
-    """Return whether a phase is open, and if not what opens it."""
+def without(counts: Mapping[str, int]) -> list[str]:
+    """Return how many devices have finished without the release: 1 failed, 2 not for it."""
+    return [f"{counts[status]} {word}" for status, word in WITHOUT.items() if counts.get(status)]
+
+
+def unfinished(counts: Mapping[str, int]) -> list[str]:
+    """Return how many devices have not finished: 3 waiting, 1 under way."""
+    waiting = counts.get("pending", 0)
+    under_way = sum(n for status, n in counts.items() if status in UNFINISHED) - waiting
+    return [f"{n} {word}" for n, word in ((waiting, "waiting"), (under_way, "under way")) if n]
+
+
+def opening(phase: Json, *, is_over: bool = False) -> str:
+    """Return whether a phase is open, and if not what opens it; in a deployment that is over nothing opens."""
     if phase.get("done_at"):
         return "done"
+    if is_over:
+        return "ended"
     if phase.get("opened_at"):
         return "open"
     how = {
@@ -32,6 +53,18 @@ def opening(phase: Json) -> str:
         "at": f"closed: opens {ago(phase.get('opens_at'))}",
         "after": f"closed: opens {span(phase['delay_s'])} after the phase before is done",
         "approval": "closed: opens when it is promoted",
+    }
+    return how[phase["opens"]]
+
+
+def opening_short(phase: Json) -> str:
+    """Return what opens a phase, in few words."""
+    before = f"after phase {phase['number'] - 1}" if phase["number"] > 1 else "soon"
+    how = {
+        "now": before,
+        "at": f"opens {ago(phase.get('opens_at'))}",
+        "after": f"{span(phase['delay_s'] or 0)} {before}",
+        "approval": "when promoted",
     }
     return how[phase["opens"]]
 
@@ -60,16 +93,19 @@ def progress_told(before: Json | None, after: Json, now: str) -> Iterator[str]:
     """
     earlier = {phase["number"]: finished(phase) for phase in before["phases"]} if before else {}
     for phase in after["phases"]:
-        done, failures = finished(phase), phase["counts"].get("failure", 0)
+        done = finished(phase)
         if done in {earlier.get(phase["number"], 0), phase["size"]}:
             continue
         which = f"phase {phase['number']} of {len(after['phases'])}: " if len(after["phases"]) > 1 else ""
-        failed = f", {failures} failed" if failures else ""
-        yield f"{now} {short(after['id'])} {which}{done} of {phase['size']} finished{failed}"
+        told = ", ".join([f"{done} of {phase['size']} finished", *without(phase["counts"])])
+        yield f"{now} {short(after['id'])} {which}{told}"
 
 
 def outcome_told(state: Json) -> str:
     """Return how a finished deployment ended."""
-    failures = state["counts"].get("failure", 0)
-    failed = f", {count(failures, 'device')} failed" if failures else ""
-    return f"{state['name']}: {state['outcome']}, {state['summary']}{failed}."
+    said = [f"{state['name']}: {state['outcome']}", state["summary"]]
+    for status, word in WITHOUT.items():
+        if n := state["counts"].get(status):
+            devices = count(n, "device")
+            said.append(f"no artifact fits {devices}" if status == "noartifact" else f"{devices} {word}")
+    return f"{', '.join(said)}."

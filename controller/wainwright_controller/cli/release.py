@@ -22,7 +22,7 @@ COLUMNS: Columns = {
 }
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="Releases: all artifacts of one name.")
 def release() -> None:
     """Releases: all artifacts of one name, for all device types together."""
 

@@ -11,7 +11,7 @@ from wainwright_controller.cli.exits import CliError, ExitCode
 from wainwright_controller.cli.settings import Command
 
 
-@click.command("serve", cls=Command)
+@click.command("serve", cls=Command, short_help="Run the controller.")
 @click.option(
     "--config",
     "path",

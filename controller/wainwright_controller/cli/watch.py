@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import click
@@ -33,6 +33,15 @@ class View(Protocol):
     def state(self, state: Json) -> None:
         """Show where the deployment stands."""
 
+    def link(self, *, is_up: bool) -> None:
+        """Show that the controller is lost, or found again."""
+
+
+class OnLink(Protocol):
+    """Called when the controller is lost, and when it is found again."""
+
+    def __call__(self, *, is_up: bool) -> None: ...
+
 
 def find(client: Client, reference: str) -> Json:
     """Return the deployment of an id, the beginning of one, or a name."""
@@ -55,7 +64,7 @@ def watch(settings: Settings, deployment_id: str, *, after: str | int, timeout_s
     last: Json | None = None
     try:
         with _view(settings) as view:
-            for event in follow(settings, deployment_id, after=after, timeout_s=timeout_s):
+            for event in follow(settings, deployment_id, after=after, timeout_s=timeout_s, on_link=view.link):
                 if event.kind == "timeline":
                     view.line(event.data)
                 elif event.kind == "state":
@@ -75,12 +84,13 @@ def watch(settings: Settings, deployment_id: str, *, after: str | int, timeout_s
 
 
 def follow(
-    settings: Settings, deployment_id: str, *, after: str | int, timeout_s: float | None
+    settings: Settings, deployment_id: str, *, after: str | int, timeout_s: float | None, on_link: OnLink | None = None
 ) -> Iterator[ServerEvent]:
     """Yield a deployment's events until it is finished, or `timeout_s` has passed.
 
     A controller that goes away is looked for again; raises Unreachable when it was never there, or stays away.
     """
+    on_link = on_link or _Lines(settings).link
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     last: str | int = after
     lost_at: float | None = None
@@ -91,6 +101,8 @@ def follow(
             for event in settings.client.events(
                 f"deployments/{seg(deployment_id)}/events", after=last, silence_s=lambda: _silence(deadline)
             ):
+                if lost_at is not None:
+                    on_link(is_up=True)
                 was_there, lost_at, pause_s = True, None, AGAIN_FIRST_S
                 if event.kind:
                     last = event.id
@@ -106,7 +118,7 @@ def follow(
             return
         if lost_at is None:
             lost_at = time.monotonic()
-            settings.say("Lost the controller; looking for it again.")
+            on_link(is_up=False)
         elif time.monotonic() - lost_at > GIVE_UP_S:
             raise Unreachable(f"The controller at {settings.client.url} has been away for {GIVE_UP_S / 60:.0f} min.")
         time.sleep(pause_s if deadline is None else max(0.0, min(pause_s, deadline - time.monotonic())))
@@ -129,13 +141,37 @@ def _view(settings: Settings) -> Iterator[View]:
         with LiveView() as live:
             yield live
     else:
-        yield _Silent() if settings.output == "json" else _Lines() if settings.output == "jsonl" else _Log()
+        kinds: dict[str, Callable[[Settings], View]] = {"json": _Silent, "jsonl": _Lines, "table": _Log}
+        yield kinds[settings.output](settings)
 
 
-class _Log:
+class _Lines:
+    """One JSON object for each change."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def line(self, line: Json) -> None:
+        """Leave the timeline to `deployment events`."""
+
+    def state(self, state: Json) -> None:
+        click.echo(as_json(state))
+
+    def link(self, *, is_up: bool) -> None:
+        if not is_up:  # that it is found is told by what comes next
+            self._settings.say("Lost the controller; looking for it again.")
+
+
+class _Silent(_Lines):
+    def state(self, state: Json) -> None:
+        """Leave it to the one document at the end."""
+
+
+class _Log(_Lines):
     """One sentence for each change."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
         self._before: Json | None = None
 
     def line(self, line: Json) -> None:
@@ -147,18 +183,3 @@ class _Log:
         for told in narration.progress_told(self._before, state, now_stamp()):
             click.echo(printable(told))
         self._before = state
-
-
-class _Lines:
-    """One JSON object for each change."""
-
-    def line(self, line: Json) -> None:
-        """Leave the timeline to `deployment events`."""
-
-    def state(self, state: Json) -> None:
-        click.echo(as_json(state))
-
-
-class _Silent(_Lines):
-    def state(self, state: Json) -> None:
-        """Leave it to the one document at the end."""

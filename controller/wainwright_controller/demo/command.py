@@ -9,7 +9,7 @@ from wainwright_controller.demo.play import DEVICES, DEVICES_MAX, DEVICES_MIN
 from wainwright_controller.demo.play import main as play
 
 
-@click.command("demo", cls=Command)
+@click.command("demo", cls=Command, short_help="Run a whole system on this machine, and watch it.")
 @click.option(
     "--devices",
     metavar="N",

@@ -20,20 +20,20 @@ def where_to_look(stage: Stage, plan: Plan, facts: Facts, *, keep: bool) -> Iter
 
 
 def _ended() -> Iterator[str]:
-    again = "make demo ARGS=--keep" if "MAKELEVEL" in os.environ else f"{program('wainwright')} demo --keep"
-    yield "Where to look next:"
-    yield f"  {again}   # leaves all this running to play with"
-    yield "  README.md                 # a controller and an agent of your own"
-    yield "  docs/cli.md               # rollouts: canaries, batches, times, approval"
-    yield "  docs/update-modules.md    # how software is installed, and goes back"
+    yield "To leave all this running, and play with it:"
+    yield "  make demo ARGS=--keep" if "MAKELEVEL" in os.environ else f"  {program('wainwright')} demo --keep"
+    yield "To go on reading:"
+    yield "  README.md                 a controller and an agent of your own"
+    yield "  docs/cli.md               rollouts: canaries, batches, times, approval"
+    yield "  docs/update-modules.md    how software is installed, and goes back"
 
 
 def _running(stage: Stage, plan: Plan, facts: Facts) -> Iterator[str]:
     wainwright = program("wainwright")
-    if stage.url != os.environ.get("WAINWRIGHT_CONTROLLER", CONTROLLER):
-        wainwright += f" --controller {stage.url}"
     rigged = next(device for device in stage.devices if device.id == plan.rigged)
     yield f"Still running, in {stage.folder}; Ctrl+C ends and removes it. In another terminal, try:"
+    if stage.url != os.environ.get("WAINWRIGHT_CONTROLLER", CONTROLLER):
+        yield f"  export WAINWRIGHT_CONTROLLER={stage.url}"
     yield f"  {wainwright} device list"
     yield f"  {wainwright} deployment show {facts.deployment['id'][:8]}"
     yield f"  {wainwright} why {plan.rigged}"

@@ -32,7 +32,14 @@ PART = click.FloatRange(0, 100)
 @click.option("--download-time", type=click.FloatRange(0), default=4.0, show_default=True, help="Mean, in seconds.")
 @click.option("--install-time", type=click.FloatRange(0), default=2.0, show_default=True, help="Mean, in seconds.")
 @click.option("--failing", type=PART, default=0.0, show_default=True, help="Percent that fail to install.")
-@click.option("--fail-code", type=click.Choice([c.value for c in Code]), default="install-failed", show_default=True)
+@click.option(
+    "--fail-code",
+    metavar="CODE",
+    type=click.Choice([c.value for c in Code]),
+    default="install-failed",
+    show_default=True,
+    help="Why they fail; docs/protocol.md lists the codes.",
+)
 @click.option("--silent", type=PART, default=0.0, show_default=True, help="Percent that fall silent in a download.")
 @click.option("--faulty-attempts", type=click.IntRange(0), help="Attempts after which these do well; else never.")
 @click.option("--duplicate", type=PART, default=0.0, show_default=True, help="Percent of reports sent twice.")
@@ -92,19 +99,24 @@ def main(
 async def _simulate(fleet: Fleet) -> None:
     running = asyncio.create_task(fleet.run())
     last: Standing | None = None
-    while not running.done():
-        standing = fleet.standing()
-        if standing != last:
-            click.echo(sentence(fleet, standing), err=True)
-            last = standing
-        await asyncio.wait([running], timeout=TOLD_EVERY_S)
-    await running
+    try:
+        while not running.done():
+            standing = fleet.standing()
+            if standing != last:
+                click.echo(sentence(fleet, standing), err=True)
+                last = standing
+            await asyncio.wait([running], timeout=TOLD_EVERY_S)
+    finally:
+        running.cancel()  # each device says that it goes
+        with suppress(asyncio.CancelledError):
+            await running
 
 
 def sentence(fleet: Fleet, standing: Standing) -> str:
     """Print a fleet's standing for a person."""
     ended = ", ".join(f"{n} {status}" for status, n in sorted(standing.outcomes.items())) or "none yet"
+    trouble = f" No connection to {fleet.address}: {standing.trouble}." if standing.trouble else ""
     return (
         f"{standing.connected} of {fleet.spec.devices} devices are connected, {standing.under_way} are updating;"
-        f" updates ended: {ended}; reports not yet acknowledged: {standing.unacknowledged}."
+        f" updates ended: {ended}; reports not yet acknowledged: {standing.unacknowledged}.{trouble}"
     )

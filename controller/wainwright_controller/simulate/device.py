@@ -43,6 +43,7 @@ VERSION = "simulated"
 KEEPALIVE_S = 60
 RECONNECT_FIRST_S = 0.5  # the bound of the random pause; doubles with each attempt
 RECONNECT_MAX_S = 15.0
+FAREWELL_S = 5.0  # for the broker to take the presence of a device that ends; a fleet does not wait longer
 LASTING_S = 2.0  # a connection that lasted this long was one: the pauses begin anew
 FETCH_TIMEOUT_S = 30.0  # to connect, and between two bytes
 FETCH_CHUNK = 256 * 1024  # bytes
@@ -67,6 +68,8 @@ class SimulatedDevice:
         self._held_back: Report | None = None
         self.memory = Memory(artifact_name=spec.artifact_name, boot_id=f"{behaviour.seed:08x}")
         self.replies = 0
+        self.trouble = ""
+        """Why there is no connection; empty while there is one, and before the first."""
         self.problem: BaseException | None = None
         """What ended an update in a way that no device ends: a mistake of this program."""
 
@@ -88,7 +91,8 @@ class SimulatedDevice:
                 since = asyncio.get_running_loop().time()
                 try:
                     await self._connection()
-                except* aiomqtt.MqttError:
+                except* aiomqtt.MqttError as errors:
+                    self.trouble = cause_of(errors)
                     LOG.debug("%s: no connection", self.id, exc_info=True)
                 heed_cancellation()  # an error of the farewell may have taken its place
                 was_long = asyncio.get_running_loop().time() - since > LASTING_S
@@ -118,14 +122,22 @@ class SimulatedDevice:
         client.pending_calls_threshold = 10**6  # aiomqtt warns of many calls at once; here they are the point
         async with client:
             await client.subscribe(downlinks(self.id, self._broker.prefix), qos=1)
-            presence = encode(self._presence(online=True))
-            await client.publish(self._topic(Kind.PRESENCE), presence, qos=1, retain=True)
-            self._client = client
             try:
+                await self._announce(client, online=True)
+                self._client, self.trouble = client, ""
                 self._ask(CheckInReason.START)
                 await self._serve(client)
+            except asyncio.CancelledError:
+                with suppress(aiomqtt.MqttError):  # a broker that does not hear it has the will
+                    await self._announce(client, online=False, timeout_s=FAREWELL_S)
+                raise
             finally:
                 self._client = None
+
+    async def _announce(self, client: aiomqtt.Client, *, online: bool, timeout_s: float | None = None) -> None:
+        """Leave at the broker whether the device is there: a clean end has no will."""
+        presence = encode(self._presence(online=online))
+        await client.publish(self._topic(Kind.PRESENCE), presence, qos=1, retain=True, timeout=timeout_s)
 
     async def _serve(self, client: aiomqtt.Client) -> None:
         async with asyncio.TaskGroup() as group:
@@ -296,6 +308,13 @@ def heed_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the words of the first error in a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)
 
 
 def fetch(offer: Offer) -> str | None:

@@ -25,6 +25,8 @@ class Standing(NamedTuple):
     under_way: int
     unacknowledged: int
     outcomes: Counter[str]
+    trouble: str = ""
+    """Why one of the devices could not connect when it last tried; none when all are connected."""
 
 
 class Fleet:
@@ -32,6 +34,7 @@ class Fleet:
 
     def __init__(self, spec: FleetSpec, broker: Broker) -> None:
         self.spec = spec
+        self.address = f"{broker.endpoint.host}:{broker.endpoint.port}"
         self.devices: Mapping[str, SimulatedDevice] = {
             behaviour.id: SimulatedDevice(spec, behaviour, broker) for behaviour in behaviours(spec)
         }
@@ -107,6 +110,7 @@ class Fleet:
             under_way=sum(memory.offer is not None for memory in memories),
             unacknowledged=sum(len(memory.outbox) for memory in memories),
             outcomes=Counter(str(status) for memory in memories for status in dict(memory.outcomes).values()),
+            trouble=next((device.trouble for device in self.devices.values() if device.trouble), ""),
         )
 
 

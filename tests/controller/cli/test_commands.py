@@ -11,7 +11,7 @@ from tests.common.artifact.build import Recipe, public_pem
 from tests.controller.api.served import Served, artifact
 from tests.controller.cli.conftest import Run
 from tests.support.device import Device
-from tests.support.wait import free_port
+from tests.support.wait import free_port, wait_until
 from wainwright_common.statuses import DeviceStatus
 
 # Command line, exit code, a word on stdout or stderr; against a controller with a release panel-2 and no devices.
@@ -33,7 +33,7 @@ ROWS = [
     ("device decommission nobody --yes", 1, "No such device"),
     ("device history nobody", 1, "No such device"),
     ("device logs nobody", 1, "No such device"),
-    ("why nobody", 0, "heard of"),
+    ("why nobody", 1, "heard of"),
     ("group list", 0, "No groups"),
     ("group show nobody", 1, "No such group"),
     ("group members nobody", 1, "No such group"),
@@ -153,7 +153,7 @@ def test_a_damaged_artifact_is_refused_with_the_reason(run: Run) -> None:
     Path("bad.mender").write_bytes(artifact("bad-1")[:-2000])
     for line in ("artifact upload bad.mender", "artifact verify bad.mender"):
         ran = run(line)
-        assert (ran.code, "ends" in ran.err) == (1, True), ran
+        assert (ran.code, "ends" in ran.err, "bad.mender: " in ran.err) == (1, True, True), ran
     Path("folder").mkdir()
     assert run("artifact upload folder").code == 2
 
@@ -200,7 +200,8 @@ def test_a_deployment_is_started_promoted_and_aborted(run: Run, served: Served) 
     assert (made.code, "deployment start" in made.err) == (0, True)
     assert run("deployment start steps").code == 0
     assert run("deployment start steps").code == 5
-    assert run("deployment promote steps").code == 0
+    promoted = run("deployment promote steps")
+    assert (promoted.code, "Phase 1 still has 1 waiting." in promoted.err) == (0, True), promoted
     assert run("deployment approve-batch steps --reason looks-good").code == 0
     assert run("deployment promote steps").code == 5
     assert "promote: looks-good" in run("deployment events steps").out
@@ -209,8 +210,26 @@ def test_a_deployment_is_started_promoted_and_aborted(run: Run, served: Served) 
     assert run("deployment abort steps --yes").code == 0
     assert run("deployment abort steps --yes").code == 4
     assert run("deployment show steps -o json").json["outcome"] == "aborted"
+    shown = run("deployment show steps").out
+    assert "closed" not in shown
+    assert "to        3 devices\n" in shown
+    phases = [line.split() for line in shown.splitlines() if line.startswith(("PHASE", "1 ", "2 ", "3 "))]
+    assert phases[0][-1] == "ABORTED"
+    assert [row[-2] for row in phases[1:]] == ["1", "1", "1"]
     assert run("deployment delete steps").code == 4
     assert run("deployment delete steps --yes").code == 0
+
+
+def test_a_device_for_which_no_artifact_fits_is_told_apart_from_a_failed_one(run: Run, served: Served) -> None:
+    with Device(served.broker.port, "odd-1", device_type="another") as device:
+        device.check_in()
+        assert run("device accept odd-1").code == 0
+        made = run("deployment create panel-2 --device odd-1 --name odd -o json").json
+        device.drain()
+        device.check_in()
+        wait_until(lambda: served.get(f"deployments/{made['id']}")["status"] == "finished", what="the end")
+    assert "NOT FOR IT" in run("deployment show odd").out
+    assert run("deployment watch odd").out.splitlines()[-1].endswith("no artifact fits 1 device.")
 
 
 def test_plans_are_laid_out_as_written(run: Run, served: Served) -> None:

@@ -183,7 +183,7 @@ def test_on_a_terminal_there_are_bars_for_each_phase(served: Served) -> None:
     thread.join(20)
     code, screen = shown[0]
     assert code == 0
-    for expected in ("phase 1", "phase 2", "1/1", "2/2", "━", "closed: opens when it is promoted", "Ctrl+C"):
+    for expected in ("phase 1", "phase 2", "1/1", "2/2", "━", "when promoted", "Ctrl+C"):
         assert expected in screen
     assert screen.rstrip().endswith("barred: success, 3/3 successful.")
 
