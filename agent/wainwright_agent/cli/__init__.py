@@ -75,10 +75,11 @@ def _run(arguments: argparse.Namespace) -> Exit:
 
 def _note_missing_file() -> None:
     """Say so when all settings are the defaults: most likely the agent runs with a file that was not named here."""
-    from wainwright_agent.config import DEFAULT_FILE
-    from wainwright_common.settings import ENV_PREFIX
+    from wainwright_agent.config import DEFAULT_FILE, Config
+    from wainwright_common.settings import ENV_PREFIX, ENV_SECTION_END, leaves
 
-    if not DEFAULT_FILE.exists() and not any(name.startswith(ENV_PREFIX) for name in os.environ):
+    variables = {ENV_PREFIX + ENV_SECTION_END.join(path).upper() for path, _, _ in leaves(Config)}
+    if not DEFAULT_FILE.exists() and variables.isdisjoint(os.environ):
         text = f"note: there is no {DEFAULT_FILE}, so the defaults hold. Name the agent's file with --config."
         print(text, file=sys.stderr)  # noqa: T201  a command's talk
 

@@ -77,13 +77,18 @@ def standing(deployment: Json) -> str:
     return f"{deployment['status']} ({hold})" if hold else str(deployment["status"])
 
 
+def words_told(line: Json) -> str | None:
+    """Return what a line of the timeline says, or None for one that is not told."""
+    device = line.get("device_id")
+    if device is None:
+        return str(line["text"])
+    return f"{device}: {line['text']}" if line["text"].startswith(_FAILURES) else None
+
+
 def line_told(line: Json) -> str | None:
     """Return the sentence for a line of the timeline, or None for one that is not told."""
-    device = line.get("device_id")
-    if device is not None and not line["text"].startswith(_FAILURES):
-        return None
-    who = f"{device}: " if device is not None else ""
-    return f"{api_stamp(line['at'])} {short(line['deployment_id'])} {who}{line['text']}"
+    told = words_told(line)
+    return None if told is None else f"{api_stamp(line['at'])} {short(line['deployment_id'])} {told}"
 
 
 def progress_told(before: Json | None, after: Json, now: str) -> Iterator[str]:

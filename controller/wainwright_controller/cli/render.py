@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from wainwright_common.statuses import GOOD
-from wainwright_controller.cli.narration import finished, line_told, opening_short, unfinished, without
+from wainwright_controller.cli.narration import finished, opening_short, unfinished, without, words_told
 from wainwright_controller.cli.output import printable
 from wainwright_controller.cli.words import ago, count, span
 
 Json = dict[str, Any]
-BAR_WIDTH, BAR_WIDTH_NARROW = 30, 14
+BAR_WIDTH, BAR_WIDTH_NARROW = 30, 12
 NARROW = 100  # columns; below, the words beside a bar need the room
 REDRAWS_PER_S = 4  # smooth enough for a percent to be read, and for the clock
 NEWS_SHOWN = 5  # of the newest failures
@@ -51,7 +51,7 @@ class LiveView:
 
     def line(self, line: Json) -> None:
         """Keep failures in view."""
-        told = line_told(line)
+        told = words_told(line)
         if told is not None and line.get("device_id") is not None:
             self._news = [*self._news, told][-NEWS_SHOWN:]
 

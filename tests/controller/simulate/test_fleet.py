@@ -1,0 +1,38 @@
+"""A simulated fleet on a real broker: how it leaves, and what it says when there is none."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from msgspec import json
+
+from tests.support.mosquitto import Mosquitto
+from tests.support.wait import free_port, wait_until
+from wainwright_common.topics import PREFIX, Kind, Topic
+from wainwright_controller.simulate import Broker, Fleet, FleetSpec
+from wainwright_controller.simulate.command import sentence
+
+
+def retained(port: int, fleet: Fleet) -> list[bool]:
+    """Return what the broker keeps about the presence of each device."""
+    words = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-C", str(len(fleet.ids)), "-W", "10"]
+    words += [word for device_id in fleet.ids for word in ("-t", Topic(device_id, Kind.PRESENCE).text(PREFIX))]
+    heard = subprocess.run(words, capture_output=True, check=True, timeout=20).stdout
+    return [json.decode(line)["online"] for line in heard.splitlines()]
+
+
+def test_a_fleet_that_ends_leaves_its_devices_offline(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        with Fleet(FleetSpec(devices=5), Broker.at(f"mqtt://127.0.0.1:{broker.port}")) as fleet:
+            wait_until(lambda: fleet.standing().connected == len(fleet.ids), what="the fleet to be connected")
+            assert retained(broker.port, fleet) == [True] * len(fleet.ids)
+        assert retained(broker.port, fleet) == [False] * len(fleet.ids)
+
+
+def test_a_fleet_without_a_broker_says_why_it_is_not_connected() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with Fleet(FleetSpec(devices=1), Broker.at(f"mqtt://{address}")) as fleet:
+        wait_until(lambda: fleet.standing().trouble, what="the first attempt")
+        said = sentence(fleet, fleet.standing())
+    assert f"No connection to {address}: [Errno 111] Connection refused." in said
