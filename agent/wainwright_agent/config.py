@@ -88,9 +88,9 @@ class Update(Section, frozen=True, kw_only=True):
         Path("/usr/share/mender/modules/v3"),
         OWN_MODULES,
     )
-    scripts: Annotated[
-        Path, Meta(description="Folder of the device's own state scripts; this version does not run them yet.")
-    ] = Path("/etc/wainwright/scripts")
+    scripts: Annotated[Path, Meta(description="Folder of the device's own state scripts: Idle, Sync and Download.")] = (
+        Path("/etc/wainwright/scripts")
+    )
     verify_keys: Annotated[
         tuple[Path, ...],
         Meta(max_length=32, description="PEM files of public keys; if there are any, unsigned artifacts are refused."),

@@ -19,7 +19,7 @@ from types import FrameType
 
 import msgspec
 
-from wainwright_agent import streams
+from wainwright_agent import scripts, streams
 from wainwright_agent.download import Fetched, Job, Said
 from wainwright_agent.failure import UpdateError
 from wainwright_agent.http_stream import HttpStream
@@ -102,6 +102,7 @@ def _fetch_from(stream: HttpStream, job: Job, tree: WorkTree) -> Fetched:
     header = reader.header
     _check_fit(header, job)
     after = apply_provides(job.provides, header)
+    scripts.extract(tree.data_dir, header.scripts)
     if header.payload_type is None:
         for _ in reader.files():
             pass  # there are none, and the reader refuses any

@@ -141,7 +141,7 @@ class Module:
                 yield process
         except TimedOut:
             text = f"The update module {self.path.name} did not finish {state} in {self._timeout_s:g} s and was ended."
-            raise UpdateError(Code.TIMEOUT, text + _last_words(errors)) from None
+            raise UpdateError(Code.TIMEOUT, text + last_words(errors)) from None
         except OSError as error:
             text = f"The update module {self.path.name} could not be run for {state}: {error}."
             raise UpdateError(code, text) from error
@@ -153,13 +153,14 @@ class Module:
             return
         how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
         text = f"The update module {self.path.name} {how} in {state}."
-        raise UpdateError(CODES.get(state, Code.INSTALL_FAILED), text + _last_words(errors))
+        raise UpdateError(CODES.get(state, Code.INSTALL_FAILED), text + last_words(errors))
 
     def log_lines(self, state: str) -> Lines:
         """Return a taker of output that logs each line."""
         return Lines(lambda line: log.info("%s %s: %s", self.path.name, state, line))
 
 
-def _last_words(errors: Lines) -> str:
+def last_words(errors: Lines) -> str:
+    """Return what a program said last, as the end of a failure's text."""
     errors.end()
     return f" Its last words: {errors.tail}" if errors.tail else " It said nothing."

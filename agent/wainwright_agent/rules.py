@@ -3,7 +3,8 @@
 1. A fault needs a reason, and the first one stays: what came of it later is added to the text, not put in its place.
    Two things are worse than any first reason and replace its code: a rollback that failed, and going in circles.
 2. An interruption is a fault exactly where the table does not go on with the step or the one that verifies it.
-3. The device is *inconsistent* when it may run a mix: no rollback possible, a rollback failed, or its end is unknown.
+3. The device is *inconsistent* when it may run a mix: no rollback possible, a rollback failed, or its end is unknown;
+   or when a state script failed where the update could only go on. An inconsistent device has never succeeded.
 4. Every store is counted. `STORES_MAX` bounds them, two of them kept for recording the end.
 5. Entering CLEANUP settles the outcome: provides, final report and `last` are one value, so one write.
 
@@ -38,8 +39,7 @@ STATUS: Mapping[UpdateState, DeviceStatus] = {
     # What entering a state makes the device's status. After a reboot an update installs again: it verifies and commits.
     S.DOWNLOAD:      DeviceStatus.DOWNLOADING,
     S.INSTALL:       DeviceStatus.INSTALLING,
-    S.MODULE_REBOOT: DeviceStatus.REBOOTING,
-    S.HOST_REBOOT:   DeviceStatus.REBOOTING,
+    S.ENTER_REBOOT:  DeviceStatus.REBOOTING,
     S.CONFIRM:       DeviceStatus.INSTALLING,
 }
 
@@ -49,19 +49,24 @@ INTERRUPTIONS: Mapping[Event, tuple[Code, str]] = {
 }
 # fmt: on
 
-FAULTS = frozenset({E.FAILED, E.ABORTED, E.LOOP})
+FAULTS = frozenset({E.FLAWED, E.FAILED, E.ABORTED, E.LOOP})
 AFTER_A_FAULT = frozenset({S.ASK, S.CHOOSE_ROLLBACK})
 """Where an interruption leads when it has broken the update; ASK, because only a finished ArtifactInstall leads on."""
 
 MAY_BE_A_MIX = frozenset(
     {
+        (S.LEAVE_COMMIT, E.FAILED),
         (S.CHOOSE_ROLLBACK, E.ROLLBACK_UNSUPPORTED),
+        (S.ROLLBACK, E.FLAWED),
         (S.ROLLBACK, E.FAILED),
         (S.CHOOSE_ROLLBACK_REBOOT, E.REBOOT_UNKNOWN),
+        (S.ENTER_ROLLBACK_REBOOT, E.FAILED),
+        (S.VERIFY_ROLLBACK_REBOOT, E.FLAWED),
+        (S.FAILURE, E.FLAWED),
         (S.FAILURE, E.FAILED),
     }
 )
-UNCHANGED_BY_A_LOOP = frozenset({S.DOWNLOAD, S.CLEANUP})
+UNCHANGED_BY_A_LOOP = frozenset({S.DOWNLOAD, S.LEAVE_COMMIT, S.CLEANUP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def begin(state: State, offer: Offer, now: Now) -> State:
 def move(state: State, event: Event, now: Now, error: Reason | None = None) -> State:
     """Return `state` after `event`; `update` is None when the update is done.
 
-    A fault (FAILED, ABORTED, LOOP) needs `error`. Raises IllegalTransition when the table has no row.
+    A fault (FLAWED, FAILED, ABORTED, LOOP) needs `error`. Raises IllegalTransition when the table has no row.
     """
     if state.update is None:
         raise ValueError("no update is being carried out")
@@ -92,6 +97,8 @@ def move(state: State, event: Event, now: Now, error: Reason | None = None) -> S
     if update.state is FINAL:
         return replace(state, update=None)
     update = replace(update, boot_id=now.boot_id, stores=update.stores + 1)
+    if update.state is not state.update.state:
+        update = replace(update, waiting=None)
     after = replace(state, update=update)
     if update.state is S.CLEANUP and state.update.state is not S.CLEANUP:
         return _settle(after, now)
@@ -202,7 +209,8 @@ def _joined(first: Reason | None, then: Reason, state: UpdateState, event: Event
 def _settle(state: State, now: Now) -> State:
     """Write the outcome into the state: what the device provides now, the final report, and `last`."""
     update = _running(state)
-    outcome = DeviceStatus.SUCCESS if update.committed else DeviceStatus.FAILURE
+    is_success = update.committed and not update.inconsistent
+    outcome = DeviceStatus.SUCCESS if is_success else DeviceStatus.FAILURE
     state = replace(state, update=replace(update, status=outcome), provides=_provides_after(update, state.provides))
     state = _with_report(state, now)
     report = state.outbox[-1]
@@ -213,7 +221,7 @@ def _settle(state: State, now: Now) -> State:
         outcome=outcome,
         at=now.at,
         report=report,
-        error=None if update.committed else update.failure,
+        error=None if is_success else update.failure,
         inconsistent=update.inconsistent,
         rolled_back=update.rolled_back,
     )
@@ -221,12 +229,11 @@ def _settle(state: State, now: Now) -> State:
 
 
 def _provides_after(update: Update, before: dict[str, str]) -> dict[str, str]:
-    """Return the device's provides; an inconsistent device keeps its old ones, under a name that says so."""
-    if update.committed and update.new_provides is not None:
-        return update.new_provides
+    """Return the device's provides: the new ones if it has committed; an inconsistent device's name says so."""
+    after = update.new_provides if update.committed and update.new_provides is not None else before
     if update.inconsistent:
-        return before | {"artifact_name": update.offer.artifact.name + SUFFIX_INCONSISTENT}
-    return before
+        return after | {"artifact_name": update.offer.artifact.name + SUFFIX_INCONSISTENT}
+    return after
 
 
 def _with_report(state: State, now: Now) -> State:

@@ -24,7 +24,7 @@ from wainwright_agent.boot import boot_id
 from wainwright_agent.config import Config
 from wainwright_agent.failure import Interrupted
 from wainwright_agent.groups import end_leftovers
-from wainwright_agent.journal import Journal, JournalError, State, Update
+from wainwright_agent.journal import Journal, JournalError, State, Update, Waiting
 from wainwright_agent.processes import Surroundings, Wake, pause
 from wainwright_agent.reporter import Reporter
 from wainwright_agent.states import Event, UpdateState, allows
@@ -44,7 +44,7 @@ TAKEN_BACK: Mapping[Verdict, str] = {
     Verdict.STALE:          "The controller has given this attempt up.",
 }
 # fmt: on
-GOING_FORWARD = frozenset({S.DOWNLOAD, S.INSTALL, S.ASK, S.MODULE_REBOOT, S.VERIFY_REBOOT, S.CONFIRM})
+GOING_FORWARD = frozenset({S.DOWNLOAD, S.INSTALL, S.ASK, S.ENTER_REBOOT, S.MODULE_REBOOT, S.VERIFY_REBOOT, S.CONFIRM})
 """Where a journal that cannot be written ends the update. Not COMMIT: its success is only waiting to be written."""
 
 DEFAULT_LIMITS = Limits()
@@ -82,7 +82,7 @@ class Updater:
         records = config.data_dir / RECORDS
         self._around = Surroundings(records, self._is_interrupted, self._wake, limits.grace_s)
         self._until_stop = Surroundings(records, lambda: self._stopping, self._wake)
-        self._actions = Actions(config, self._around, limits)
+        self._actions = Actions(config, self._around, limits, self._note_waiting)
         update = journal.state.update
         self._resuming = update is not None
         self._needs_link = update is not None and update.state is S.DOWNLOAD
@@ -327,6 +327,19 @@ class Updater:
         except JournalError as error:
             log.warning("Should the agent restart now, the controller must say so again: %s", error)
         self._notify()
+
+    def _note_waiting(self, waiting: Waiting) -> None:
+        """Keep that a state script waits, so that its time is bounded across restarts, too."""
+        log.debug("%s has waited %.0f s.", waiting.script, waiting.waited_s)
+
+        def note(state: State) -> State:
+            return state if state.update is None else replace(state, update=replace(state.update, waiting=waiting))
+
+        try:
+            self._journal.change(note)
+        except JournalError as error:
+            log.warning("Should the agent restart now, the time of %s begins anew: %s", waiting.script, error)
+        self._changed()
 
     def _progressed(self, progress: Progress) -> None:
         self._progress = progress

@@ -35,7 +35,8 @@ class WorkTree:
     """The work tree below one data folder; all methods raise OSError."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.path = data_dir.absolute() / PLACE
+        self.data_dir = data_dir.absolute()
+        self.path = self.data_dir / PLACE
 
     def exists(self) -> bool:
         """Say whether there is a tree, whole or in part."""

@@ -65,7 +65,8 @@ def test_every_stored_state_knows_what_to_do_after_an_interruption_and_in_a_loop
 
 def test_the_last_state_has_no_way_out_and_forks_only_answers() -> None:
     assert not [row for row in TRANSITIONS if row[0] is FINAL]
-    steps = {Event.OK, Event.FAILED, Event.RESTARTED, Event.REBOOTED, Event.ABORTED, Event.LOOP, Event.NOTHING}
+    answers = {event for event in Event if event.startswith(("reboot-", "rollback-"))}
+    steps = set(Event) - answers
     assert not [row for row in TRANSITIONS if (row[0] in CHOICES) == (row[1] in steps)]
 
 
@@ -80,6 +81,7 @@ def test_an_abort_counts_only_before_the_update_has_committed_or_failed() -> Non
     assert {state for state, event in TRANSITIONS if event is Event.ABORTED} == {
         UpdateState.DOWNLOAD,
         UpdateState.INSTALL,
+        UpdateState.ENTER_REBOOT,
         UpdateState.MODULE_REBOOT,
         UpdateState.HOST_REBOOT,
         UpdateState.VERIFY_REBOOT,
@@ -137,7 +139,7 @@ def test_an_interrupted_commit_is_a_failure_and_an_interrupted_cleanup_is_not() 
     assert failed.update.failure is not None
     assert failed.update.failure.code == "rebooted"
 
-    good = rules.move(committed, Event.OK, _now())
+    good = rules.move(rules.move(committed, Event.OK, _now()), Event.OK, _now())
     again = rules.move(rules.move(good, Event.RESTARTED, _now(6)), Event.FAILED, _now(7), FAULT)
     assert [str(report.status) for report in again.outbox] == ["success"]
     assert again.provides == {"artifact_name": "new"}
@@ -146,12 +148,34 @@ def test_an_interrupted_commit_is_a_failure_and_an_interrupted_cleanup_is_not() 
 
 def test_success_provides_and_outcome_are_one_value() -> None:
     before = _state(UpdateState.COMMIT, new_provides={"artifact_name": "new", "k": "v"})
-    after = rules.move(before, Event.OK, _now())
+    kept = rules.move(before, Event.OK, _now())
+    assert kept.update is not None
+    assert kept.update.committed
+    after = rules.move(kept, Event.OK, _now())
     assert after.provides == {"artifact_name": "new", "k": "v"}
     assert after.outbox[-1].status == DeviceStatus.SUCCESS
     assert after.outbox[-1].artifact_name == "new"
     assert after.last is not None
     assert after.last.report == after.outbox[-1]
+
+
+@pytest.mark.parametrize("event", [Event.RESTARTED, Event.REBOOTED])
+def test_a_committed_update_is_a_success_however_often_it_is_interrupted(event: Event) -> None:
+    state = rules.move(_state(UpdateState.COMMIT, new_provides={"artifact_name": "new"}), Event.OK, _now())
+    while state.last is None:
+        state = rules.move(state, event, _now())
+    assert state.last.outcome == DeviceStatus.SUCCESS
+    assert state.last.error is None
+    assert state.provides == {"artifact_name": "new"}
+
+
+def test_a_script_that_fails_after_the_commit_leaves_the_new_software_under_a_name_that_says_so() -> None:
+    committed = _state(UpdateState.COMMIT, new_provides={"artifact_name": "new", "k": "v"})
+    after = rules.move(rules.move(committed, Event.OK, _now()), Event.FAILED, _now(), FAULT)
+    assert after.provides == {"artifact_name": "new_INCONSISTENT", "k": "v"}
+    assert after.outbox[-1].status == DeviceStatus.FAILURE
+    assert after.outbox[-1].inconsistent is True
+    assert after.outbox[-1].error == FAULT
 
 
 def test_the_first_reason_stays_and_later_ones_are_added() -> None:
