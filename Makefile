@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PEERS  := mosquitto mender-artifact
+PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool
 
 .PHONY: help demo test test-long check format bench peers clean
 help:
