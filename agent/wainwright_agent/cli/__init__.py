@@ -39,36 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> Exit:
+    from wainwright_agent.cli.commands import COMMANDS
     from wainwright_agent.config import load
 
     config = load(getattr(arguments, "config", None), os.environ)
-    match arguments.command:
-        case "run":
-            from wainwright_agent.cli.run import run
-
-            return run(config)
-        case "status":
-            from wainwright_agent.cli.show import show_status
-
-            return show_status(config, arguments.output)
-        case "show-artifact" | "show-provides" as command:
-            from wainwright_agent.cli.show import show_artifact, show_provides
-
-            return show_artifact(config) if command == "show-artifact" else show_provides(config, arguments.output)
-        case "check-in":
-            from wainwright_agent.cli.ask import check_in
-
-            return check_in(config, arguments.timeout, arguments.output)
-        case "inventory":
-            from wainwright_agent.cli.ask import send_inventory, show_inventory
-
-            if arguments.send:
-                return send_inventory(config, arguments.timeout)
-            return show_inventory(config, arguments.output)
-        case _:
-            from wainwright_agent.cli.configuration import check_config, show_config
-
-            return check_config(config) if arguments.what == "check" else show_config(config, arguments.output)
+    return COMMANDS[arguments.command](config, arguments)
 
 
 def _fail(text: str, code: Exit) -> int:
@@ -96,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=[shared])
 
     command("run", "run the service, until a signal ends it")
-    _output(command("status", "what runs, what is tried, what comes next; also with the agent stopped"))
+    status = command("status", "what runs, what is tried, what comes next; also with the agent stopped")
+    status.add_argument("--watch", action="store_true", help="follow it: a live picture, or a line for each change")
+    _output(status)
     check_in = command("check-in", "ask the controller now and print its answer")
     _output(check_in)
     _timeout(check_in)
@@ -106,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     _timeout(inventory)
     command("show-artifact", "print the name of the artifact that runs")
     _output(command("show-provides", "print what the installed artifacts provide"))
+    _output(command("test", "check clock, disk, broker, certificate, keys and modules, and say what to do"))
+    diag = command("diag", "write one archive for support, secrets left out")
+    diag.add_argument(
+        "--to", metavar="DIR", type=Path, default=Path(), help="folder to write it to (default: this one)"
+    )
     configuration = command("config", "show or check the configuration")
     what = configuration.add_subparsers(dest="what", required=True, metavar="show|check")
     show = what.add_parser("show", help="print every setting as it is in effect; without passwords", parents=[shared])
