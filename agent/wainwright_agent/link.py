@@ -92,6 +92,11 @@ class Link:
         return self.since is not None
 
     @property
+    def is_alive(self) -> bool:
+        """True while somebody keeps the connection, or tries to; only a bug, or `stop`, ends that."""
+        return self._thread.is_alive()
+
+    @property
     def why_down(self) -> str:
         """A sentence for a technician who wants something of the broker."""
         return f"The broker cannot be reached: {self.last_error or 'no connection yet'}."

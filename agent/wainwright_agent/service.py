@@ -17,6 +17,7 @@ import uuid
 from datetime import UTC, datetime
 from queue import Empty
 from random import Random, SystemRandom
+from threading import Thread
 from types import FrameType
 
 from msgspec import UNSET
@@ -92,6 +93,7 @@ class Service:
         self._was_updating = self._journal.state.update is not None
         self._last_reply: Reply | None = None
         self._last_reply_at: datetime | None = None
+        self._worker: Thread | None = None
         self._watchdog_s = watchdog_interval_s()
         self._watchdog_at = time.monotonic() if self._watchdog_s else math.inf
 
@@ -107,7 +109,7 @@ class Service:
         log.info("agent %s of %s starts in %s", __version__, self._device_id, self._config.data_dir)
         self._link.start()
         self._control.start()
-        worker = spawn(self._events, "update", self._updater.run)
+        worker = self._worker = spawn(self._events, "update", self._updater.run)
         self._collector.collect()
         notify("READY=1")
         try:
@@ -150,8 +152,19 @@ class Service:
         if self._collector.due_at <= now:
             self._collector.collect()
         if self._watchdog_s and self._watchdog_at <= now:
-            notify("WATCHDOG=1")
+            if self._is_healthy():
+                notify("WATCHDOG=1")
             self._watchdog_at = now + self._watchdog_s
+
+    def _is_healthy(self) -> bool:
+        """Say whether this agent works: its loop turns, and the threads live without which it is deaf or idle.
+
+        Not asked: whether the broker answers or the disk takes a byte. Those a restart does not repair.
+        """
+        threads = {"update": self._worker is not None and self._worker.is_alive(), "link": self._link.is_alive}
+        for name in (name for name, is_alive in threads.items() if not is_alive):
+            log.critical("the thread %s has ended; without the watchdog's sign this agent will be started again", name)
+        return all(threads.values())
 
     def _take(self, event: Event, now: float) -> None:
         match event:

@@ -354,5 +354,7 @@ def test_help_names_the_commands_that_there_are(lonely: Agent) -> None:
         "inventory",
         "show-artifact",
         "show-provides",
+        "test",
+        "diag",
         "config",
     ]
