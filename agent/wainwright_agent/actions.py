@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import UNSET
+
+from wainwright_agent import checkpoint
 from wainwright_agent.config import Config
 from wainwright_agent.download import Job, download, job_process_id
 from wainwright_agent.failure import Interrupted, UpdateError, clip
@@ -22,6 +25,7 @@ from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut, p
 from wainwright_agent.scripts import Scripts
 from wainwright_agent.states import Event, UpdateState, allows
 from wainwright_agent.steps import GOING_BACK, NO_STEP, REPEATED_AFTER_A_FAILURE, STEPS, Step
+from wainwright_agent.throttle import lowest
 from wainwright_agent.worktree import WorkTree
 from wainwright_common.codes import Code
 from wainwright_common.messages import Progress, Reason
@@ -45,6 +49,8 @@ class Limits:
     """For the controller to hear of the new software: the Mender client tries for 3 x (60 + 120 + 240 + 300) s."""
     journal_retry_s: float = 10.0
     """Between two tries to write a journal that could not be written."""
+    link_pause_s: float = 2.0
+    """Before a fresh link is asked for after the server has refused one; doubles each time."""
     grace_s: float = KILL_GRACE_S
 
 
@@ -141,10 +147,9 @@ class Actions:
         return None
 
     def _download(self, update: Update, provides: Mapping[str, str], on_progress: Callable[[Progress], None]) -> Ending:
-        if self.tree.exists():
-            # A download that was cut off. The module may have begun to store; a later issue goes on from there instead.
-            self._clean_up(update)
-        settings = self._config.update
+        if self.tree.exists() and not checkpoint.holds(self.tree.path, update.offer.artifact):
+            self._clean_up(update)  # a download that was cut off, in which the module may have begun to store
+        settings, limit = self._config.update, update.offer.policy.bytes_per_second
         job = Job(
             artifact=update.offer.artifact,
             data_dir=str(self._config.data_dir),
@@ -156,6 +161,8 @@ class Actions:
             module_timeout_s=settings.module_timeout_s,
             grace_s=self._around.grace_s,
             progress_interval_s=settings.progress_interval_s,
+            boot_id=update.boot_id,
+            bytes_per_second=lowest(settings.bytes_per_second, None if limit is UNSET else limit),
             parent=job_process_id(),
         )
         fetched = download(job, self._around, on_progress)

@@ -27,6 +27,7 @@ OWN_MODULES = Path(__file__).parent / "modules" / "v3"
 
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
+RATE_MAX = 10**12  # bytes per second, beyond any link
 KEEP_ALIVE_MAX_S = 65_535  # MQTT 3.1.1 section 3.1.2.10: two bytes
 
 
@@ -110,6 +111,9 @@ class Update(Section, frozen=True, kw_only=True):
         float, _seconds(0.1, WEEK_S, "How long a state script may ask to be run again.")
     ] = 1_800
     progress_interval_s: Annotated[float, _seconds(0.1, 3600, "Shortest time between two progress reports.")] = 1
+    bytes_per_second: Annotated[
+        int, Meta(ge=0, le=RATE_MAX, description="Most that a download may take of the link, in bytes/s; 0: no limit.")
+    ] = 0
 
 
 class CheckIn(Section, frozen=True, kw_only=True):

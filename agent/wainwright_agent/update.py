@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
 
 from msgspec import UNSET
@@ -22,7 +23,7 @@ from wainwright_agent import rules
 from wainwright_agent.actions import Actions, Ending, Limits
 from wainwright_agent.boot import boot_id
 from wainwright_agent.config import Config
-from wainwright_agent.failure import Interrupted
+from wainwright_agent.failure import Interrupted, LinkRefused
 from wainwright_agent.groups import end_leftovers
 from wainwright_agent.journal import Journal, JournalError, State, Update, Waiting
 from wainwright_agent.processes import Surroundings, Wake, pause
@@ -48,6 +49,7 @@ GOING_FORWARD = frozenset({S.DOWNLOAD, S.INSTALL, S.ASK, S.ENTER_REBOOT, S.MODUL
 """Where a journal that cannot be written ends the update. Not COMMIT: its success is only waiting to be written."""
 
 DEFAULT_LIMITS = Limits()
+LINKS_MAX = 5  # fresh links for one download; with the pauses about two minutes, for a server that is being restarted
 
 log = logging.getLogger(__name__)
 
@@ -208,9 +210,28 @@ class Updater:
         if update.state is S.CONFIRM:
             return self._confirm()
         if update.state is S.DOWNLOAD:
-            self._await_link()
-            update = self._journal.state.update or update  # with the fresh link
+            return self._download()
         return self._actions.perform(update, self._journal.state.provides, self._progressed)
+
+    def _download(self) -> Ending:
+        """Download, with a fresh link as often as the server refuses the one there is, within LINKS_MAX."""
+        for refusals in count():
+            self._await_link()
+            state = self._journal.state
+            if state.update is None:
+                raise Interrupted
+            try:
+                return self._actions.perform(state.update, state.provides, self._progressed)
+            except LinkRefused as refusal:
+                if refusals == LINKS_MAX:
+                    text = f"{refusal} So it did to {LINKS_MAX} fresh links."
+                    return Ending(E.FAILED, Reason(code=Code.DOWNLOAD_FAILED, text=text))
+                pause_s = self._limits.link_pause_s * 2**refusals
+                log.warning("%s Asking the controller for a fresh link in %g s.", refusal, pause_s)
+            pause(self._around, pause_s)
+            self._needs_link = True
+            self._changed()
+        raise AssertionError("count() has no end")
 
     def _await_update(self) -> Update:
         """Wait until there is an update to carry out."""
