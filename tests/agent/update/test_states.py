@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
+from tests.support import states_page
 from wainwright_agent import rules
 from wainwright_agent.journal import SEQ_BLOCK, State, Update
 from wainwright_agent.states import (
@@ -39,6 +40,11 @@ def _state(state: UpdateState = INITIAL, **facts: object) -> State:
 
 def _now(seq: int = 5) -> rules.Now:
     return rules.Now(at=datetime.now(UTC), boot_id="b", seq=seq)
+
+
+def test_the_page_of_states_is_up_to_date() -> None:
+    page = states_page.PAGE.read_text(encoding="utf-8")
+    assert page == states_page.render(page), "run: python -m tests.support.states_page"
 
 
 def test_every_state_is_reached_from_the_first_and_reaches_the_last() -> None:
