@@ -43,6 +43,7 @@ from wainwright_agent.events import (
 from wainwright_agent.inquiries import Inquiries, problem
 from wainwright_agent.journal import Journal
 from wainwright_agent.link import Link
+from wainwright_agent.log_sender import LogSender
 from wainwright_agent.outbox import Outbox
 from wainwright_agent.supervisor import notify, watchdog_interval_s
 from wainwright_agent.update import Updater
@@ -81,6 +82,7 @@ class Service:
         self._journal = Journal.open(config.data_dir)
         self._link = Link(config.broker, self._device_id, self._events, self._random)
         self._outbox = Outbox(self._journal, self._link, self._random)
+        self._log_sender = LogSender(config.data_dir, lambda lines: self._link.deliver(Kind.LOG, lines))
         self._updater = Updater(
             config, self._journal, publish=self._outbox.publish, changed=lambda: self._events.put(UpdateChanged())
         )
@@ -136,7 +138,8 @@ class Service:
 
     def _next_event(self) -> Event | None:
         plans = (self._check_ins.due_at, self._outbox.due_at, self._inquiries.due_at)
-        due_at = min(*plans, self._collector.due_at, self._watchdog_at)
+        log_at = self._log_sender.due_at if self._link.is_up else math.inf
+        due_at = min(*plans, log_at, self._collector.due_at, self._watchdog_at)
         try:
             return self._events.get(timeout=min(max(0.0, due_at - time.monotonic()), SLEEP_MAX_S))
         except Empty:
@@ -151,6 +154,8 @@ class Service:
             self._inquiries.expire(now, is_up=self._link.is_up)
         if self._collector.due_at <= now:
             self._collector.collect()
+        if self._link.is_up and self._log_sender.due_at <= now:
+            self._log_sender.step(now, more_to_come=self._journal.state.update is not None)
         if self._watchdog_s and self._watchdog_at <= now:
             if self._is_healthy():
                 notify("WATCHDOG=1")
@@ -171,8 +176,10 @@ class Service:
             case Connected():
                 self._check_ins.link_up(now if self._collector.is_complete else now + FIRST_INVENTORY_S)
                 self._outbox.hasten()
+                self._log_sender.notice(now)
             case Disconnected(reason):
                 self._check_ins.link_down()
+                self._log_sender.link_down()
                 self._inquiries.link_failed(reason)
             case Received(Reply() as reply):
                 self._on_reply(reply, now)
@@ -184,6 +191,7 @@ class Service:
                 self._collector.collected(attributes, now)
                 self._check_ins.hasten(now)
             case UpdateChanged():
+                self._log_sender.notice(now)
                 self._on_update_changed()
             case Asked():
                 self._on_asked(event, now)

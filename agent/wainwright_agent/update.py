@@ -23,6 +23,7 @@ from wainwright_agent import rules
 from wainwright_agent.actions import Actions, Ending, Limits
 from wainwright_agent.boot import boot_id
 from wainwright_agent.config import Config
+from wainwright_agent.deployment_log import DeploymentLog
 from wainwright_agent.failure import Interrupted, LinkRefused
 from wainwright_agent.groups import end_leftovers
 from wainwright_agent.journal import Journal, JournalError, State, Update, Waiting
@@ -87,6 +88,10 @@ class Updater:
         self._actions = Actions(config, self._around, limits, self._note_waiting)
         update = journal.state.update
         self._resuming = update is not None
+        self._log = DeploymentLog(config.data_dir)
+        self._log.attach()
+        if update is not None:
+            self._log.begin(update.offer)
         self._needs_link = update is not None and update.state is S.DOWNLOAD
 
     @property
@@ -107,6 +112,7 @@ class Updater:
         if state.last is not None and rules.is_attempt(offer, state.last.deployment_id, state.last.attempt):
             self._publish(state.last.report)
             return False
+        self._log.begin(offer)
         try:
             self._begin(offer)
         except JournalError as error:
@@ -118,6 +124,7 @@ class Updater:
 
     def run(self) -> None:
         """Carry out updates as they are offered, until `stop`. First goes on with what an agent before left."""
+        self._log.follow_this_thread()
         end_leftovers(self._around.records, self._limits.grace_s)
         try:
             if self._resuming:
@@ -126,6 +133,8 @@ class Updater:
                 self._step(self._await_update())
         except Interrupted:
             log.info("The updater has stopped.")
+        finally:
+            self._log.detach()
 
     def verdict(self, ack: Ack) -> None:
         """Take an Ack: forget the reports that it covers, and stop the update if the controller takes it back."""
@@ -309,6 +318,7 @@ class Updater:
         self._reporter.tell(before, after, now)
         if after.update is None:
             self._taken_back = None
+            self._log.end()
         self._changed()
 
     def _offer_while_running(self, update: Update, offer: Offer) -> bool:
