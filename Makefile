@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool
+PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus mksquashfs:squashfs-tools
 
 .PHONY: help demo test test-long check format bench peers clean
 help:

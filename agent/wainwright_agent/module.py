@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ ANSWER_MAX = 256  # bytes of an answer that are kept; the longest legal one has 
 # leaves nothing running.
 GATE = ("sh", "-c", 'read -r go && exec "$@" </dev/null', "wainwright-gate")
 GO = b"go\n"
+# A module that wants Python takes this one: the device's own, if it has any, may be another.
+PYTHON = ("env", f"WAINWRIGHT_PYTHON={sys.executable}")
 
 DOWNLOAD = "Download"
 DOWNLOAD_WITH_SIZES = "DownloadWithFileSizes"
@@ -131,7 +134,7 @@ class Module:
         log.info("Calling the update module %s %s.", self.path.name, state)
         try:
             with Process(
-                (*GATE, str(self.path), state, str(self.tree.path)),
+                (*GATE, *PYTHON, str(self.path), state, str(self.tree.path)),
                 self._around,
                 cwd=self.tree.path,
                 stdin=GO,

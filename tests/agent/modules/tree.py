@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ class Tree:
     ) -> None:
         self.module = OWN_MODULES / module
         self.path = root / "tree"
-        self.env = dict(env)
+        self.env = {"WAINWRIGHT_PYTHON": sys.executable, **env}
         for folder in ("files", "tmp", "header"):
             (self.path / folder).mkdir(parents=True)
         for name, content in (files or {}).items():
