@@ -163,6 +163,7 @@ class Actions:
             progress_interval_s=settings.progress_interval_s,
             boot_id=update.boot_id,
             bytes_per_second=lowest(settings.bytes_per_second, None if limit is UNSET else limit),
+            by_hand=update.by_hand is not None,
             parent=job_process_id(),
         )
         fetched = download(job, self._around, on_progress)

@@ -47,6 +47,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str
     bytes_per_second: int | None = None
     """The most that may come over the link."""
+    by_hand: bool = False
+    """A technician has named the file: it may be one of this device, and nobody knows its digest."""
     parent: int
     """The daemon's process id: the child ends when it is no longer its parent."""
 

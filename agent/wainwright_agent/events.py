@@ -46,6 +46,8 @@ class Asked:
 
     command: str
     options: dict[str, Any]
+    is_owner: bool = False
+    """Whether root or the agent's own user asks, who may change what is installed."""
     answers: SimpleQueue[Answer | None] = field(default_factory=SimpleQueue)
 
     def answer(self, line: Answer) -> None:

@@ -23,6 +23,7 @@ from wainwright_agent import scripts, space, streams
 from wainwright_agent.checkpoint import Checkpoint, CheckpointError
 from wainwright_agent.download import Fetched, Job, Said
 from wainwright_agent.failure import LinkRefused, UpdateError
+from wainwright_agent.file_stream import SCHEME, FileStream
 from wainwright_agent.http_stream import HttpStream
 from wainwright_agent.module import Module, find
 from wainwright_agent.processes import Surroundings
@@ -106,7 +107,18 @@ def fetch(job: Job) -> Fetched:
 
 def _fetch_into(tree: WorkTree, job: Job, kept: Checkpoint) -> Fetched:
     told = _Telling(job).bytes_done
-    stream = HttpStream(job.artifact, told, bytes_per_second=job.bytes_per_second, checkpoint=kept)
+    stream: HttpStream | FileStream
+    if job.by_hand and job.artifact.uri.startswith(SCHEME):
+        stream = FileStream(job.artifact, told)
+        kept.drop()  # the file itself is there for the next try
+    else:
+        stream = HttpStream(
+            job.artifact,
+            told,
+            bytes_per_second=job.bytes_per_second,
+            checkpoint=kept,
+            is_digest_known=not job.by_hand,
+        )
     try:
         space.require(tree.data_dir, 0, "an update")
         return _fetch_from(stream, job, tree, kept)
@@ -120,7 +132,7 @@ def _fetch_into(tree: WorkTree, job: Job, kept: Checkpoint) -> Fetched:
         kept.close()
 
 
-def _fetch_from(stream: HttpStream, job: Job, tree: WorkTree, kept: Checkpoint) -> Fetched:
+def _fetch_from(stream: HttpStream | FileStream, job: Job, tree: WorkTree, kept: Checkpoint) -> Fetched:
     reader = ArtifactReader(stream, verify_keys=_keys(job.verify_keys))
     header = reader.header
     _check_fit(header, job)

@@ -56,6 +56,14 @@ class Waiting(Stored, frozen=True, kw_only=True):
     """Since it asked for the first time, not counting the time in which no agent ran."""
 
 
+class ByHand(Stored, frozen=True, kw_only=True):
+    """A technician has asked for the update; see by_hand.py."""
+
+    stop_before: tuple[UpdateState, ...] = ()
+    released: UpdateState | None = None
+    """The last held state that was told to go on."""
+
+
 class Update(Stored, frozen=True, kw_only=True):
     """The update that is being carried out."""
 
@@ -81,6 +89,7 @@ class Update(Stored, frozen=True, kw_only=True):
     rolled_back: bool = False
     committed: bool = False
     waiting: Waiting | None = None
+    by_hand: ByHand | None = None
 
 
 class LastUpdate(Stored, frozen=True, kw_only=True):

@@ -22,11 +22,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from wainwright_agent.failure import clip
-from wainwright_agent.journal import OUTBOX_MAX, SEQ_BLOCK, LastUpdate, State, Update
+from wainwright_agent.journal import OUTBOX_MAX, SEQ_BLOCK, ByHand, LastUpdate, State, Update
 from wainwright_agent.states import CHOICES, FINAL, INITIAL, Event, UpdateState, next_state
 from wainwright_common.codes import Code
 from wainwright_common.messages import Offer, Reason, Report
-from wainwright_common.statuses import DeviceStatus
+from wainwright_common.statuses import FINISHED, DeviceStatus
 
 STORES_MAX = 28  # per update, the Mender client's bound: a normal one needs 8, one with a long way back about 20
 STORES_FOR_THE_END = 2  # CLEANUP, and once more after an interruption of it
@@ -78,11 +78,11 @@ class Now:
     seq: int
 
 
-def begin(state: State, offer: Offer, now: Now) -> State:
+def begin(state: State, offer: Offer, now: Now, by_hand: ByHand | None = None) -> State:
     """Return `state` with a new update of `offer`, which must be the only one, and its first report."""
     if state.update is not None:
         raise ValueError("an update is already being carried out")
-    update = Update(offer=offer, state=INITIAL, status=STATUS[INITIAL], boot_id=now.boot_id, stores=1)
+    update = Update(offer=offer, state=INITIAL, status=STATUS[INITIAL], boot_id=now.boot_id, stores=1, by_hand=by_hand)
     return _with_report(replace(state, update=update), now)
 
 
@@ -121,6 +121,14 @@ def acknowledge(state: State, deployment_id: str, attempt: int, seq: int) -> Sta
 def unacknowledged(state: State, update: Update) -> bool:
     """Say whether a report of the running attempt still waits for its Ack."""
     return any(is_attempt(update.offer, report.deployment_id, report.attempt) for report in state.outbox)
+
+
+def outcome_of(state: State, offer: Offer) -> Report | None:
+    """Return the final report of an offered attempt that is done and not acknowledged; None when it is not so."""
+    for report in state.outbox:
+        if is_attempt(offer, report.deployment_id, report.attempt) and report.status in FINISHED:
+            return report
+    return None
 
 
 def is_attempt(offer: Offer, deployment_id: str, attempt: int) -> bool:
@@ -212,8 +220,8 @@ def _settle(state: State, now: Now) -> State:
     is_success = update.committed and not update.inconsistent
     outcome = DeviceStatus.SUCCESS if is_success else DeviceStatus.FAILURE
     state = replace(state, update=replace(update, status=outcome), provides=_provides_after(update, state.provides))
+    report = _report_in(state, now)
     state = _with_report(state, now)
-    report = state.outbox[-1]
     last = LastUpdate(
         deployment_id=update.offer.deployment_id,
         attempt=update.offer.attempt,
@@ -237,7 +245,14 @@ def _provides_after(update: Update, before: dict[str, str]) -> dict[str, str]:
 
 
 def _with_report(state: State, now: Now) -> State:
-    """Append a report of the update's status to the outbox, and reserve numbers past it."""
+    """Append a report of the update's status to the outbox, unless it is by hand, and reserve numbers past it."""
+    if _running(state).by_hand is not None:
+        return state
+    return _reserve(replace(state, outbox=(*state.outbox, _report_in(state, now))[-OUTBOX_MAX:]), now.seq + 1)
+
+
+def _report_in(state: State, now: Now) -> Report:
+    """Return the report of the update's status."""
     update = _running(state)
     report = report_of(update, now)
     if update.status is DeviceStatus.SUCCESS:
@@ -245,7 +260,7 @@ def _with_report(state: State, now: Now) -> State:
     elif update.status is DeviceStatus.FAILURE:
         inconsistent = True if update.inconsistent else UNSET
         report = replace(report, error=update.failure or UNSET, inconsistent=inconsistent)
-    return _reserve(replace(state, outbox=(*state.outbox, report)[-OUTBOX_MAX:]), now.seq + 1)
+    return report
 
 
 def _reserve(state: State, next_seq: int) -> State:

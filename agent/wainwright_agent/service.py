@@ -22,7 +22,7 @@ from types import FrameType
 
 from msgspec import UNSET
 
-from wainwright_agent import identity, status
+from wainwright_agent import by_hand, identity, status, technician
 from wainwright_agent.boot import boot_id
 from wainwright_agent.checkin import CheckIns
 from wainwright_agent.collector import Collector
@@ -204,7 +204,7 @@ class Service:
         state = self._journal.state
         update = state.update
         self._running = None
-        if update is not None:
+        if update is not None and update.by_hand is None:
             offer = update.offer
             self._running = Running(deployment_id=offer.deployment_id, attempt=offer.attempt, status=update.status)
         message = CheckIn(
@@ -284,6 +284,8 @@ class Service:
                 self._collector.collect_and_send(asked)
             case "send-inventory":
                 asked.answer(problem("not-connected", self._link.why_down))
+            case command if command in by_hand.COMMANDS:
+                asked.answer(technician.carry_out(self._updater, self._journal.state, asked))
             case _:
                 asked.answer(problem("bad-request", f"This agent knows no command {asked.command!r}."))
 

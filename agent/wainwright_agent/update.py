@@ -19,19 +19,19 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from wainwright_agent import rules
+from wainwright_agent import by_hand, rules
 from wainwright_agent.actions import Actions, Ending, Limits
 from wainwright_agent.boot import boot_id
 from wainwright_agent.config import Config
 from wainwright_agent.deployment_log import DeploymentLog
 from wainwright_agent.failure import Interrupted, LinkRefused
 from wainwright_agent.groups import end_leftovers
-from wainwright_agent.journal import Journal, JournalError, State, Update, Waiting
+from wainwright_agent.journal import ByHand, Journal, JournalError, State, Update, Waiting
 from wainwright_agent.processes import Surroundings, Wake, pause
 from wainwright_agent.reporter import Reporter
 from wainwright_agent.states import Event, UpdateState, allows
 from wainwright_common.codes import Code
-from wainwright_common.messages import Ack, Offer, Progress, Reason, Report, Verdict
+from wainwright_common.messages import Ack, Artifact, Offer, Progress, Reason, Report, Verdict
 from wainwright_common.statuses import ACTIVE
 
 RECORDS = "processes"  # folder of the data folder: which process groups run
@@ -46,6 +46,7 @@ TAKEN_BACK: Mapping[Verdict, str] = {
     Verdict.STALE:          "The controller has given this attempt up.",
 }
 # fmt: on
+BACK_BY_HAND = "A technician has asked for the rollback."
 GOING_FORWARD = frozenset({S.DOWNLOAD, S.INSTALL, S.ASK, S.ENTER_REBOOT, S.MODULE_REBOOT, S.VERIFY_REBOOT, S.CONFIRM})
 """Where a journal that cannot be written ends the update. Not COMMIT: its success is only waiting to be written."""
 
@@ -92,7 +93,13 @@ class Updater:
         self._log.attach()
         if update is not None:
             self._log.begin(update.offer)
-        self._needs_link = update is not None and update.state is S.DOWNLOAD
+        self._needs_link = update is not None and update.state is S.DOWNLOAD and update.by_hand is None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do until somebody asks for something."""
+        update = self._journal.state.update
+        return not self._resuming and (update is None or by_hand.is_held(update))
 
     @property
     def needs_link(self) -> bool:
@@ -113,6 +120,9 @@ class Updater:
             self._publish(state.last.report)
             return False
         self._log.begin(offer)
+        if told := rules.outcome_of(state, offer):
+            self._publish(told)
+            return False
         try:
             self._begin(offer)
         except JournalError as error:
@@ -122,6 +132,29 @@ class Updater:
         self._changed()
         return True
 
+    def install(self, artifact: Artifact, facts: ByHand) -> None:
+        """Start an update by hand, when by_hand.refusal has nothing against it; raises JournalError."""
+        self._begin(by_hand.offer_of(artifact), facts)
+        self._changed()
+
+    def release(self) -> None:
+        """Let an update by hand go on that is held; raises JournalError."""
+
+        def go_on(state: State) -> State:
+            update = state.update
+            if update is None or update.by_hand is None:
+                return state
+            facts = replace(update.by_hand, released=update.state)
+            return replace(state, update=replace(update, by_hand=facts))
+
+        self._journal.change(go_on)
+        self._changed()
+        self._notify()
+
+    def roll_back(self) -> None:
+        """Take an update by hand back, when by_hand.refusal has nothing against it."""
+        self._take_back(BACK_BY_HAND)
+
     def run(self) -> None:
         """Carry out updates as they are offered, until `stop`. First goes on with what an agent before left."""
         self._log.follow_this_thread()
@@ -129,6 +162,8 @@ class Updater:
         try:
             if self._resuming:
                 self._resume()
+                self._resuming = False
+                self._changed()
             while True:
                 self._step(self._await_update())
         except Interrupted:
@@ -189,11 +224,11 @@ class Updater:
             facts["error"] = rules.as_plain(update.failure)
         return facts
 
-    def _begin(self, offer: Offer) -> None:
+    def _begin(self, offer: Offer, facts: ByHand | None = None) -> None:
         log.info("Updating to %s (deployment %s, attempt %d).", offer.artifact.name, offer.deployment_id, offer.attempt)
         with self._something:  # the worker sees all of it, or nothing
             before, now = self._journal.state, self._reporter.first()
-            after = self._journal.change(lambda state: rules.begin(state, offer, now))
+            after = self._journal.change(lambda state: rules.begin(state, offer, now, facts))
             self._taken_back = None
             self._progress = None
             self._needs_link = False
@@ -203,7 +238,8 @@ class Updater:
     def _step(self, update: Update) -> None:
         """Perform the step of the stored state and move on; everything that raises Interrupted leaves it stored."""
         if update.aborted and self._taken_back is None:
-            self._taken_back = TAKEN_BACK[Verdict.ABORTED]  # said before a restart
+            # said before a restart
+            self._taken_back = TAKEN_BACK[Verdict.ABORTED] if update.by_hand is None else BACK_BY_HAND
         if self._taken_back is not None and allows(update.state, E.ABORTED):
             self._move(E.ABORTED, Reason(code=Code.ABORTED, text=self._taken_back))
             return
@@ -232,6 +268,8 @@ class Updater:
             try:
                 return self._actions.perform(state.update, state.provides, self._progressed)
             except LinkRefused as refusal:
+                if state.update.by_hand is not None:
+                    return Ending(E.FAILED, Reason(code=Code.DOWNLOAD_FAILED, text=str(refusal)))
                 if refusals == LINKS_MAX:
                     text = f"{refusal} So it did to {LINKS_MAX} fresh links."
                     return Ending(E.FAILED, Reason(code=Code.DOWNLOAD_FAILED, text=text))
@@ -245,7 +283,7 @@ class Updater:
     def _await_update(self) -> Update:
         """Wait until there is an update to carry out."""
         with self._something:
-            while (update := self._journal.state.update) is None:
+            while (update := self._journal.state.update) is None or by_hand.is_held(update):
                 self._check_stopping()
                 self._something.wait()
             self._check_stopping()
@@ -279,6 +317,9 @@ class Updater:
         if update is None:
             return
         event = E.RESTARTED if update.boot_id == self._boot_id else E.REBOOTED
+        if not by_hand.goes_on_after(update, event):
+            log.info("The update to %s waits in front of the step %s.", update.offer.artifact.name, update.state)
+            return
         log.info("Going on with the update to %s, %s in the step %s.", update.offer.artifact.name, event, update.state)
         self._move(event)
 

@@ -16,6 +16,15 @@ from wainwright_common import __version__
 from wainwright_common.errors import WainwrightError
 from wainwright_common.settings import ConfigError
 
+# The keys of by_hand.STOPS, which would be slow to import for each command; a test holds the two together.
+STOPS = (
+    "ArtifactInstall_Enter",
+    "ArtifactCommit_Enter",
+    "ArtifactCommit_Leave",
+    "ArtifactRollback_Enter",
+    "ArtifactFailure_Enter",
+    "Cleanup",
+)
 REPLY_S = 30.0  # how long `check-in` and `inventory --send` wait
 
 
@@ -83,6 +92,22 @@ def _parser() -> argparse.ArgumentParser:
     _timeout(inventory)
     command("show-artifact", "print the name of the artifact that runs")
     _output(command("show-provides", "print what the installed artifacts provide"))
+    install = command("install", "install an artifact by hand; the device is not restarted")
+    install.add_argument("source", metavar="FILE|URL", help="the artifact")
+    install.add_argument(
+        "--reboot-exit-code", action="store_true", help="end with 6 when the device must be restarted to go on"
+    )
+    install.add_argument(
+        "--stop-before",
+        metavar="STATE",
+        action="append",
+        default=[],
+        choices=STOPS,
+        help=f"hold the update there; may be repeated. One of {', '.join(STOPS)}",
+    )
+    command("commit", "keep what was installed by hand")
+    command("rollback", "go back to what ran before it was installed by hand")
+    command("resume", "go on with an update by hand that is held, or was interrupted")
     _output(command("test", "check clock, disk, broker, certificate, keys and modules, and say what to do"))
     diag = command("diag", "write one archive for support, secrets left out")
     diag.add_argument(
@@ -98,7 +123,8 @@ def _parser() -> argparse.ArgumentParser:
 
 _EPILOG = (
     "Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration; 3 cannot reach the agent or the "
-    "broker; 4 not allowed; 8 no answer in time; 130 interrupted."
+    "broker; 4 refused; 5 nothing to do; 6 done, but the device must be restarted to finish; 8 no answer in time; "
+    "130 interrupted."
 )
 
 

@@ -46,6 +46,18 @@ def _show_provides(config: Config, arguments: Namespace) -> Exit:
     return show_provides(config, arguments.output)
 
 
+def _install(config: Config, arguments: Namespace) -> Exit:
+    from wainwright_agent.cli.hand import install
+
+    return install(config, arguments)
+
+
+def _by_hand(config: Config, arguments: Namespace) -> Exit:
+    from wainwright_agent.cli.hand import act
+
+    return act(config, arguments)
+
+
 def _test(config: Config, arguments: Namespace) -> Exit:
     from wainwright_agent.cli.support import run_tests
 
@@ -72,6 +84,10 @@ COMMANDS: Mapping[str, Callable[[Config, Namespace], Exit]] = {
     "inventory":     _inventory,
     "show-artifact": _show_artifact,
     "show-provides": _show_provides,
+    "install":       _install,
+    "commit":        _by_hand,
+    "rollback":      _by_hand,
+    "resume":        _by_hand,
     "test":          _test,
     "diag":          _diag,
     "config":        _config,
