@@ -12,10 +12,13 @@ from tests.agent.update.lab import Lab, run, statuses
 from wainwright_agent.config import OWN_MODULES
 from wainwright_common.messages import Report
 
+BOTH = pytest.mark.parametrize("bootloader", ["grub", "uboot"])
+GRUB = pytest.mark.parametrize("bootloader", ["grub"])
 
-@pytest.fixture(params=["grub", "uboot"])
-def machine(request: pytest.FixtureRequest, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine(lab.root, request.param)
+
+@pytest.fixture
+def machine(bootloader: str, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine(lab.root, bootloader)
     monkeypatch.setenv("WAINWRIGHT_ROOTFS_CONF", str(machine.conf))
     lab.on("HostReboot", f"{machine.firmware} && echo boot-$$ >{lab.boot_id}; touch {lab.root}/rebooting")
     return machine
@@ -32,6 +35,7 @@ def _install(lab: Lab, image: bytes, number: int) -> list[Report]:
     return lab.update(offer, modules=(OWN_MODULES,))
 
 
+@BOTH
 def test_two_updates_lead_from_a_to_b_and_back_to_a(lab: Lab, machine: Machine) -> None:
     images = [os.urandom(200_000), os.urandom(150_000)]
 
@@ -47,6 +51,7 @@ def test_two_updates_lead_from_a_to_b_and_back_to_a(lab: Lab, machine: Machine) 
     assert lab.state.provides["artifact_name"] == "release-3"
 
 
+@BOTH
 def test_a_system_that_does_not_start_ends_in_a_failure_and_the_old_system(lab: Lab, machine: Machine) -> None:
     machine.break_slot(3)
 
@@ -62,6 +67,7 @@ def test_a_system_that_does_not_start_ends_in_a_failure_and_the_old_system(lab: 
     assert machine.variables()["upgrade_available"] == "0"
 
 
+@GRUB
 def test_an_image_that_does_not_fit_changes_nothing(lab: Lab, machine: Machine) -> None:
     before = machine.variables()
 
@@ -73,6 +79,7 @@ def test_an_image_that_does_not_fit_changes_nothing(lab: Lab, machine: Machine) 
     assert machine.variables() == before
 
 
+@GRUB
 def test_after_a_failed_update_the_next_one_succeeds(lab: Lab, machine: Machine) -> None:
     machine.break_slot(3)
     _install(lab, b"bad" * 1000, 2)
