@@ -20,8 +20,8 @@ from wainwright_common import settings
 SECRETS = (("broker", "password"),)
 KNOWN_MIN = 4  # characters; a shorter one stands in many words, and hiding these would tell what it is
 
-_WORD = r"[\w.-]{0,64}"  # bounded, or a long line of dots would take for ever
-_NAME = rf"{_WORD}(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credential){_WORD}"
+# What a secret's name contains, and the rest of the name: bounded, or a long line would take for ever.
+_NAME = r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credential)[\w.-]{0,64}"
 PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # A key that begins in the text, and one of which the text has only the end.
     (re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.DOTALL), HIDDEN),
@@ -29,9 +29,9 @@ PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(authorization[\"']?\s*[:=]\s*[\"']?)[^\"'\r\n]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{HIDDEN}"),
     # What is called a secret: quoted values keep their quotes, so that JSON and TOML stay what they are.
-    (re.compile(rf"\b({_NAME}\\*[\"']?\s*[:=]\s*\\*)\"(?:[^\"\\]|\\.)+\"", re.IGNORECASE), rf'\1"{HIDDEN}"'),
-    (re.compile(rf"\b({_NAME}[\"']?\s*[:=]\s*)'[^']+'", re.IGNORECASE), rf"\1'{HIDDEN}'"),
-    (re.compile(rf"\b({_NAME}\s*[:=]\s*)[^\s\"'(,;&{{\[][^\s\"',;&}}\]]*", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(rf"({_NAME}\\*[\"']?\s*[:=]\s*\\*)\"(?:[^\"\\]|\\.)+\"", re.IGNORECASE), rf'\1"{HIDDEN}"'),
+    (re.compile(rf"({_NAME}[\"']?\s*[:=]\s*)'[^']+'", re.IGNORECASE), rf"\1'{HIDDEN}'"),
+    (re.compile(rf"({_NAME}\s*[:=]\s*)[^\s\"'(,;&{{\[][^\s\"',;&}}\]]*", re.IGNORECASE), rf"\1{HIDDEN}"),
 )
 
 
