@@ -2,7 +2,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus mksquashfs:squashfs-tools
+PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus mksquashfs:squashfs-tools systemd-analyze:systemd
+
+# For a Debian guest with systemd; it needs root.
+GUESTS := systemd-nspawn:systemd-container mmdebstrap
 
 .PHONY: help demo test test-long check format bench peers clean
 help:
@@ -32,6 +35,7 @@ test: $(VENV)/.dev peers
 	$(BIN)/python -m pytest $(ARGS)
 
 test-long: $(VENV)/.dev peers
+	@sh tests/support/install-peers $(GUESTS)
 	$(BIN)/python -m pytest -m long --timeout 3600 $(ARGS)
 
 check: $(VENV)/.dev
