@@ -122,7 +122,9 @@ class Checkpoint:
         return data
 
     def append(self, data: bytes) -> None:
-        """Take bytes that have come from the server."""
+        """Take bytes that have come from the server; only after `replay` has given all there are."""
+        if self._read_at < self._size:
+            raise ValueError("bytes of the server came before those that were kept")
         if self._file_fd is not None:
             return  # they go into the payload's file
         if self._head is not None:
@@ -146,7 +148,6 @@ class Checkpoint:
             self._sync()
 
         self._try_to(begin)
-        self._read_at = self._size
 
     def file_begins(self, name: str, size: int, fd: int, *, start: int | None) -> int:
         """Note that a payload file is going to be written to `fd`; return how many bytes of it are there already.
@@ -169,7 +170,7 @@ class Checkpoint:
         """Note that `n` more bytes of the payload file were written."""
         if self._file_fd is not None:
             self._size += n
-            self._read_at = self._size
+            self._read_at += n
             self._sync_when_due()
 
     def file_ends(self) -> None:
@@ -182,6 +183,7 @@ class Checkpoint:
         """Keep nothing, and give back the space."""
         self._head = None
         self._file_fd = None
+        self._size = self._read_at
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -234,8 +236,8 @@ class Checkpoint:
         while rest:
             n = os.pwrite(self._fd, rest, self._size)
             self._size += n
+            self._read_at += n
             rest = rest[n:]
-        self._read_at = self._size
         self._sync_when_due()
 
     def _sync_when_due(self) -> None:

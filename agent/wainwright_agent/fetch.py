@@ -152,8 +152,13 @@ def _fetch_from(stream: HttpStream | FileStream, job: Job, tree: WorkTree, kept:
             if streams.download(module, files, stream.check_digest, begins=kept.drop):
                 return Fetched(payload_type=header.payload_type, provides=after)
         kept.keep()  # it has not asked for a stream, now or before the checkpoint
-        left = job.artifact.size - max(kept.size, stream.offset)
-        store(tree, files, kept, lambda: stream.offset if reader.payload_compression == "none" else None, left)
+        store(
+            tree,
+            files,
+            kept,
+            start=lambda: stream.offset if reader.payload_compression == "none" else None,
+            left=lambda: job.artifact.size - max(kept.size, stream.offset),
+        )
         stream.check_digest()
         kept.drop()
     except (LinkRefused, _Ended):

@@ -176,7 +176,7 @@ class HttpStream:
             return self._session.get(uri, headers=headers, stream=True, allow_redirects=False, timeout=timeout)
         except (requests.ConnectionError, requests.Timeout) as error:
             raise _Broken(str(error)) from error
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be taken apart
             raise UpdateError(Code.DOWNLOAD_FAILED, mask(f"The link cannot be used: {error}.")) from error
 
     def _check(self, response: requests.Response) -> None:

@@ -29,28 +29,29 @@ def follow(uri: str, get: Callable[[str], requests.Response]) -> requests.Respon
 
     Raises UpdateError (download-failed) for an address that is not HTTP, a step from TLS to none, and too many steps.
     """
-    _check(uri, uri)
+    _checked(uri, uri)
     for _ in range(FOLLOWED_MAX + 1):
         response = get(uri)
         target = response.headers.get("Location", "")
         if response.status_code not in REDIRECTS or not target:
             return response
         response.close()
-        target = urljoin(uri, target)
-        _check(target, uri)
-        uri = target
+        uri = _checked(target, uri)
     text = f"The server redirected the artifact's link more than {FOLLOWED_MAX} times, at last to {uri}."
     raise UpdateError(Code.DOWNLOAD_FAILED, mask(text))
 
 
-def _check(uri: str, origin: str) -> None:
+def _checked(target: str, origin: str) -> str:
+    """Return the address that `target` means on a page at `origin`, if it is one to go to."""
     try:
+        uri = urljoin(origin, target)
         scheme = urlsplit(uri).scheme
     except ValueError as error:
-        raise UpdateError(Code.DOWNLOAD_FAILED, mask(f"The link cannot be used: {uri}: {error}.")) from error
+        raise UpdateError(Code.DOWNLOAD_FAILED, mask(f"The link cannot be used: {target}: {error}.")) from error
     if scheme not in {"http", "https"}:
         text = f"The link cannot be used: {uri} is neither http:// nor https://."
         raise UpdateError(Code.DOWNLOAD_FAILED, mask(text))
     if scheme == "http" and urlsplit(origin).scheme == "https":
-        text = f"The server redirected the artifact's link from https:// to {uri}, which is not encrypted."
+        text = f"The server redirected the artifact's link away from https://, to {uri}"
         raise UpdateError(Code.DOWNLOAD_FAILED, mask(text))
+    return uri

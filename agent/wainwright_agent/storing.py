@@ -19,21 +19,24 @@ CHUNK = 256 * 1024  # bytes read from the artifact at a time
 
 
 def store(
-    tree: WorkTree, files: Iterator[PayloadFile], kept: Checkpoint, start: Callable[[], int | None], left: int
+    tree: WorkTree,
+    files: Iterator[PayloadFile],
+    kept: Checkpoint,
+    start: Callable[[], int | None],
+    left: Callable[[], int],
 ) -> None:
     """Write all files and wait until the medium has them.
 
-    `start` says where in the artifact the file that was given last begins, None if it is not there as it is; `left` is
-    how much of the artifact is to be fetched. Raises UpdateError (no-space), OSError, and what reading the payload
-    raises.
+    `start` says where in the artifact the file that was given last begins, None if it is not there as it is; `left`,
+    how many bytes of the artifact are still to be fetched. Raises UpdateError (no-space), OSError, and what reading
+    the payload raises.
     """
     for file in files:
         begins = start()
         fd = tree.open_file(file.name)
         try:
             there = kept.file_begins(file.name, file.size, fd, start=begins)
-            _make_room(tree, kept, file.name, max(file.size - there, left))
-            left = 0  # what is in the artifact was asked for once; from now on a file at a time
+            there = _make_room(tree, kept, file, there, left(), is_twice=begins is None)
             os.ftruncate(fd, there)
             _write(file, fd, there, kept)
             os.fsync(fd)
@@ -43,11 +46,18 @@ def store(
     tree.sync_files()
 
 
-def _make_room(tree: WorkTree, kept: Checkpoint, name: str, needed: int) -> None:
-    """See that there is room for a file, at the price of the checkpoint if need be."""
-    if space.free(tree.path) < needed + space.RESERVE:
-        kept.drop()
-    space.require(tree.path, needed, f"the payload, with {name} to be written next,")
+def _make_room(tree: WorkTree, kept: Checkpoint, file: PayloadFile, there: int, left: int, *, is_twice: bool) -> int:
+    """See that there is room for a file, at the price of the checkpoint if need be; return how much of it is there.
+
+    What is still to be fetched is asked for as well: files after this one need about as much, or more if compressed.
+    """
+    needed = max(file.size - there, left)
+    if space.free(tree.path) < needed + space.RESERVE + (left if is_twice else 0):
+        kept.drop()  # and so what is there of the file is known no more
+        there, needed = 0, max(file.size, left)
+        os.truncate(tree.path / "files" / file.name, 0)
+    space.require(tree.path, needed, f"the payload, with {file.name} to be written next,")
+    return there
 
 
 def _write(file: PayloadFile, fd: int, there: int, kept: Checkpoint) -> None:
