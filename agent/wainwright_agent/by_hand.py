@@ -24,7 +24,7 @@ from wainwright_common.messages import Action, Artifact, Offer
 
 S, E = UpdateState, Event
 
-BY_HAND = "by-hand"  # in place of a deployment's id
+BY_HAND = "by-hand-"  # begins what such an update has in place of a deployment's id
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 # fmt: off
@@ -47,12 +47,18 @@ def artifact_of(uri: str, name: str, size: int, version: str) -> Artifact:
     apart: `version` changes with the file. The file is verified by its own manifest.
     """
     digest = hashlib.sha256(f"{uri} {size} {version}".encode()).hexdigest()
-    return Artifact(id=BY_HAND, name=name, size=size, sha256=digest, uri=uri, expires=NEVER)
+    return Artifact(id="by-hand", name=name, size=size, sha256=digest, uri=uri, expires=NEVER)
 
 
 def offer_of(artifact: Artifact) -> Offer:
     """Return the offer that an update by hand carries out."""
-    return Offer(deployment_id=BY_HAND, attempt=1, action=Action.INSTALL, artifact=artifact)
+    deployment_id = f"{BY_HAND}{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+    return Offer(deployment_id=deployment_id, attempt=1, action=Action.INSTALL, artifact=artifact)
+
+
+def is_by_hand(deployment_id: str) -> bool:
+    """Say whether this stands for an update by hand in the journal, a log or a status."""
+    return deployment_id.startswith(BY_HAND)
 
 
 def states_of(names: Iterable[str]) -> ByHand:

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from wainwright_agent.by_hand import is_by_hand
 from wainwright_agent.deployment_log import BYTES_MAX, Attempt, logs, sent_file
 from wainwright_common.messages import Line, LogLines
 
@@ -118,6 +119,8 @@ def _piece(file: Path, content: bytes, sent: int) -> Piece | None:
         attempt = msgspec.json.decode(head, type=Attempt)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None  # damaged: nobody can say what it is about
+    if is_by_hand(attempt.deployment_id):
+        return None  # for the technician alone
     lines: list[Line] = []
     size = 0
     for raw in rest[sent : sent + LINES_MAX]:

@@ -216,6 +216,7 @@ class Service:
             agent_version=__version__,
             inventory_digest=self._collector.digest,
             running=self._running or UNSET,
+            by_hand=True if state.last is not None and by_hand.is_by_hand(state.last.deployment_id) else UNSET,
         )
         log.info("checks in (%s)", reason.value)
         self._link.publish(Kind.CHECK_IN, message)

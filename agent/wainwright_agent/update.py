@@ -134,7 +134,9 @@ class Updater:
 
     def install(self, artifact: Artifact, facts: ByHand) -> None:
         """Start an update by hand, when by_hand.refusal has nothing against it; raises JournalError."""
-        self._begin(by_hand.offer_of(artifact), facts)
+        offer = by_hand.offer_of(artifact)
+        self._log.begin(offer)
+        self._begin(offer, facts)
         self._changed()
 
     def release(self) -> None:

@@ -180,7 +180,7 @@ def _held(trying: dict[str, Any]) -> Exit:
 
 def _ended(found: status.Status, *, is_rollback: bool) -> Exit:
     last, runs = found.get("last", {}), found["artifact_name"]
-    if last.get("deployment_id") != by_hand.BY_HAND:
+    if not by_hand.is_by_hand(last.get("deployment_id", "")):
         complain("It is not known how the update has ended. See: wain status")
         return Exit.FAILED
     if last["outcome"] == "success":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wainwright_agent import identity, status
-from wainwright_agent.by_hand import BY_HAND
+from wainwright_agent.by_hand import is_by_hand
 from wainwright_agent.cli.exits import Exit, Refused
 from wainwright_agent.cli.output import ago, duration, say, say_json, say_pairs
 from wainwright_agent.config import Config
@@ -103,7 +103,7 @@ def _last(last: dict[str, Any]) -> str:
 
 
 def _deployment(update: dict[str, Any]) -> str:
-    if update["deployment_id"] == BY_HAND:
+    if is_by_hand(update["deployment_id"]):
         return "by hand"
     return f"deployment {update['deployment_id']}, attempt {update['attempt']}"
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
 
 from tests.agent.service.peers import Agent, Controller, new_device_id, offer_of, offered
 from tests.agent.update.lab import run
 from tests.agent.update.web import Web
+from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
 from wainwright_agent import by_hand, cli, technician
 from wainwright_agent.events import Asked
 from wainwright_agent.journal import ByHand, Journal, State, Update
 from wainwright_agent.states import Event, UpdateState
 from wainwright_agent.update import Updater
-from wainwright_common.messages import CheckIn, Report
+from wainwright_common.messages import CheckIn, LogLines, Report
 from wainwright_common.statuses import DeviceStatus
 
 MODULE = """#!/bin/sh
@@ -179,10 +182,8 @@ def test_an_update_stops_where_it_is_told_to_and_goes_on_when_told(lonely: Devic
 
 def test_an_install_that_was_killed_is_ended_by_resume_as_a_deployments_is(lonely: Device) -> None:
     lonely.on(SupportsRollback="echo Yes", ArtifactInstall="touch $lab/there; sleep 60")
-    command = ["python", "-m", "wainwright_agent", "--config", str(lonely.config), "install", lonely.artifact()]
-    import sys
-
-    process = subprocess.Popen([sys.executable, *command[1:]], stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "wainwright_agent", "--config", str(lonely.config), "install", lonely.artifact()]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_until((lonely.folder / "there").exists)
     process.kill()
     process.wait()
@@ -223,7 +224,7 @@ def test_an_artifact_for_another_device_is_not_installed(lonely: Device) -> None
 
 
 def test_the_service_carries_it_out_and_the_controller_sees_what_is_installed_then(
-    tmp_path: Path, controller_of: tuple[Device, Controller]
+    controller_of: tuple[Device, Controller],
 ) -> None:
     device, controller = controller_of
     device.on(SupportsRollback="echo Yes")
@@ -244,16 +245,16 @@ def test_the_service_carries_it_out_and_the_controller_sees_what_is_installed_th
     assert (code, text.splitlines()[0]) == (0, "Installed panel-2.")
     wait_until(lambda: controller.all(CheckIn)[-1].provides["artifact_name"] == "panel-2")
     assert len(controller.all(CheckIn)) > count
+    assert controller.all(CheckIn)[-1].by_hand is True
+    assert controller.all(CheckIn)[0].by_hand is UNSET
     assert controller.all(Report) == []
-    assert tmp_path.exists()
+    assert controller.all(LogLines) == []
+    assert list((device.data_dir / "logs").glob("0001-by-hand-*-1.jsonl"))
 
 
 @pytest.fixture
-def controller_of(tmp_path: Path, mosquitto: object) -> Iterator[tuple[Device, Controller]]:
+def controller_of(tmp_path: Path, mosquitto: Mosquitto) -> Iterator[tuple[Device, Controller]]:
     """A device with a service, and its controller."""
-    from tests.support.mosquitto import Mosquitto
-
-    assert isinstance(mosquitto, Mosquitto)
     with Device(tmp_path, mosquitto.url) as device, Controller(mosquitto.port, device.device_id) as controller:
         yield device, controller
 
