@@ -6,6 +6,8 @@ PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libuboote
 
 # For a Debian guest with systemd; it needs root.
 GUESTS := systemd-nspawn:systemd-container mmdebstrap
+# To boot the real GRUB.
+EMULATOR := qemu-system-x86_64:qemu-system-x86 /usr/lib/grub/i386-pc/boot.img:grub-pc-bin
 
 .PHONY: help demo test test-long check format bench peers clean
 help:
@@ -35,6 +37,7 @@ test: $(VENV)/.dev peers
 	$(BIN)/python -m pytest $(ARGS)
 
 test-long: $(VENV)/.dev peers
+	@sh tests/support/install-peers $(EMULATOR)
 	@sh tests/support/install-peers $(GUESTS)
 	$(BIN)/python -m pytest -m long --timeout 3600 $(ARGS)
 
