@@ -6,8 +6,9 @@ PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libuboote
 
 # For a Debian guest with systemd; it needs root.
 GUESTS := systemd-nspawn:systemd-container mmdebstrap
-# To boot the real GRUB.
-EMULATOR := qemu-system-x86_64:qemu-system-x86 /usr/lib/grub/i386-pc/boot.img:grub-pc-bin
+# To boot the real GRUB and U-Boot.
+EMULATOR := qemu-system-x86_64:qemu-system-x86 /usr/lib/grub/i386-pc/boot.img:grub-pc-bin \
+            qemu-system-aarch64:qemu-system-arm /usr/lib/u-boot/qemu_arm64/u-boot.bin:u-boot-qemu
 
 .PHONY: help demo test test-long check format bench peers clean
 help:

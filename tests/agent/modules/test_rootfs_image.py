@@ -185,6 +185,18 @@ def test_the_switch_is_refused_when_the_variables_changed_since_the_download(gru
     assert "reboot, or set it to what runs" in tree.refused("ArtifactInstall")
 
 
+def test_variables_that_were_lost_during_the_reboot_are_noticed_and_set_right_by_the_rollback(grub: Machine) -> None:
+    tree = _downloaded(grub)
+    tree.ok("ArtifactInstall")
+    grub.boot()
+    grub.set(mender_boot_part="2", upgrade_available="0")
+
+    assert "it would not boot it again" in tree.refused("ArtifactVerifyReboot")
+    grub.set(mender_boot_part="")
+    tree.ok("ArtifactRollback")
+    assert _boot_choice(grub) == ("2", "2", "0", "0")
+
+
 def test_a_switch_without_a_finished_download_is_refused(grub: Machine) -> None:
     assert "Download has not come to its end" in _tree(grub).refused("ArtifactInstall")
 
