@@ -114,6 +114,13 @@ class Update(Section, frozen=True, kw_only=True):
     bytes_per_second: Annotated[
         int, Meta(ge=0, le=RATE_MAX, description="Most that a download may take of the link, in bytes/s; 0: no limit.")
     ] = 0
+    windows: Annotated[
+        tuple[str, ...],
+        Meta(max_length=32, description="When to install, as `mon-fri 22:00-05:00`; downloads go on at any time."),
+    ] = ()
+    time_zone: Annotated[
+        str, Meta(description="Zone of these times, as `Europe/Berlin`; else the device's own, `/etc/localtime`.")
+    ] = ""
 
 
 class CheckIn(Section, frozen=True, kw_only=True):
@@ -210,8 +217,25 @@ def problems(config: Config) -> Iterator[str]:
         yield "broker.password: a password needs broker.username."
     if broker.reconnect_max_s < broker.reconnect_first_s:
         yield "broker.reconnect_max_s: less than broker.reconnect_first_s."
+    yield from _window_problems(config.update)
     if not config.data_dir.is_absolute():
         yield "data_dir: expected an absolute path."
+
+
+def _window_problems(update: Update) -> Iterator[str]:
+    if not update.windows and not update.time_zone:
+        return
+    from wainwright_agent import hold, windows  # the calendar is for devices that have a window
+
+    try:
+        for text in update.windows:
+            windows.parse(text)
+    except ValueError as error:
+        yield f"update.windows: {error}."
+    try:
+        hold.zone(update.time_zone)
+    except ValueError as error:
+        yield f"update.time_zone: {error}."
 
 
 def _refusal(key: str, check: object, value: str) -> Iterator[str]:

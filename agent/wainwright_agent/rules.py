@@ -5,7 +5,8 @@
 2. An interruption is a fault exactly where the table does not go on with the step or the one that verifies it.
 3. The device is *inconsistent* when it may run a mix: no rollback possible, a rollback failed, or its end is unknown;
    or when a state script failed where the update could only go on. An inconsistent device has never succeeded.
-4. Every store is counted. `STORES_MAX` bounds them, two of them kept for recording the end.
+4. Every store is counted. `STORES_MAX` bounds them, two of them kept for recording the end. Only to go on waiting for a
+   window costs none: a device may be switched off and on every day until Sunday.
 5. Entering CLEANUP settles the outcome: provides, final report and `last` are one value, so one write.
 
 Not here: what may follow what (states.py), and when an event is raised (update.py, actions.py).
@@ -66,7 +67,7 @@ MAY_BE_A_MIX = frozenset(
         (S.FAILURE, E.FAILED),
     }
 )
-UNCHANGED_BY_A_LOOP = frozenset({S.DOWNLOAD, S.LEAVE_COMMIT, S.CLEANUP})
+UNCHANGED_BY_A_LOOP = frozenset({S.DOWNLOAD, S.WAIT_WINDOW, S.LEAVE_COMMIT, S.CLEANUP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def move(state: State, event: Event, now: Now, error: Reason | None = None) -> S
     update = _advance(state.update, event, error)
     if update.state is FINAL:
         return replace(state, update=None)
-    update = replace(update, boot_id=now.boot_id, stores=update.stores + 1)
+    update = replace(update, boot_id=now.boot_id, stores=update.stores + _cost(state.update.state, update.state))
     if update.state is not state.update.state:
         update = replace(update, waiting=None)
     after = replace(state, update=update)
@@ -106,6 +107,11 @@ def move(state: State, event: Event, now: Now, error: Reason | None = None) -> S
     if status is update.status:
         return _reserve(after, now.seq)
     return _with_report(replace(after, update=replace(update, status=status)), now)
+
+
+def _cost(before: UpdateState, after: UpdateState) -> int:
+    """Return how many stores of the bounded number a step from one state to another takes."""
+    return 0 if before is after is S.WAIT_WINDOW else 1
 
 
 def acknowledge(state: State, deployment_id: str, attempt: int, seq: int) -> State:
@@ -160,7 +166,7 @@ def _advance(update: Update, event: Event, error: Reason | None) -> Update:
         answer = _answer(target, update)
         update = _with_facts(replace(update, state=target), answer, target, None)
         target = next_state(target, answer)
-    if target is FINAL or _may_store(update, target):
+    if target is FINAL or _may_store(update, origin, target):
         return replace(update, state=target)
     return _advance(replace(update, state=origin), E.LOOP, Reason(code=Code.STATE_LOOP, text=_LOOP_TEXT))
 
@@ -168,9 +174,9 @@ def _advance(update: Update, event: Event, error: Reason | None) -> Update:
 _LOOP_TEXT = f"The update was ended because it went in circles: more than {STORES_MAX} states were stored."
 
 
-def _may_store(update: Update, target: UpdateState) -> bool:
+def _may_store(update: Update, origin: UpdateState, target: UpdateState) -> bool:
     kept_free = 0 if target is S.CLEANUP else STORES_FOR_THE_END
-    return update.stores + 1 + kept_free <= STORES_MAX
+    return update.stores + _cost(origin, target) + kept_free <= STORES_MAX
 
 
 def _answer(choice: UpdateState, update: Update) -> Event:

@@ -22,6 +22,7 @@ class UpdateState(StrEnum):
     """What is being done; the value is what the journal and `wain status` say."""
 
     DOWNLOAD = "download"
+    WAIT_WINDOW = "wait-window"
     INSTALL = "install"
     ASK = "ask"
     CHOOSE_REBOOT = "choose-reboot"
@@ -50,6 +51,7 @@ class Event(StrEnum):
     """How a step ended, what interrupted it, or how a fork was answered."""
 
     OK = "ok"
+    HELD = "held"  # it is done, but what follows must wait for a maintenance window or another offer
     NOTHING = "nothing"  # the artifact has no payload: there is nothing to install
     FLAWED = "flawed"  # the step is done, but a state script beside it failed, and there is no other way to go
     FAILED = "failed"
@@ -83,12 +85,21 @@ CHOICES = frozenset(
 TRANSITIONS: Mapping[tuple[UpdateState, Event], UpdateState] = {
     # Until ArtifactInstall begins nothing has changed, so a failure needs no rollback, and an interruption starts over.
     (S.DOWNLOAD,               E.OK):                   S.INSTALL,
+    (S.DOWNLOAD,               E.HELD):                 S.WAIT_WINDOW,
     (S.DOWNLOAD,               E.NOTHING):              S.CLEANUP,
     (S.DOWNLOAD,               E.FAILED):               S.CLEANUP,
     (S.DOWNLOAD,               E.ABORTED):              S.CLEANUP,
     (S.DOWNLOAD,               E.RESTARTED):            S.DOWNLOAD,
     (S.DOWNLOAD,               E.REBOOTED):             S.DOWNLOAD,
     (S.DOWNLOAD,               E.LOOP):                 S.CLEANUP,
+
+    # All is there, and nothing has changed yet. Waiting has no effect, so after an interruption it goes on.
+    (S.WAIT_WINDOW,            E.OK):                   S.INSTALL,
+    (S.WAIT_WINDOW,            E.FAILED):               S.CLEANUP,
+    (S.WAIT_WINDOW,            E.ABORTED):              S.CLEANUP,
+    (S.WAIT_WINDOW,            E.RESTARTED):            S.WAIT_WINDOW,
+    (S.WAIT_WINDOW,            E.REBOOTED):             S.WAIT_WINDOW,
+    (S.WAIT_WINDOW,            E.LOOP):                 S.CLEANUP,
 
     # ArtifactInstall is never repeated. ABORTED is raised in front of the step: nothing has changed yet.
     (S.INSTALL,                E.OK):                   S.ASK,

@@ -9,10 +9,12 @@ The order in `_move` is the promise of this file: the state is on disk, then it 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -26,6 +28,7 @@ from wainwright_agent.config import Config
 from wainwright_agent.deployment_log import DeploymentLog
 from wainwright_agent.failure import Interrupted, LinkRefused
 from wainwright_agent.groups import end_leftovers
+from wainwright_agent.hold import Hold, hold
 from wainwright_agent.journal import ByHand, Journal, JournalError, State, Update, Waiting
 from wainwright_agent.processes import Surroundings, Wake, pause
 from wainwright_agent.reporter import Reporter
@@ -47,10 +50,13 @@ TAKEN_BACK: Mapping[Verdict, str] = {
 }
 # fmt: on
 BACK_BY_HAND = "A technician has asked for the rollback."
-GOING_FORWARD = frozenset({S.DOWNLOAD, S.INSTALL, S.ASK, S.ENTER_REBOOT, S.MODULE_REBOOT, S.VERIFY_REBOOT, S.CONFIRM})
+GOING_FORWARD = frozenset(
+    {S.DOWNLOAD, S.WAIT_WINDOW, S.INSTALL, S.ASK, S.ENTER_REBOOT, S.MODULE_REBOOT, S.VERIFY_REBOOT, S.CONFIRM}
+)
 """Where a journal that cannot be written ends the update. Not COMMIT: its success is only waiting to be written."""
 
 DEFAULT_LIMITS = Limits()
+CLOCK_S = 60.0  # a clock that was set while an update waits for a window is seen within this
 LINKS_MAX = 5  # fresh links for one download; with the pauses about two minutes, for a server that is being restarted
 
 log = logging.getLogger(__name__)
@@ -72,6 +78,7 @@ class Updater:
         changed: Callable[[], None] = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        self._config = config
         self._journal = journal
         self._publish = publish
         self._changed = changed
@@ -222,6 +229,8 @@ class Updater:
         progress = self._progress
         if progress is not None and update.state is S.DOWNLOAD:
             facts["progress"] = {"done": progress.done, "total": progress.total}
+        if update.state is S.WAIT_WINDOW and (held := self._hold()) is not None:
+            facts["hold"] = held.why
         if update.failure is not None:
             facts["error"] = rules.as_plain(update.failure)
         return facts
@@ -257,7 +266,11 @@ class Updater:
         if update.state is S.CONFIRM:
             return self._confirm()
         if update.state is S.DOWNLOAD:
-            return self._download()
+            ending = self._download()
+            is_held = ending.event is E.OK and self._hold() is not None
+            return dataclasses.replace(ending, event=E.HELD) if is_held else ending
+        if update.state is S.WAIT_WINDOW:
+            return self._await_window()
         return self._actions.perform(update, self._journal.state.provides, self._progressed)
 
     def _download(self) -> Ending:
@@ -281,6 +294,30 @@ class Updater:
             self._needs_link = True
             self._changed()
         raise AssertionError("count() has no end")
+
+    def _hold(self) -> Hold | None:
+        """Return why the update must not be installed yet. One by hand may: who asks for it knows what time it is."""
+        update = self._journal.state.update
+        if update is None or update.by_hand is not None:
+            return None
+        return hold(update.offer, self._config.update, datetime.now(UTC))
+
+    def _await_window(self) -> Ending:
+        """Wait until the update may be installed, as the clock and the latest offer say; needs no link."""
+        told: Hold | None = None
+        with self._something:
+            while True:
+                self._check_stopping()
+                if self._taken_back is not None:
+                    return Ending(E.ABORTED, Reason(code=Code.ABORTED, text=self._taken_back))
+                held = self._hold()
+                if held is None:
+                    return Ending(E.OK)
+                if held != told:
+                    log.info("%s", held.why)
+                    told = held
+                left_s = CLOCK_S if held.until is None else (held.until - datetime.now(UTC)).total_seconds()
+                self._something.wait(min(CLOCK_S, max(0.0, left_s)))
 
     def _await_update(self) -> Update:
         """Wait until there is an update to carry out."""
@@ -342,7 +379,7 @@ class Updater:
     ) -> tuple[Event, Reason | None]:
         """Return what to store instead, once it is possible: an update that went well so far has failed."""
         state = self._journal.state.update
-        if state is None or state.state not in GOING_FORWARD or event not in {E.OK, E.NOTHING}:
+        if state is None or state.state not in GOING_FORWARD or event not in {E.OK, E.HELD, E.NOTHING}:
             return event, error
         if state.state is S.DOWNLOAD:
             self._actions.tree.discard_files()  # which may be what fills the disk
@@ -370,7 +407,8 @@ class Updater:
         if offer.attempt != update.offer.attempt:
             self._take_back(TAKEN_BACK[Verdict.STALE])
             return False
-        if not self.needs_link:
+        is_news = update.state is S.WAIT_WINDOW and offer.policy != update.offer.policy
+        if not (self.needs_link or is_news):
             return True
 
         def refresh(state: State) -> State:
@@ -379,7 +417,7 @@ class Updater:
         try:
             self._journal.change(refresh)
         except JournalError as error:
-            log.warning("The fresh link is not taken: %s", error)
+            log.warning("The fresh offer is not taken: %s", error)
             return False
         self._needs_link = False
         self._notify()

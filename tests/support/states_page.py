@@ -15,12 +15,13 @@ from wainwright_common.statuses import FINISHED, REPORTED
 
 PAGE = Path(__file__).parents[2] / "docs" / "states.md"
 S, E = UpdateState, Event
-IN_COLUMNS = (E.OK, E.NOTHING, E.FLAWED, E.FAILED, E.ABORTED, E.RESTARTED, E.REBOOTED, E.LOOP)
+IN_COLUMNS = (E.OK, E.HELD, E.NOTHING, E.FLAWED, E.FAILED, E.ABORTED, E.RESTARTED, E.REBOOTED, E.LOOP)
 NOT_DRAWN = frozenset({E.ABORTED, E.LOOP, E.RESTARTED, E.REBOOTED})
 REBOOTS = frozenset({S.ENTER_REBOOT, S.HOST_REBOOT, S.ENTER_ROLLBACK_REBOOT, S.HOST_ROLLBACK_REBOOT})
 """Where a boot of the device is the way on, so that it is drawn."""
 BACK = GOING_BACK | {S.CHOOSE_ROLLBACK, S.CHOOSE_ROLLBACK_REBOOT, S.CHOOSE_ROLLBACK_REBOOT_WAY}
 OTHER_STEPS = {
+    S.WAIT_WINDOW: "waits until the maintenance windows and the offer allow to install",
     S.ASK: "`NeedsArtifactReboot` and `SupportsRollback` are asked",
     S.CONFIRM: "the controller must acknowledge a report of the new software",
     S.HOST_REBOOT: "`update.reboot_command`",

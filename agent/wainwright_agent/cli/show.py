@@ -85,6 +85,8 @@ def _trying(trying: dict[str, Any]) -> str:
         return "needs a reboot" if held == "reboot" else f"held before {held}"
     if waiting := trying.get("waiting"):
         return f"{trying['state']}: {waiting['script']} waits, for {duration(waiting['waited_s'])} so far"
+    if hold := trying.get("hold"):
+        return f"{trying['state']}: {hold}"
     progress = trying.get("progress")
     if isinstance(progress, dict) and progress.get("total"):
         return f"{trying['state']}, {100 * progress['done'] // progress['total']} %"

@@ -384,7 +384,7 @@ def test_200_mb_over_a_link_cut_50_times_and_an_agent_killed_10_times(lab: Lab, 
     lab.on("ArtifactInstall", "cp files/big $lab/installed")
     size = offer.artifact.size
     lab.web.manners = Manners(
-        cut_at=[rng.randrange(size // 100, size // 40) for _ in range(50)],
+        cut_at=[rng.randrange(size // 100, size // 65) for _ in range(60)],  # ten of them come to a kill instead
         etags=['"v1"'] * 999,
         bytes_per_second=30_000_000,
     )

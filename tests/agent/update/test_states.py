@@ -78,7 +78,8 @@ def test_the_last_state_has_no_way_out_and_forks_only_answers() -> None:
 
 def test_nothing_installs_or_commits_twice() -> None:
     assert {state for (state, _), after in TRANSITIONS.items() if after is UpdateState.INSTALL} == {
-        UpdateState.DOWNLOAD
+        UpdateState.DOWNLOAD,
+        UpdateState.WAIT_WINDOW,
     }
     assert (UpdateState.COMMIT, UpdateState.COMMIT) not in {(a, b) for (a, _), b in TRANSITIONS.items()}
 
@@ -86,6 +87,7 @@ def test_nothing_installs_or_commits_twice() -> None:
 def test_an_abort_counts_only_before_the_update_has_committed_or_failed() -> None:
     assert {state for state, event in TRANSITIONS if event is Event.ABORTED} == {
         UpdateState.DOWNLOAD,
+        UpdateState.WAIT_WINDOW,
         UpdateState.INSTALL,
         UpdateState.ENTER_REBOOT,
         UpdateState.MODULE_REBOOT,
@@ -126,7 +128,16 @@ def test_a_fault_without_a_reason_is_a_programmers_mistake() -> None:
         rules.move(_state(), Event.FAILED, _now())
 
 
-@pytest.mark.parametrize("state", STORED)
+@pytest.mark.parametrize("event", [Event.RESTARTED, Event.REBOOTED])
+def test_a_device_that_is_switched_off_and_on_may_wait_for_its_window_for_ever(event: Event) -> None:
+    state = _state(UpdateState.WAIT_WINDOW, stores=rules.STORES_MAX // 2)
+    for _ in range(1000):
+        state = rules.move(state, event, _now())
+    assert state.update is not None
+    assert (state.update.state, state.update.stores) == (UpdateState.WAIT_WINDOW, rules.STORES_MAX // 2)
+
+
+@pytest.mark.parametrize("state", sorted(set(STORED) - {UpdateState.WAIT_WINDOW}))
 @pytest.mark.parametrize("event", [Event.RESTARTED, Event.REBOOTED])
 def test_interruptions_for_ever_end_within_the_bound_of_stores(state: UpdateState, event: Event) -> None:
     now, stores = _state(state, needs_reboot="Yes", supports_rollback=True), 1
