@@ -7,9 +7,11 @@ own (the agent's data, the loader's variables) is mounted into whichever runs. T
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -85,6 +87,19 @@ def _run(*command: str) -> None:
     assert done.returncode == 0, f"{' '.join(command)[:200]}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
+def _remove_what_is_left(name: str) -> None:
+    """Remove the empty folders that a container leaves where the host has no systemd of its own."""
+    with contextlib.suppress(OSError):
+        (Path("/run/systemd/nspawn/propagate") / name).rmdir()
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        mounted = Path("/sys/fs/cgroup") / controllers.removeprefix("name=") / group.lstrip("/")
+        for left in ("payload", "supervisor"):
+            for folder, _, _ in os.walk(mounted / left, topdown=False):
+                with contextlib.suppress(OSError):  # it is somebody else's, and in use
+                    Path(folder).rmdir()
+
+
 class Guest:
     """One device; use it with `with`. `boots` are the slots that were started, in order."""
 
@@ -97,6 +112,7 @@ class Guest:
         self._process: subprocess.Popen[bytes] | None = None
         self._loader = threading.Thread(target=self._load, name="loader")
         self._is_wanted = True
+        self._was_cut = False
         for shared in ("data", "slots"):
             (folder / shared).mkdir()
         (folder / "data").chmod(0o700)
@@ -125,11 +141,9 @@ class Guest:
             try:
                 self._process.wait(STOP_S)
             except subprocess.TimeoutExpired:
-                self._process.kill()
+                self.cut_power()
         self._loader.join(STOP_S)
-        for left in (Path("/run/systemd/nspawn/propagate") / self._name,):
-            if left.is_dir():
-                left.rmdir()
+        _remove_what_is_left(self._name)
 
     @property
     def slot(self) -> str:
@@ -167,6 +181,13 @@ class Guest:
         """Say whether the guest runs and all its services have started."""
         return bool(self._leader()) and self.run("systemctl", "is-system-running").stdout.strip() == "running"
 
+    def cut_power(self) -> None:
+        """End the guest without a word to it; the loader starts a slot again."""
+        leader = self._leader()
+        assert leader, "the guest is not running"
+        self._was_cut = True
+        os.kill(leader, signal.SIGKILL)  # with it go all processes of its namespace; with nspawn they would not
+
     def _load(self) -> None:
         """Be the boot loader: start slots for as long as guests reboot."""
         while self._is_wanted:
@@ -179,8 +200,9 @@ class Guest:
             command += ["--machine", self._name, "--directory", str(self._folder / slot), *options]
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-                if self._process.wait() != REBOOTED:
+                if self._process.wait() != REBOOTED and not self._was_cut:
                     return
+                self._was_cut = False
 
     def _choose(self) -> str:
         attempt = self._folder / "slots/try"

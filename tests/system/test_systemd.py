@@ -75,6 +75,14 @@ def upload(system: System, release: str, *, health: str = HEALTHY) -> None:
     system.api.upload(path)
 
 
+def has(guest: Guest, path: str) -> bool:
+    """Say whether a guest runs and has a file."""
+    try:
+        return guest.run("test", "-e", path).returncode == 0
+    except AssertionError:
+        return False  # it is just rebooting
+
+
 def test_the_service_is_ready_and_who_may_ask_it_is_decided_by_its_group(guest: Guest) -> None:
     assert guest.show("ActiveState", "SubState", "Type") == {
         "ActiveState": "active",
@@ -159,3 +167,20 @@ def test_a_root_whose_check_of_itself_fails_is_left_again(guest: Guest, system: 
     status = json.loads(guest.do("wain", "status", "-o", "json"))
     assert (status["last"]["outcome"], status["last"]["rolled_back"]) == ("failure", True)
     assert status["artifact_name"] != "root-3-broken"
+
+
+def test_a_power_cut_in_the_new_root_before_it_is_committed_leads_back(guest: Guest, system: System) -> None:
+    upload(system, "root-4-slow", health="#!/bin/sh\ntouch /run/checking\nsleep 600\n")
+    old, boots = guest.slot, len(guest.boots)
+    new = "AB".replace(old, "")
+    deployment_id = system.deploy("root-4-slow", DEVICE)
+    wait_until(lambda: guest.slot == new and has(guest, "/run/checking"), PATIENCE_S, "the new root to check itself")
+
+    guest.cut_power()
+
+    assert system.finished(deployment_id)["outcome"] == "failure"
+    assert guest.boots[boots : boots + 2] == [new, old]
+    assert guest.committed_slot == old
+    assert not system.part(deployment_id, DEVICE)["inconsistent"]
+    wait_until(guest.is_up, PATIENCE_S, "the guest to be up")
+    assert json.loads(guest.do("wain", "status", "-o", "json"))["last"]["outcome"] == "failure"
