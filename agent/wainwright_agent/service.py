@@ -36,6 +36,7 @@ from wainwright_agent.events import (
     Event,
     EventQueue,
     Received,
+    ScriptsRan,
     Stop,
     UpdateChanged,
     spawn,
@@ -45,6 +46,7 @@ from wainwright_agent.journal import Journal
 from wainwright_agent.link import Link
 from wainwright_agent.log_sender import LogSender
 from wainwright_agent.outbox import Outbox
+from wainwright_agent.rounds import Rounds
 from wainwright_agent.supervisor import notify, watchdog_interval_s
 from wainwright_agent.update import Updater
 from wainwright_common import __version__, settings
@@ -89,6 +91,7 @@ class Service:
         self._control = Server(config, self._events)
         self._check_ins = CheckIns(config.check_in.interval_s, self._random)
         self._inquiries = Inquiries()
+        self._rounds = Rounds(config, self._events)
         self._collector = Collector(config, self._journal, self._link, self._events, self._random)
         self._running: Running | None = None
         """What the latest check-in said is running."""
@@ -112,6 +115,9 @@ class Service:
         self._link.start()
         self._control.start()
         worker = self._worker = spawn(self._events, "update", self._updater.run)
+        self._rounds.start()
+        if not self._was_updating:
+            self._rounds.rest()
         self._collector.collect()
         notify("READY=1")
         try:
@@ -119,6 +125,7 @@ class Service:
         finally:
             notify("STOPPING=1")
             self._control.stop()
+            self._rounds.stop()
             self._updater.stop()
             worker.join(WORKER_STOP_S)
             self._link.stop()
@@ -137,7 +144,8 @@ class Service:
                 self._take(event, time.monotonic())
 
     def _next_event(self) -> Event | None:
-        plans = (self._check_ins.due_at, self._outbox.due_at, self._inquiries.due_at)
+        check_in_at = math.inf if self._rounds.is_busy else self._check_ins.due_at
+        plans = (check_in_at, self._outbox.due_at, self._inquiries.due_at)
         log_at = self._log_sender.due_at if self._link.is_up else math.inf
         due_at = min(*plans, log_at, self._collector.due_at, self._watchdog_at)
         try:
@@ -146,8 +154,8 @@ class Service:
             return None
 
     def _do_what_is_due(self, now: float) -> None:
-        if self._check_ins.due_at <= now:
-            self._check_in(now)
+        if self._check_ins.due_at <= now and not self._rounds.is_busy:
+            self._begin_check_in()
         if self._outbox.due_at <= now:
             self._outbox.resend()
         if self._inquiries.due_at <= now:
@@ -179,6 +187,7 @@ class Service:
                 self._log_sender.notice(now)
             case Disconnected(reason):
                 self._check_ins.link_down()
+                self._rounds.give_up()
                 self._log_sender.link_down()
                 self._inquiries.link_failed(reason)
             case Received(Reply() as reply):
@@ -193,13 +202,22 @@ class Service:
             case UpdateChanged():
                 self._log_sender.notice(now)
                 self._on_update_changed()
+            case ScriptsRan():
+                self._rounds.ran(event)
             case Asked():
                 self._on_asked(event, now)
 
-    def _check_in(self, now: float) -> None:
+    def _begin_check_in(self) -> None:
+        if self._journal.state.update is None:
+            self._rounds.enter(lambda is_right: self._check_in(time.monotonic(), is_allowed=is_right))
+        else:
+            self._check_in(time.monotonic())
+
+    def _check_in(self, now: float, *, is_allowed: bool = True) -> None:
+        """Check in; one that is not allowed counts as one without an answer, and is tried again like it."""
         check_in_id = uuid.uuid4().hex
         reason = self._check_ins.take(now, check_in_id)
-        if reason is None:
+        if reason is None or not is_allowed:
             return
         state = self._journal.state
         update = state.update
@@ -229,7 +247,12 @@ class Service:
         self._last_reply, self._last_reply_at = reply, datetime.now(UTC)
         if reply.send_inventory:
             self._collector.send()
-        self._inquiries.replied(reply, taken=self._follow(reply))
+        self._rounds.leave(lambda is_right: self._after_reply(reply, is_right=is_right))
+
+    def _after_reply(self, reply: Reply, *, is_right: bool) -> None:
+        self._inquiries.replied(reply, taken=is_right and self._follow(reply))
+        if is_right and self._journal.state.update is None:
+            self._rounds.rest()
 
     def _follow(self, reply: Reply) -> bool:
         """Give the update what a reply says of it; return whether an offer was taken."""
@@ -267,6 +290,7 @@ class Service:
     def _on_update_changed(self) -> None:
         is_updating = self._journal.state.update is not None
         if self._was_updating and not is_updating:
+            self._rounds.rest()
             self._check_ins.ask(CheckInReason.FINISHED)
             self._collector.collect()
         elif self._updater.needs_link:

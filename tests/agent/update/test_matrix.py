@@ -285,6 +285,16 @@ def test_new_software_that_reaches_nobody_is_rolled_back(lab: Lab, artifacts: di
     assert _outcome(lab, agent.reports) == ROLLED_BACK
 
 
+def test_software_that_needs_no_reboot_does_not_wait_for_the_controller(lab: Lab, artifacts: dict[str, bytes]) -> None:
+    settings = _prepare(lab, ["no-reboot"])
+    with lab.agent(acknowledge=False, **settings) as agent:
+        agent.updater.offer(_offer(lab, artifacts))
+        agent.wait_idle()
+
+    assert short_calls(lab) == "dE ps D dL iE I iL cE C cL CU"
+    assert lab.state.provides["artifact_name"] == "release-2"
+
+
 def test_nothing_of_a_row_is_left_running(lab: Lab, drivers: Drivers, artifacts: dict[str, bytes]) -> None:
     settings = _prepare(lab, ["kill:iE"])
     lab.on("ArtifactInstall_Enter_00", f'echo $$ >"$lab/pid"; {WHAT["kill"]}')
