@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import subprocess
 import threading
 from pathlib import Path
 
@@ -74,13 +75,12 @@ class Root:
 
     def version(self, name: str = "app") -> str:
         """Return the version of a package that is wholly installed, and whose file says the same; else ''."""
-        status = (self.path / "var/lib/dpkg/status").read_text()
-        for entry in status.split("\n\n"):
-            fields = dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line)
-            if fields.get("Package") == name and fields["Status"].endswith(" installed"):
-                assert (self.path / "opt" / name).read_text() == fields["Version"]
-                return fields["Version"]
-        return ""
+        known = subprocess.run([*self.dpkg, "--status", name], check=False, capture_output=True, text=True)
+        fields = dict(line.split(": ", 1) for line in known.stdout.splitlines() if ": " in line)
+        if not fields.get("Status", "").endswith(" installed"):
+            return ""
+        assert (self.path / "opt" / name).read_text() == fields["Version"]
+        return fields["Version"]
 
 
 @pytest.fixture
@@ -165,6 +165,19 @@ def test_packages_that_were_not_there_are_removed_by_a_rollback(root: Root) -> N
 
     assert (root.version(), root.version("lib")) == ("1.0", "")
     assert not (root.path / "opt/lib").exists()
+
+
+def test_a_power_cut_in_the_middle_of_dpkg_is_rolled_back(root: Root) -> None:
+    root.tree(app=root.build("1.0")).ok("ArtifactInstall", "ArtifactCommit", "Cleanup")
+    kill_dpkg_and_module = "kill -9 $(cut -d ' ' -f 4 /proc/$PPID/stat) $PPID"
+    tree = root.tree(app=root.build("2.0", postinst=kill_dpkg_and_module))
+
+    assert tree.call("ArtifactInstall").returncode == -9
+    assert root.version() == ""
+    assert tree.ok("SupportsRollback") == "Yes\n"
+    tree.ok("ArtifactRollback", "ArtifactFailure", "Cleanup")
+
+    assert root.version() == "1.0"
 
 
 @pytest.mark.parametrize("fault", ["a script fails", "a dependency is missing"])
