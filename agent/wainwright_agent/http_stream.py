@@ -51,6 +51,16 @@ class _Broken(Exception):  # noqa: N818  becomes an UpdateError when no try is l
         self.pause_s = pause_s
 
 
+class _Session(requests.Session):
+    """A session that leaves redirects to redirects.py.
+
+    Even when it is told not to follow one, the library reads the answer's body to its end, which may never come.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002  the library's name
+        return None
+
+
 class HttpStream:
     """Reads the file of an offer; `read` raises LinkRefused or UpdateError (download-failed, verification-failed)."""
 
@@ -70,7 +80,7 @@ class HttpStream:
         self._pauses = pauses_s
         self._throttle = Throttle(bytes_per_second, time.monotonic()) if bytes_per_second else None
         self._checkpoint = checkpoint
-        self._session = requests.Session()
+        self._session = _Session()
         self._response: requests.Response | None = None
         self._etag = None if checkpoint is None else checkpoint.etag
         self._hash = hashlib.sha256()

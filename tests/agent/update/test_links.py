@@ -169,6 +169,12 @@ def test_a_redirect_from_tls_to_none_is_refused_before_a_byte_is_asked_for_there
     assert asked == ["https://h/a"]
 
 
+def test_the_body_of_a_redirect_is_not_waited_for(lab: Lab) -> None:
+    offer = lab.offer(BIG)
+    lab.web.manners = Manners(redirects=[offer.artifact.uri], redirect_length=10**9)
+    assert _read(offer) == BIG
+
+
 def test_a_server_that_drips_is_taken_for_a_broken_one(lab: Lab, mocker: MockerFixture) -> None:
     mocker.patch.object(http_stream, "STALL_S", 0.1)
     lab.web.manners = Manners(drip_s=0.02)

@@ -26,6 +26,8 @@ class Manners:
     wrong_length: int | None = None
     redirects: list[str] = field(default_factory=list)
     """Answer with a redirect to here instead."""
+    redirect_length: int = 0
+    """Promise a body so long, and never send it."""
     drip_s: float = 0.0
     """Send one byte, and wait so long, again and again."""
     bytes_per_second: int | None = None
@@ -73,7 +75,7 @@ class Web:
         if manners.redirects:
             handler.send_response(302)
             handler.send_header("Location", manners.redirects.pop(0))
-            handler.send_header("Content-Length", "0")
+            handler.send_header("Content-Length", str(manners.redirect_length))
             handler.end_headers()
             return
         if manners.answers or blob is None:
