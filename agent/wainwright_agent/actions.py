@@ -89,10 +89,14 @@ class Actions:
             ending = self._act(update, step, provides, on_progress)
             self._scripts.run(step.after, update.waiting)
         except UpdateError as error:
-            log.error("The step %s failed: %s", update.state, error)  # noqa: TRY400  the text says it all
-            self._scripts.run_after_a_failure(step.on_failure)
-            return Ending(E.FAILED, error.reason)
+            return self.fail(update, error.reason)
         return ending
+
+    def fail(self, update: Update, reason: Reason) -> Ending:
+        """End a step of the way forward that has failed: run its Error scripts."""
+        log.error("The step %s failed: %s", update.state, reason.text)
+        self._scripts.run_after_a_failure(STEPS.get(update.state, NO_STEP).on_failure)
+        return Ending(E.FAILED, reason)
 
     def _act(
         self, update: Update, step: Step, provides: Mapping[str, str], on_progress: Callable[[Progress], None]

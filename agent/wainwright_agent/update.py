@@ -284,10 +284,10 @@ class Updater:
                 return self._actions.perform(state.update, state.provides, self._progressed)
             except LinkRefused as refusal:
                 if state.update.by_hand is not None:
-                    return Ending(E.FAILED, Reason(code=Code.DOWNLOAD_FAILED, text=str(refusal)))
+                    return self._actions.fail(state.update, Reason(code=Code.DOWNLOAD_FAILED, text=str(refusal)))
                 if refusals == LINKS_MAX:
                     text = f"{refusal} So it did to {LINKS_MAX} fresh links."
-                    return Ending(E.FAILED, Reason(code=Code.DOWNLOAD_FAILED, text=text))
+                    return self._actions.fail(state.update, Reason(code=Code.DOWNLOAD_FAILED, text=text))
                 pause_s = self._limits.link_pause_s * 2**refusals
                 log.warning("%s Asking the controller for a fresh link in %g s.", refusal, pause_s)
             pause(self._around, pause_s)

@@ -1,11 +1,14 @@
-"""Updates by hand: real `wain` commands, with the service and without it, by what they print and how they exit."""
+"""Updates by hand: the commands, with the service and without it, by what they print and how they exit."""
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -64,10 +67,15 @@ class Device(Agent):
         return (self.folder / "calls").read_text().split()
 
     def exits(self, *arguments: str) -> tuple[int, str]:
-        """Run a command; return its exit code and what it printed, errors last."""
-        done = self.wain(*arguments)
-        assert "Traceback" not in done.stderr
-        return done.returncode, done.stdout + done.stderr
+        """Run a command, in this process for its time's sake; return its exit code and what it printed, errors last."""
+        root = logging.getLogger()
+        before = root.handlers[:], root.level
+        with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
+            try:
+                code = cli.main(["--config", str(self.config), *arguments])
+            finally:
+                root.handlers[:], root.level = before
+        return code, output.getvalue() + errors.getvalue()
 
     def state(self) -> State:
         return Journal.read(self.data_dir)
