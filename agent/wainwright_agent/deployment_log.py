@@ -39,6 +39,7 @@ PACKAGE = "wainwright_agent"
 DECIDING = frozenset({f"{PACKAGE}.update", f"{PACKAGE}.actions"})
 """Loggers that say which steps were taken, and with what outcome."""
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _NAME = re.compile(r"([0-9]{4,})-.+\.jsonl")
 
 
@@ -122,7 +123,7 @@ class DeploymentLog(logging.Handler):
         decides = record.levelno >= logging.WARNING or record.name in DECIDING
         at = datetime.fromtimestamp(record.created, UTC)
         for text in mask(record.getMessage()).splitlines():
-            self._put(Line(at=at, level=record.levelname.lower(), text=text[:TEXT_MAX]), decides=decides)
+            self._put(Line(at=at, level=record.levelname.lower(), text=_printable(text)[:TEXT_MAX]), decides=decides)
 
     def _put(self, line: Line, *, decides: bool) -> None:
         if not self._bytes:
@@ -178,6 +179,11 @@ class DeploymentLog(logging.Handler):
         else:
             self._write(msgspec.json.encode(attempt) + b"\n")
             self._lines = 0
+
+
+def _printable(text: str) -> str:
+    """Return `text` with a mark in place of what is no text: control characters, and bytes that are not UTF-8."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.encode(errors="replace").decode())
 
 
 def _ending(attempt: Attempt) -> str:

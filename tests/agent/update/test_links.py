@@ -258,7 +258,7 @@ def test_a_download_that_is_cut_and_killed_fetches_nothing_twice(lab: Lab, compr
     offer = lab.offer(lab.artifact(files=files, args=("--compression", compression)))
     lab.on("ArtifactInstall", "cp -r files $lab/installed")
     size = offer.artifact.size
-    lab.web.manners = Manners(cut_at=[size // 5, 99**9, size // 4], etags=['"v1"'] * 99, bytes_per_second=6_000_000)
+    lab.web.manners = Manners(cut_at=[size // 5, 99**9, size // 4], etags=['"v1"'] * 99, bytes_per_second=4_000_000)
     lab.web.sent = 0
     assert _drive(lab, offer, [size // 3, size // 2, size * 4 // 5]) == 3
     assert {file.name: file.read_bytes() for file in (lab.root / "installed").iterdir()} == files

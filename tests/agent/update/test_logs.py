@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,6 +78,19 @@ def test_a_chattering_module_does_not_push_out_what_decides(lab: Lab) -> None:
     assert sum("chatter" in text for text in texts) < 1600
     assert [text for text in texts if "lines were left out here" in text]
     assert [text for text in texts if "ended with status 3" in text]
+
+
+def test_what_is_no_text_is_marked_and_does_no_harm(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.on("ArtifactInstall", r"printf 'a\000b\377c\033[31m\td\n' >&2")
+    with lab.agent() as agent:
+        agent.updater.offer(lab.offer(lab.artifact()))
+        logging.getLogger("wainwright_agent.update").info("a name of a file: %s", os.fsdecode(b"caf\xe9"))
+        agent.wait_idle()
+    assert agent.reports[-1].status == "success"
+    texts = "\n".join(_texts(lab))
+    assert "a\ufffdb\ufffdc\ufffd[31m\td" in texts
+    assert "a name of a file: caf?" in texts
+    assert caplog.text
 
 
 def test_the_logs_of_the_last_five_attempts_are_kept(lab: Lab) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -72,6 +73,8 @@ class Web:
 
     def respond(self, handler: BaseHTTPRequestHandler) -> None:
         manners, blob = self.manners, self.files.get(handler.path.partition("?")[0])
+        if manners.bytes_per_second:  # so that little is on its way when a device is killed
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE)
         if manners.redirects:
             handler.send_response(302)
             handler.send_header("Location", manners.redirects.pop(0))
