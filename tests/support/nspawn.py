@@ -93,7 +93,9 @@ def _remove_what_is_left(name: str) -> None:
         (Path("/run/systemd/nspawn/propagate") / name).rmdir()
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, group = line.split(":", 2)
-        mounted = Path("/sys/fs/cgroup") / controllers.removeprefix("name=") / group.lstrip("/")
+        hierarchy = controllers.removeprefix("name=") or "unified"  # where both kinds are; else it is the folder itself
+        mounted = Path("/sys/fs/cgroup", hierarchy)
+        mounted = (mounted if mounted.is_dir() else mounted.parent) / group.lstrip("/")
         for left in ("payload", "supervisor"):
             for folder, _, _ in os.walk(mounted / left, topdown=False):
                 with contextlib.suppress(OSError):  # it is somebody else's, and in use
@@ -129,7 +131,10 @@ class Guest:
         self._loader.start()
         try:
             wait_until(self.is_up, BOOT_S, "the guest to be up")
-        except BaseException:
+        except BaseException as error:
+            if self._leader():
+                error.add_note(self.run("systemctl", "--failed", "status", "--no-pager", "--lines=30").stdout)
+            error.add_note(self.log.read_text(errors="replace")[-2000:] if self.log.exists() else "no console yet")
             self.__exit__()
             raise
         return self

@@ -97,6 +97,23 @@ def test_the_service_is_ready_and_who_may_ask_it_is_decided_by_its_group(guest: 
     assert guest.run(*as_nobody, "--clear-groups", "wain", "check-in").returncode == 4
 
 
+def test_a_technician_who_is_not_root_is_told_what_only_root_can_see(guest: Guest) -> None:
+    group = guest.do("getent", "group", "wainwright").split(":")[2]
+    as_technician = ("setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--groups", group)
+
+    tested = guest.run(*as_technician, "wain", "test")
+    archived = guest.run(*as_technician, "wain", "diag", "--to", "/tmp")
+
+    assert tested.returncode == 1
+    assert "✗ disk         /var/lib/wainwright: Permission denied" in tested.stdout
+    assert "✓ broker" in tested.stdout
+    assert archived.returncode == 0, archived.stderr
+    names = guest.do("tar", "-tzf", archived.stdout.strip())
+    assert "/journal.problem.txt" in names
+    assert "/status.json" in names
+    assert "Traceback" not in tested.stderr + archived.stderr
+
+
 def test_all_checks_are_well_on_a_device_that_was_installed_by_the_guide(guest: Guest) -> None:
     done = guest.run("wain", "test", "-o", "json")
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from tests.agent.service.peers import Agent, Controller, new_device_id, offer_of
 from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
-from wainwright_agent.checks import CHECKS
+from wainwright_agent.checks import CHECKS, check_all
 from wainwright_agent.checks.broker import OTHERWISE, remedy_for
 from wainwright_agent.checks.machine import BORN, ROOM_MIN, check_clock, check_disk, check_modules, judge_clock, size
 from wainwright_agent.checks.trust import check_certificate, check_keys
@@ -305,3 +305,13 @@ def test_on_a_terminal_without_unicode_the_marks_are_letters(mosquitto: Mosquitt
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("  ok clock")
+
+
+def test_a_check_that_meets_what_it_may_not_read_says_so_and_the_others_go_on(tmp_path: Path) -> None:
+    config = Config(device_id="press-07", data_dir=tmp_path / ("x" * 256), broker=Broker(url="mqtt://127.0.0.1:1"))
+
+    findings = list(check_all(config))
+
+    assert [finding.name for finding in findings] == list(CHECKS)
+    [disk] = [finding for finding in findings if finding.name == "disk"]
+    assert disk.text.startswith("cannot be checked: [Errno 36] File name too long")
