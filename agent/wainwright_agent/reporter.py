@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from wainwright_agent import rules
@@ -48,8 +49,11 @@ class Reporter:
         for report in told:
             self._publish(report)
 
-    def tell_progress(self, progress: Progress) -> None:
-        """Publish how far a download is; not at all while the journal cannot be written, or for one by hand."""
+    def tell_progress(self, progress: Progress | UnsetType = UNSET) -> None:
+        """Publish how far a download is, or just that the update goes on.
+
+        Not at all while the journal cannot be written, or for one by hand.
+        """
         running = self._journal.state.update
         if running is None or running.by_hand is not None:
             return

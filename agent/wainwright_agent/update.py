@@ -57,6 +57,7 @@ GOING_FORWARD = frozenset(
 
 DEFAULT_LIMITS = Limits()
 CLOCK_S = 60.0  # a clock that was set while an update waits for a window is seen within this
+SIGN_S = 1800.0  # between two reports of an update that waits: a controller gives up those that are silent, in a day
 LINKS_MAX = 5  # fresh links for one download; with the pauses about two minutes, for a server that is being restarted
 
 log = logging.getLogger(__name__)
@@ -305,6 +306,7 @@ class Updater:
     def _await_window(self) -> Ending:
         """Wait until the update may be installed, as the clock and the latest offer say; needs no link."""
         told: Hold | None = None
+        sign_at = time.monotonic() + SIGN_S
         with self._something:
             while True:
                 self._check_stopping()
@@ -316,6 +318,9 @@ class Updater:
                 if held != told:
                     log.info("%s", held.why)
                     told = held
+                if time.monotonic() >= sign_at:
+                    self._reporter.tell_progress()
+                    sign_at = time.monotonic() + SIGN_S
                 left_s = CLOCK_S if held.until is None else (held.until - datetime.now(UTC)).total_seconds()
                 self._something.wait(min(CLOCK_S, max(0.0, left_s)))
 

@@ -154,6 +154,20 @@ def test_waiting_survives_restarts_and_reboots_without_a_link_or_a_server(lab: L
     assert lab.calls.count("Download") == 1
 
 
+def test_an_update_that_waits_gives_a_sign_again_and_again(lab: Lab, mocker: MockerFixture) -> None:
+    mocker.patch.object(update, "CLOCK_S", 0.02)
+    mocker.patch.object(update, "SIGN_S", 0.05)
+    with lab.agent(windows=(_closed(),), time_zone="UTC") as agent:
+        agent.updater.offer(lab.offer(lab.artifact()))
+
+        def signs() -> list[int]:
+            return [report.seq for report in agent.reports if report.substate == "wait-window"]
+
+        wait_until(lambda: len(signs()) >= 4, 10, "four signs")
+    assert signs() == sorted(set(signs()))
+    assert lab.state.outbox == ()
+
+
 def test_an_update_that_waits_can_be_aborted(lab: Lab) -> None:
     with lab.agent(windows=(_closed(),), time_zone="UTC") as agent:
         agent.updater.offer(lab.offer(lab.artifact()))
