@@ -251,7 +251,8 @@ def test_software_with_scripts_of_another_version_is_not_kept(lab: Lab) -> None:
 def test_scripts_of_an_artifact_that_is_not_trusted_are_not_even_written(lab: Lab) -> None:
     whole = _artifact_with(lab, "ArtifactInstall_Enter_00")
     at = whole.index(b"manifest")
-    broken = whole[: at + 600] + b"0" + whole[at + 601 :]
+    other = b"1" if whole[at + 600 : at + 601] == b"0" else b"0"
+    broken = whole[: at + 600] + other + whole[at + 601 :]
     reports = lab.update(lab.offer(broken))
 
     assert reports[-1].error
