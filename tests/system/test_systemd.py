@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.mosquitto import Mosquitto
-from tests.support.nspawn import BOOT_S, HEALTHY, Guest, build_root, require_machine
+from tests.support.nspawn import BOOT_S, HEALTHY, ROOT, Guest, build_root, require_machine
 from tests.support.system import PATIENCE_S, System
 from tests.support.wait import wait_until
 from wainwright_common.artifact import ArtifactSpec, PayloadSource, load_signing_key, write_module_image
@@ -34,6 +35,8 @@ reconnect_max_s = 2
 verify_keys = ["/etc/wainwright/release.pem"]
 """
 FAST_WATCHDOG = "[Service]\nWatchdogSec=2\nRestartSec=100ms\n"
+DROP_INS = "/run/systemd/system/wainwright-agent.service.d"
+STRICT = ROOT / "systemd" / "wainwright-agent.strict.conf"
 NOBODY = "65534"
 
 
@@ -73,6 +76,13 @@ def upload(system: System, release: str, *, health: str = HEALTHY) -> None:
     with path.open("wb") as file:
         write_module_image(file, spec, key=load_signing_key(system.stage.private_key))
     system.api.upload(path)
+
+
+def drop_in(guest: Guest, name: str, text: str) -> None:
+    """Change the agent's unit until the next boot, and restart the agent."""
+    guest.do("sh", "-euc", f'mkdir -p {DROP_INS}; echo "$1" >{DROP_INS}/{name}.conf', "sh", text)
+    guest.do("systemctl", "daemon-reload")
+    guest.do("systemctl", "restart", "wainwright-agent")
 
 
 def has(guest: Guest, path: str) -> bool:
@@ -130,11 +140,24 @@ def test_the_archive_for_support_has_the_log_of_the_service(guest: Guest) -> Non
     assert f"of {DEVICE} starts in /var/lib/wainwright" in log
 
 
+def test_the_agent_works_under_the_strict_drop_in_and_cannot_write_to_the_system(guest: Guest) -> None:
+    drop_in(guest, "strict", STRICT.read_text(encoding="utf-8"))
+    try:
+        assert guest.show("ActiveState") == {"ActiveState": "active"}
+        guest.do("wain", "check-in")
+        process = guest.show("MainPID")["MainPID"]
+        limits = guest.do("cat", f"/proc/{process}/status")
+        assert re.search(r"^NoNewPrivs:\s+1$", limits, re.MULTILINE)
+        mounts = guest.do("cat", f"/proc/{process}/mounts")
+        assert re.search(r"^\S+ / \S+ ro[, ]", mounts, re.MULTILINE)
+    finally:
+        guest.do("rm", "-r", DROP_INS)
+        guest.do("systemctl", "daemon-reload")
+        guest.do("systemctl", "restart", "wainwright-agent")
+
+
 def test_the_watchdog_restarts_an_agent_that_has_stopped_and_its_log_says_where_it_stood(guest: Guest) -> None:
-    folder = "/run/systemd/system/wainwright-agent.service.d"
-    guest.do("sh", "-euc", f'mkdir {folder}; echo "$1" >{folder}/fast.conf', "sh", FAST_WATCHDOG)
-    guest.do("systemctl", "daemon-reload")
-    guest.do("systemctl", "restart", "wainwright-agent")
+    drop_in(guest, "fast", FAST_WATCHDOG)
     before = guest.show("MainPID")
 
     guest.do("systemctl", "kill", "--kill-whom=main", "--signal=STOP", "wainwright-agent")
