@@ -2,7 +2,13 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PEERS  := mosquitto mender-artifact
+PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus mksquashfs:squashfs-tools systemd-analyze:systemd
+
+# For a Debian guest with systemd; it needs root.
+GUESTS := systemd-nspawn:systemd-container mmdebstrap
+# To boot the real GRUB and U-Boot.
+EMULATOR := qemu-system-x86_64:qemu-system-x86 /usr/lib/grub/i386-pc/boot.img:grub-pc-bin \
+            qemu-system-aarch64:qemu-system-arm /usr/lib/u-boot/qemu_arm64/u-boot.bin:u-boot-qemu
 
 .PHONY: help demo test test-long check format bench peers clean
 help:
@@ -32,6 +38,8 @@ test: $(VENV)/.dev peers
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-long: $(VENV)/.dev peers
+	@sh tests/support/install-peers $(EMULATOR)
+	@sh tests/support/install-peers $(GUESTS)
 	$(BIN)/python -m pytest -m long --timeout 3600 $(ARGS)
 
 check: $(VENV)/.dev

@@ -1,4 +1,4 @@
-"""What is done in each state: calls of the update module, the download, the reboot. The effects, and nothing else.
+"""What is done in each state: calls of the update module, state scripts, the download, the reboot. The effects only.
 
 `perform` does one step and says how it ended. It decides nothing: which step comes next is in states.py. Waiting for
 the controller (for a link, for an Ack) is not here but in update.py.
@@ -12,35 +12,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import UNSET
+
+from wainwright_agent import checkpoint
 from wainwright_agent.config import Config
 from wainwright_agent.download import Job, download, job_process_id
-from wainwright_agent.failure import Interrupted, UpdateError
+from wainwright_agent.failure import Interrupted, UpdateError, clip
 from wainwright_agent.groups import KILL_GRACE_S
-from wainwright_agent.journal import Update
+from wainwright_agent.journal import Update, Waiting
 from wainwright_agent.module import Module, find
 from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut, pause
-from wainwright_agent.states import Event, UpdateState
+from wainwright_agent.scripts import Scripts
+from wainwright_agent.states import Event, UpdateState, allows
+from wainwright_agent.steps import GOING_BACK, NO_STEP, REPEATED_AFTER_A_FAILURE, STEPS, Step
+from wainwright_agent.throttle import lowest
 from wainwright_agent.worktree import WorkTree
 from wainwright_common.codes import Code
 from wainwright_common.messages import Progress, Reason
 
 S, E = UpdateState, Event
 
-# fmt: off
-CALLS: Mapping[UpdateState, str] = {
-    # The states that are one call of the module.
-    S.INSTALL:                "ArtifactInstall",
-    S.MODULE_REBOOT:          "ArtifactReboot",
-    S.VERIFY_REBOOT:          "ArtifactVerifyReboot",
-    S.COMMIT:                 "ArtifactCommit",
-    S.ROLLBACK:               "ArtifactRollback",
-    S.MODULE_ROLLBACK_REBOOT: "ArtifactRollbackReboot",
-    S.VERIFY_ROLLBACK_REBOOT: "ArtifactVerifyRollbackReboot",
-    S.FAILURE:                "ArtifactFailure",
-}
-# fmt: on
 REBOOTS_BY_MODULE = frozenset({S.MODULE_REBOOT, S.MODULE_ROLLBACK_REBOOT})
-REBOOTS_BY_HOST = frozenset({S.HOST_REBOOT, S.HOST_ROLLBACK_REBOOT})
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +49,8 @@ class Limits:
     """For the controller to hear of the new software: the Mender client tries for 3 x (60 + 120 + 240 + 300) s."""
     journal_retry_s: float = 10.0
     """Between two tries to write a journal that could not be written."""
+    link_pause_s: float = 2.0
+    """Before a fresh link is asked for after the server has refused one; doubles each time."""
     grace_s: float = KILL_GRACE_S
 
 
@@ -72,34 +66,94 @@ class Ending:
 class Actions:
     """Performs steps of one agent's updates."""
 
-    def __init__(self, config: Config, surroundings: Surroundings, limits: Limits) -> None:
+    def __init__(
+        self, config: Config, surroundings: Surroundings, limits: Limits, note: Callable[[Waiting], None]
+    ) -> None:
         self._config = config
         self._around = surroundings
         self._limits = limits
+        self._scripts = Scripts(config, surroundings, note)
         self.tree = WorkTree(config.data_dir)
 
     def perform(self, update: Update, provides: Mapping[str, str], on_progress: Callable[[Progress], None]) -> Ending:
         """Carry out the step of the update's state. Raises Interrupted when the surroundings say so."""
+        if update.state is S.ASK:
+            return self._ask(update)
+        if update.state is S.CLEANUP:
+            return self._clean_up(update)
+        step = STEPS.get(update.state, NO_STEP)
+        if update.state in GOING_BACK:
+            return self._go_back(update, step)
         try:
-            if update.state is S.DOWNLOAD:
-                return self._download(update, provides, on_progress)
-            if update.state is S.ASK:
-                return self._ask(update)
-            if update.state is S.CLEANUP:
-                return self._clean_up(update)
-            if update.state in REBOOTS_BY_HOST:
-                return self._reboot_host()
-            self._module(update).call(CALLS[update.state], survives=update.state in REBOOTS_BY_MODULE)
+            self._scripts.run(step.before, update.waiting)
+            ending = self._act(update, step, provides, on_progress)
+            self._scripts.run(step.after, update.waiting)
         except UpdateError as error:
-            log.error("The step %s failed: %s", update.state, error)  # noqa: TRY400  the text says it all
-            return Ending(E.FAILED, error.reason)
+            return self.fail(update, error.reason)
+        return ending
+
+    def fail(self, update: Update, reason: Reason) -> Ending:
+        """End a step of the way forward that has failed: run its Error scripts."""
+        log.error("The step %s failed: %s", update.state, reason.text)
+        self._scripts.run_after_a_failure(STEPS.get(update.state, NO_STEP).on_failure)
+        return Ending(E.FAILED, reason)
+
+    def _act(
+        self, update: Update, step: Step, provides: Mapping[str, str], on_progress: Callable[[Progress], None]
+    ) -> Ending:
+        """Do what a step of the way forward is for, between its scripts; raises UpdateError."""
+        if update.state is S.DOWNLOAD:
+            return self._download(update, provides, on_progress)
+        if update.state is S.HOST_REBOOT:
+            self._reboot_host()
+        if update.state is S.COMMIT:
+            self._scripts.check_own_version()  # of the new software's root file system
+        if step.call is not None:
+            self._module(update).call(step.call, survives=update.state in REBOOTS_BY_MODULE)
         return Ending(E.OK)
 
+    def _go_back(self, update: Update, step: Step) -> Ending:
+        """Carry out a step of the way back: all of it, whatever fails of it."""
+        flaws = [] if (flaw := self._flaw(step.before, update)) is None else [flaw]
+        failure = self._failure_going_back(update, step)
+        if failure is None or update.state not in REPEATED_AFTER_A_FAILURE:
+            flaw = self._flaw(step.after, update)
+            if flaw is not None:
+                flaws.append(flaw)
+                self._scripts.run_after_a_failure(step.on_failure)
+        problems = [*flaws, *([] if failure is None else [failure])]
+        if not problems:
+            return Ending(E.OK)
+        first = problems[-1] if failure is not None else problems[0]
+        reason = Reason(code=first.code, text=clip(" ".join(problem.text for problem in problems)))
+        if failure is not None or not allows(update.state, E.FLAWED):
+            return Ending(E.FAILED, reason)
+        return Ending(E.FLAWED, reason)
+
+    def _failure_going_back(self, update: Update, step: Step) -> Reason | None:
+        try:
+            if update.state is S.HOST_ROLLBACK_REBOOT:
+                self._reboot_host()
+            if step.call is not None:
+                self._module(update).call(step.call, survives=update.state in REBOOTS_BY_MODULE)
+        except UpdateError as error:
+            log.error("The step %s failed: %s", update.state, error)  # noqa: TRY400  the text says it all
+            return error.reason
+        return None
+
+    def _flaw(self, group: str | None, update: Update) -> Reason | None:
+        """Run scripts of the way back; return why they failed, if they did."""
+        try:
+            self._scripts.run(group, update.waiting)
+        except UpdateError as error:
+            log.error("The update goes on in spite of it: %s", error)  # noqa: TRY400  the text says it all
+            return error.reason
+        return None
+
     def _download(self, update: Update, provides: Mapping[str, str], on_progress: Callable[[Progress], None]) -> Ending:
-        if self.tree.exists():
-            # A download that was cut off. The module may have begun to store; resuming there is not built yet.
-            self._clean_up(update)
-        settings = self._config.update
+        if self.tree.exists() and not checkpoint.holds(self.tree.path, update.offer.artifact):
+            self._clean_up(update)  # a download that was cut off, in which the module may have begun to store
+        settings, limit = self._config.update, update.offer.policy.bytes_per_second
         job = Job(
             artifact=update.offer.artifact,
             data_dir=str(self._config.data_dir),
@@ -111,6 +165,9 @@ class Actions:
             module_timeout_s=settings.module_timeout_s,
             grace_s=self._around.grace_s,
             progress_interval_s=settings.progress_interval_s,
+            boot_id=update.boot_id,
+            bytes_per_second=lowest(settings.bytes_per_second, None if limit is UNSET else limit),
+            by_hand=update.by_hand is not None,
             parent=job_process_id(),
         )
         fetched = download(job, self._around, on_progress)
@@ -149,8 +206,8 @@ class Actions:
             log.warning("%s: cannot be removed: %s.", self.tree.path, error)
         return Ending(E.OK)
 
-    def _reboot_host(self) -> Ending:
-        """Ask for a reboot and wait for it; so a return is a failure."""
+    def _reboot_host(self) -> None:
+        """Ask for a reboot and wait for it; raises UpdateError, for what comes after it is another boot's."""
         command = self._config.update.reboot_command
         lines = Lines(lambda line: log.info("%s: %s", command[0], line))
         log.info("Rebooting the device: %s", " ".join(command))

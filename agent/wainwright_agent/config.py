@@ -27,6 +27,7 @@ OWN_MODULES = Path(__file__).parent / "modules" / "v3"
 
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
+RATE_MAX = 10**12  # bytes per second, beyond any link
 KEEP_ALIVE_MAX_S = 65_535  # MQTT 3.1.1 section 3.1.2.10: two bytes
 
 
@@ -88,9 +89,9 @@ class Update(Section, frozen=True, kw_only=True):
         Path("/usr/share/mender/modules/v3"),
         OWN_MODULES,
     )
-    scripts: Annotated[
-        Path, Meta(description="Folder of the device's own state scripts; this version does not run them yet.")
-    ] = Path("/etc/wainwright/scripts")
+    scripts: Annotated[Path, Meta(description="Folder of the device's own state scripts: Idle, Sync and Download.")] = (
+        Path("/etc/wainwright/scripts")
+    )
     verify_keys: Annotated[
         tuple[Path, ...],
         Meta(max_length=32, description="PEM files of public keys; if there are any, unsigned artifacts are refused."),
@@ -110,6 +111,16 @@ class Update(Section, frozen=True, kw_only=True):
         float, _seconds(0.1, WEEK_S, "How long a state script may ask to be run again.")
     ] = 1_800
     progress_interval_s: Annotated[float, _seconds(0.1, 3600, "Shortest time between two progress reports.")] = 1
+    bytes_per_second: Annotated[
+        int, Meta(ge=0, le=RATE_MAX, description="Most that a download may take of the link, in bytes/s; 0: no limit.")
+    ] = 0
+    windows: Annotated[
+        tuple[str, ...],
+        Meta(max_length=32, description="When to install, as `mon-fri 22:00-05:00`; downloads go on at any time."),
+    ] = ()
+    time_zone: Annotated[
+        str, Meta(description="Zone of these times, as `Europe/Berlin`; else the device's own, `/etc/localtime`.")
+    ] = ""
 
 
 class CheckIn(Section, frozen=True, kw_only=True):
@@ -206,8 +217,25 @@ def problems(config: Config) -> Iterator[str]:
         yield "broker.password: a password needs broker.username."
     if broker.reconnect_max_s < broker.reconnect_first_s:
         yield "broker.reconnect_max_s: less than broker.reconnect_first_s."
+    yield from _window_problems(config.update)
     if not config.data_dir.is_absolute():
         yield "data_dir: expected an absolute path."
+
+
+def _window_problems(update: Update) -> Iterator[str]:
+    if not update.windows and not update.time_zone:
+        return
+    from wainwright_agent import hold, windows  # the calendar is for devices that have a window
+
+    try:
+        for text in update.windows:
+            windows.parse(text)
+    except ValueError as error:
+        yield f"update.windows: {error}."
+    try:
+        hold.zone(update.time_zone)
+    except ValueError as error:
+        yield f"update.time_zone: {error}."
 
 
 def _refusal(key: str, check: object, value: str) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 A request is one line of JSON, `{"command": …, "data_dir": …, "options": {…}}`; the answer is one or more lines of JSON,
 then the end of the connection. Who may ask is decided by the permissions of the socket's file: root, and the group
-`wainwright` where there is one. `data_dir` keeps two agents of one machine apart.
+`wainwright` where there is one. `data_dir` keeps two agents of one machine apart. What changes
+the installed software is for root and the agent's own user alone: the service sees who asks.
 
 A slow, silent or hostile client occupies one of a few threads for a few seconds, and nothing else.
 """
@@ -15,6 +16,7 @@ import json
 import logging
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -97,17 +99,17 @@ class Server:
     def _serve(self, client: socket.socket) -> None:
         with contextlib.closing(client):
             try:
-                for line in self._answers(_read_line(client)):
+                for line in self._answers(_read_line(client), is_owner=_is_owner(client)):
                     client.sendall(json.dumps(line).encode() + b"\n")
             except OSError as error:
                 log.info("a client of the control socket was dropped: %s", error)
             finally:
                 self._room.release()
 
-    def _answers(self, line: bytes) -> Iterator[Answer]:
+    def _answers(self, line: bytes, *, is_owner: bool) -> Iterator[Answer]:
         try:
             request = json.loads(line)
-            asked = Asked(str(request["command"]), dict(request.get("options", {})))
+            asked = Asked(str(request["command"]), dict(request.get("options", {})), is_owner)
             data_dir = request["data_dir"]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             yield {"error": "bad-request", "text": "The request is not a JSON object with command and data_dir."}
@@ -162,6 +164,12 @@ def _exchange(client: socket.socket, path: Path, request: bytes, line_s: float) 
             raise AgentUnreachable(f"The agent at {path} stopped answering: {error}.") from error
     if not lines:
         raise AgentUnreachable(f"The agent at {path} ended before it answered.")
+
+
+def _is_owner(client: socket.socket) -> bool:
+    """Say whether a client is root or the agent's own user; unix(7), SO_PEERCRED."""
+    _, user, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return user in {0, os.getuid()}
 
 
 def _read_line(client: socket.socket) -> bytes:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from wainwright_agent.failure import UpdateError
+from wainwright_agent.failure import LinkRefused, UpdateError
 from wainwright_agent.groups import KILL_GRACE_S, end_leftovers
 from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut
 from wainwright_common.codes import Code
@@ -44,6 +44,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     module_timeout_s: float
     grace_s: float
     progress_interval_s: float
+    boot_id: str
+    bytes_per_second: int | None = None
+    """The most that may come over the link."""
+    by_hand: bool = False
+    """A technician has named the file: it may be one of this device, and nobody knows its digest."""
     parent: int
     """The daemon's process id: the child ends when it is no longer its parent."""
 
@@ -62,6 +67,8 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     progress: Progress | None = None
     fetched: Fetched | None = None
     error: Reason | None = None
+    refused: str | None = None
+    """What the server said to the link."""
 
 
 def job_process_id() -> int:
@@ -72,7 +79,7 @@ def job_process_id() -> int:
 def download(job: Job, surroundings: Surroundings, on_progress: Callable[[Progress], None]) -> Fetched:
     """Run the child to its end and return what it found.
 
-    Raises UpdateError with the child's reason, and Interrupted; nothing of the child or its module runs then.
+    Raises UpdateError with the child's reason, LinkRefused, and Interrupted; nothing of child or module runs then.
     """
     hearing = _Hearing(on_progress)
     errors = Lines(lambda line: log.info("download: %s", line))
@@ -133,6 +140,8 @@ class _Hearing:
             self._end = said
 
     def result(self, status: int, last_words: str) -> Fetched:
+        if self._end is not None and self._end.refused is not None:
+            raise LinkRefused(self._end.refused)
         if self._end is not None and self._end.error is not None:
             raise UpdateError(Code(self._end.error.code), self._end.error.text)
         if status != 0 or self._end is None or self._end.fetched is None:

@@ -46,6 +46,8 @@ class Asked:
 
     command: str
     options: dict[str, Any]
+    is_owner: bool = False
+    """Whether root or the agent's own user asks, who may change what is installed."""
     answers: SimpleQueue[Answer | None] = field(default_factory=SimpleQueue)
 
     def answer(self, line: Answer) -> None:
@@ -60,6 +62,14 @@ class UpdateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ScriptsRan:
+    """Idle or sync scripts have run; `then` is to be called with whether they were right."""
+
+    then: Callable[[bool], None]
+    is_right: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End the service; with an error when a thread cannot go on."""
 
@@ -67,7 +77,7 @@ class Stop:
     error: BaseException | None = None
 
 
-Event = Connected | Disconnected | Received | Collected | Asked | UpdateChanged | Stop
+Event = Connected | Disconnected | Received | Collected | Asked | UpdateChanged | ScriptsRan | Stop
 EventQueue = SimpleQueue[Event]
 
 

@@ -1,8 +1,9 @@
-"""How a step of an update ends when it does not end well: two exceptions, and who is at fault.
+"""How a step of an update ends when it does not end well: three exceptions, and who is at fault.
 
 WainwrightError
 └── UpdateError     the world's: the step failed; its code and text become the failure report
 Interrupted         nobody's: the agent is to stop, or the update was aborted; says nothing about the step
+LinkRefused         the clock's, mostly: the step goes on as soon as the controller has given a fresh link
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class UpdateError(WainwrightError):
 
 class Interrupted(Exception):  # noqa: N818  not an error: somebody asked for it
     """A step was broken off on purpose, before its end."""
+
+
+class LinkRefused(Exception):  # noqa: N818  the name is the sentence
+    """The server does not accept the artifact's link (any more); the text says what it answered."""
 
 
 def clip(text: str) -> str:

@@ -19,12 +19,15 @@ from types import FrameType
 
 import msgspec
 
-from wainwright_agent import streams
+from wainwright_agent import scripts, space, streams
+from wainwright_agent.checkpoint import Checkpoint, CheckpointError
 from wainwright_agent.download import Fetched, Job, Said
-from wainwright_agent.failure import UpdateError
+from wainwright_agent.failure import LinkRefused, UpdateError
+from wainwright_agent.file_stream import SCHEME, FileStream
 from wainwright_agent.http_stream import HttpStream
 from wainwright_agent.module import Module, find
 from wainwright_agent.processes import Surroundings
+from wainwright_agent.storing import store
 from wainwright_agent.worktree import WorkTree
 from wainwright_common.artifact import (
     ArtifactReader,
@@ -60,6 +63,8 @@ def main() -> int:
         say = Said(fetched=fetch(job))
     except UpdateError as error:
         say = Said(error=error.reason)
+    except LinkRefused as refusal:
+        say = Said(refused=str(refusal))
     except _Ended:
         return 128 + signal.SIGTERM
     _say(say)
@@ -84,11 +89,40 @@ def _say(said: Said) -> None:
 
 
 def fetch(job: Job) -> Fetched:
-    """Fetch and verify the artifact of a job and give it to its module; raises UpdateError."""
+    """Fetch and verify the artifact of a job and give it to its module; raises UpdateError and LinkRefused.
+
+    Goes on from a checkpoint; one that turns out to be damaged costs a start from the first byte, and nothing else.
+    """
     tree = WorkTree(Path(job.data_dir))
-    stream = HttpStream(job.artifact, _Telling(job).bytes_done)
+    kept = Checkpoint(tree.path, job.artifact, job.boot_id)
+    is_resumed = kept.is_resumed
     try:
-        return _fetch_from(stream, job, tree)
+        return _fetch_into(tree, job, kept)
+    except (CheckpointError, UpdateError) as error:
+        if not is_resumed or (isinstance(error, UpdateError) and error.code is not Code.VERIFICATION_FAILED):
+            raise
+        log.warning("What an earlier download has kept is not used, starting from the first byte: %s", error)
+    tree.remove()
+    return _fetch_into(tree, job, Checkpoint(tree.path, job.artifact, job.boot_id))
+
+
+def _fetch_into(tree: WorkTree, job: Job, kept: Checkpoint) -> Fetched:
+    told = _Telling(job).bytes_done
+    stream: HttpStream | FileStream
+    if job.by_hand and job.artifact.uri.startswith(SCHEME):
+        stream = FileStream(job.artifact, told)
+        kept.drop()  # the file itself is there for the next try
+    else:
+        stream = HttpStream(
+            job.artifact,
+            told,
+            bytes_per_second=job.bytes_per_second,
+            checkpoint=kept,
+            is_digest_known=not job.by_hand,
+        )
+    try:
+        space.require(tree.data_dir, 0, "an update")
+        return _fetch_from(stream, job, tree, kept)
     except ArtifactError as error:
         raise UpdateError(Code.VERIFICATION_FAILED, f"The artifact was refused ({error.rule}): {error}") from error
     except OSError as error:
@@ -96,26 +130,44 @@ def fetch(job: Job) -> Fetched:
         raise UpdateError(code, f"The artifact could not be stored: {error}.") from error
     finally:
         stream.close()
+        kept.close()
 
 
-def _fetch_from(stream: HttpStream, job: Job, tree: WorkTree) -> Fetched:
+def _fetch_from(stream: HttpStream | FileStream, job: Job, tree: WorkTree, kept: Checkpoint) -> Fetched:
     reader = ArtifactReader(stream, verify_keys=_keys(job.verify_keys))
     header = reader.header
     _check_fit(header, job)
     after = apply_provides(job.provides, header)
     if too_many := provides_excess(after):
         raise UpdateError(Code.INCOMPATIBLE, f"The artifact cannot be added to what the device provides. {too_many}")
+    scripts.extract(tree.data_dir, header.scripts)
     if header.payload_type is None:
         for _ in reader.files():
             pass  # there are none, and the reader refuses any
         stream.check_digest()
         return Fetched(payload_type=None, provides=after)
     path = find(header.payload_type, map(Path, job.modules))
-    tree.build(header, job.device_type, job.provides)
-    module = Module(path, tree, Surroundings(Path(job.records), grace_s=job.grace_s), job.module_timeout_s)
+    files = reader.files()
     try:
-        streams.download(module, reader.files(), stream.check_digest)
+        if not kept.is_resumed:
+            tree.build(header, job.device_type, job.provides)
+            module = Module(path, tree, Surroundings(Path(job.records), grace_s=job.grace_s), job.module_timeout_s)
+            if streams.download(module, files, stream.check_digest, begins=kept.drop):
+                return Fetched(payload_type=header.payload_type, provides=after)
+        kept.keep()  # it has not asked for a stream, now or before the checkpoint
+        store(
+            tree,
+            files,
+            kept,
+            start=lambda: stream.offset if reader.payload_compression == "none" else None,
+            left=lambda: job.artifact.size - max(kept.size, stream.offset),
+        )
+        stream.check_digest()
+        kept.drop()
+    except (LinkRefused, _Ended):
+        raise  # the next download goes on from what there is
     except BaseException:
+        kept.drop()
         tree.discard_files()  # their space may be what the journal needs
         raise
     return Fetched(payload_type=header.payload_type, provides=after)

@@ -48,6 +48,22 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of everything in the journal."""
 
 
+class Waiting(Stored, frozen=True, kw_only=True):
+    """A state script has asked to be run again later."""
+
+    script: str
+    waited_s: float
+    """Since it asked for the first time, not counting the time in which no agent ran."""
+
+
+class ByHand(Stored, frozen=True, kw_only=True):
+    """A technician has asked for the update; see by_hand.py."""
+
+    stop_before: tuple[UpdateState, ...] = ()
+    released: UpdateState | None = None
+    """The last held state that was told to go on."""
+
+
 class Update(Stored, frozen=True, kw_only=True):
     """The update that is being carried out."""
 
@@ -72,6 +88,8 @@ class Update(Stored, frozen=True, kw_only=True):
     inconsistent: bool = False
     rolled_back: bool = False
     committed: bool = False
+    waiting: Waiting | None = None
+    by_hand: ByHand | None = None
 
 
 class LastUpdate(Stored, frozen=True, kw_only=True):

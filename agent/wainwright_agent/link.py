@@ -92,6 +92,11 @@ class Link:
         return self.since is not None
 
     @property
+    def is_alive(self) -> bool:
+        """True while somebody keeps the connection, or tries to; only a bug, or `stop`, ends that."""
+        return self._thread.is_alive()
+
+    @property
     def why_down(self) -> str:
         """A sentence for a technician who wants something of the broker."""
         return f"The broker cannot be reached: {self.last_error or 'no connection yet'}."
@@ -124,15 +129,22 @@ class Link:
 
         True does not say that it arrives. Any thread may call.
         """
+        return self.deliver(kind, message) is not None
+
+    def deliver(self, kind: Kind, message: Message) -> Any | None:  # noqa: ANN401  paho's
+        """Publish, and return what knows (by `is_published()`) whether the broker has it; None as `publish` is False.
+
+        It never does if this connection is lost before.
+        """
         client = self._client
         if not self.is_up or client is None:
-            return False
+            return None
         try:
-            sent: bool = self._send(client, kind, message).rc == mqtt.MQTT_ERR_SUCCESS
+            info = self._send(client, kind, message)
         except BadMessage as error:
             log.error("not sent: %s", error)  # noqa: TRY400  the text says it all
-            return False
-        return sent
+            return None
+        return info if info.rc == mqtt.MQTT_ERR_SUCCESS else None
 
     def _send(self, client: Any, kind: Kind, message: Message, *, retain: bool = False) -> Any:  # noqa: ANN401  paho's
         topic = Topic(self._device_id, kind).text(self.broker.prefix)

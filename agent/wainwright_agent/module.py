@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ ANSWER_MAX = 256  # bytes of an answer that are kept; the longest legal one has 
 # leaves nothing running.
 GATE = ("sh", "-c", 'read -r go && exec "$@" </dev/null', "wainwright-gate")
 GO = b"go\n"
+# A module that wants Python takes this one: the device's own, if it has any, may be another.
+PYTHON = ("env", f"WAINWRIGHT_PYTHON={sys.executable}")
 
 DOWNLOAD = "Download"
 DOWNLOAD_WITH_SIZES = "DownloadWithFileSizes"
@@ -131,7 +134,7 @@ class Module:
         log.info("Calling the update module %s %s.", self.path.name, state)
         try:
             with Process(
-                (*GATE, str(self.path), state, str(self.tree.path)),
+                (*GATE, *PYTHON, str(self.path), state, str(self.tree.path)),
                 self._around,
                 cwd=self.tree.path,
                 stdin=GO,
@@ -141,7 +144,7 @@ class Module:
                 yield process
         except TimedOut:
             text = f"The update module {self.path.name} did not finish {state} in {self._timeout_s:g} s and was ended."
-            raise UpdateError(Code.TIMEOUT, text + _last_words(errors)) from None
+            raise UpdateError(Code.TIMEOUT, text + last_words(errors)) from None
         except OSError as error:
             text = f"The update module {self.path.name} could not be run for {state}: {error}."
             raise UpdateError(code, text) from error
@@ -153,13 +156,14 @@ class Module:
             return
         how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
         text = f"The update module {self.path.name} {how} in {state}."
-        raise UpdateError(CODES.get(state, Code.INSTALL_FAILED), text + _last_words(errors))
+        raise UpdateError(CODES.get(state, Code.INSTALL_FAILED), text + last_words(errors))
 
     def log_lines(self, state: str) -> Lines:
         """Return a taker of output that logs each line."""
         return Lines(lambda line: log.info("%s %s: %s", self.path.name, state, line))
 
 
-def _last_words(errors: Lines) -> str:
+def last_words(errors: Lines) -> str:
+    """Return what a program said last, as the end of a failure's text."""
     errors.end()
     return f" Its last words: {errors.tail}" if errors.tail else " It said nothing."

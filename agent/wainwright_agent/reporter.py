@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from wainwright_agent import rules
@@ -41,15 +42,21 @@ class Reporter:
     def tell(self, before: State, after: State, now: rules.Now) -> None:
         """Publish what has come of a change of state: its new outcome, or that the same status goes on."""
         told = [report for report in after.outbox[-1:] if report not in before.outbox]
-        if after.update is not None:
+        if after.update is not None and after.update.by_hand is None:
             if not told and after.update.status in ACTIVE:  # an outcome is told once, and as it is in the outbox
                 told = [rules.report_of(after.update, now)]
             self._next_seq = now.seq + 1
         for report in told:
             self._publish(report)
 
-    def tell_progress(self, progress: Progress) -> None:
-        """Publish how far a download is; not at all while the journal cannot be written."""
+    def tell_progress(self, progress: Progress | UnsetType = UNSET) -> None:
+        """Publish how far a download is, or just that the update goes on.
+
+        Not at all while the journal cannot be written, or for one by hand.
+        """
+        running = self._journal.state.update
+        if running is None or running.by_hand is not None:
+            return
         now = self.now()
         try:
             update = self._journal.change(lambda state: rules.reserve(state, now.seq)).update

@@ -3,8 +3,10 @@
 1. A fault needs a reason, and the first one stays: what came of it later is added to the text, not put in its place.
    Two things are worse than any first reason and replace its code: a rollback that failed, and going in circles.
 2. An interruption is a fault exactly where the table does not go on with the step or the one that verifies it.
-3. The device is *inconsistent* when it may run a mix: no rollback possible, a rollback failed, or its end is unknown.
-4. Every store is counted. `STORES_MAX` bounds them, two of them kept for recording the end.
+3. The device is *inconsistent* when it may run a mix: no rollback possible, a rollback failed, or its end is unknown;
+   or when a state script failed where the update could only go on. An inconsistent device has never succeeded.
+4. Every store is counted. `STORES_MAX` bounds them, two of them kept for recording the end. Only to go on waiting for a
+   window costs none: a device may be switched off and on every day until Sunday.
 5. Entering CLEANUP settles the outcome: provides, final report and `last` are one value, so one write.
 
 Not here: what may follow what (states.py), and when an event is raised (update.py, actions.py).
@@ -21,11 +23,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from wainwright_agent.failure import clip
-from wainwright_agent.journal import OUTBOX_MAX, SEQ_BLOCK, LastUpdate, State, Update
+from wainwright_agent.journal import OUTBOX_MAX, SEQ_BLOCK, ByHand, LastUpdate, State, Update
 from wainwright_agent.states import CHOICES, FINAL, INITIAL, Event, UpdateState, next_state
 from wainwright_common.codes import Code
 from wainwright_common.messages import Offer, Reason, Report
-from wainwright_common.statuses import DeviceStatus
+from wainwright_common.statuses import FINISHED, DeviceStatus
 
 STORES_MAX = 28  # per update, the Mender client's bound: a normal one needs 8, one with a long way back about 20
 STORES_FOR_THE_END = 2  # CLEANUP, and once more after an interruption of it
@@ -38,8 +40,7 @@ STATUS: Mapping[UpdateState, DeviceStatus] = {
     # What entering a state makes the device's status. After a reboot an update installs again: it verifies and commits.
     S.DOWNLOAD:      DeviceStatus.DOWNLOADING,
     S.INSTALL:       DeviceStatus.INSTALLING,
-    S.MODULE_REBOOT: DeviceStatus.REBOOTING,
-    S.HOST_REBOOT:   DeviceStatus.REBOOTING,
+    S.ENTER_REBOOT:  DeviceStatus.REBOOTING,
     S.CONFIRM:       DeviceStatus.INSTALLING,
 }
 
@@ -49,19 +50,24 @@ INTERRUPTIONS: Mapping[Event, tuple[Code, str]] = {
 }
 # fmt: on
 
-FAULTS = frozenset({E.FAILED, E.ABORTED, E.LOOP})
+FAULTS = frozenset({E.FLAWED, E.FAILED, E.ABORTED, E.LOOP})
 AFTER_A_FAULT = frozenset({S.ASK, S.CHOOSE_ROLLBACK})
 """Where an interruption leads when it has broken the update; ASK, because only a finished ArtifactInstall leads on."""
 
 MAY_BE_A_MIX = frozenset(
     {
+        (S.LEAVE_COMMIT, E.FAILED),
         (S.CHOOSE_ROLLBACK, E.ROLLBACK_UNSUPPORTED),
+        (S.ROLLBACK, E.FLAWED),
         (S.ROLLBACK, E.FAILED),
         (S.CHOOSE_ROLLBACK_REBOOT, E.REBOOT_UNKNOWN),
+        (S.ENTER_ROLLBACK_REBOOT, E.FAILED),
+        (S.VERIFY_ROLLBACK_REBOOT, E.FLAWED),
+        (S.FAILURE, E.FLAWED),
         (S.FAILURE, E.FAILED),
     }
 )
-UNCHANGED_BY_A_LOOP = frozenset({S.DOWNLOAD, S.CLEANUP})
+UNCHANGED_BY_A_LOOP = frozenset({S.DOWNLOAD, S.WAIT_WINDOW, S.LEAVE_COMMIT, S.CLEANUP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +79,27 @@ class Now:
     seq: int
 
 
-def begin(state: State, offer: Offer, now: Now) -> State:
+def begin(state: State, offer: Offer, now: Now, by_hand: ByHand | None = None) -> State:
     """Return `state` with a new update of `offer`, which must be the only one, and its first report."""
     if state.update is not None:
         raise ValueError("an update is already being carried out")
-    update = Update(offer=offer, state=INITIAL, status=STATUS[INITIAL], boot_id=now.boot_id, stores=1)
+    update = Update(offer=offer, state=INITIAL, status=STATUS[INITIAL], boot_id=now.boot_id, stores=1, by_hand=by_hand)
     return _with_report(replace(state, update=update), now)
 
 
 def move(state: State, event: Event, now: Now, error: Reason | None = None) -> State:
     """Return `state` after `event`; `update` is None when the update is done.
 
-    A fault (FAILED, ABORTED, LOOP) needs `error`. Raises IllegalTransition when the table has no row.
+    A fault (FLAWED, FAILED, ABORTED, LOOP) needs `error`. Raises IllegalTransition when the table has no row.
     """
     if state.update is None:
         raise ValueError("no update is being carried out")
     update = _advance(state.update, event, error)
     if update.state is FINAL:
         return replace(state, update=None)
-    update = replace(update, boot_id=now.boot_id, stores=update.stores + 1)
+    update = replace(update, boot_id=now.boot_id, stores=update.stores + _cost(state.update.state, update.state))
+    if update.state is not state.update.state:
+        update = replace(update, waiting=None)
     after = replace(state, update=update)
     if update.state is S.CLEANUP and state.update.state is not S.CLEANUP:
         return _settle(after, now)
@@ -99,6 +107,11 @@ def move(state: State, event: Event, now: Now, error: Reason | None = None) -> S
     if status is update.status:
         return _reserve(after, now.seq)
     return _with_report(replace(after, update=replace(update, status=status)), now)
+
+
+def _cost(before: UpdateState, after: UpdateState) -> int:
+    """Return how many stores of the bounded number a step from one state to another takes."""
+    return 0 if before is after is S.WAIT_WINDOW else 1
 
 
 def acknowledge(state: State, deployment_id: str, attempt: int, seq: int) -> State:
@@ -114,6 +127,14 @@ def acknowledge(state: State, deployment_id: str, attempt: int, seq: int) -> Sta
 def unacknowledged(state: State, update: Update) -> bool:
     """Say whether a report of the running attempt still waits for its Ack."""
     return any(is_attempt(update.offer, report.deployment_id, report.attempt) for report in state.outbox)
+
+
+def outcome_of(state: State, offer: Offer) -> Report | None:
+    """Return the final report of an offered attempt that is done and not acknowledged; None when it is not so."""
+    for report in state.outbox:
+        if is_attempt(offer, report.deployment_id, report.attempt) and report.status in FINISHED:
+            return report
+    return None
 
 
 def is_attempt(offer: Offer, deployment_id: str, attempt: int) -> bool:
@@ -145,7 +166,7 @@ def _advance(update: Update, event: Event, error: Reason | None) -> Update:
         answer = _answer(target, update)
         update = _with_facts(replace(update, state=target), answer, target, None)
         target = next_state(target, answer)
-    if target is FINAL or _may_store(update, target):
+    if target is FINAL or _may_store(update, origin, target):
         return replace(update, state=target)
     return _advance(replace(update, state=origin), E.LOOP, Reason(code=Code.STATE_LOOP, text=_LOOP_TEXT))
 
@@ -153,9 +174,9 @@ def _advance(update: Update, event: Event, error: Reason | None) -> Update:
 _LOOP_TEXT = f"The update was ended because it went in circles: more than {STORES_MAX} states were stored."
 
 
-def _may_store(update: Update, target: UpdateState) -> bool:
+def _may_store(update: Update, origin: UpdateState, target: UpdateState) -> bool:
     kept_free = 0 if target is S.CLEANUP else STORES_FOR_THE_END
-    return update.stores + 1 + kept_free <= STORES_MAX
+    return update.stores + _cost(origin, target) + kept_free <= STORES_MAX
 
 
 def _answer(choice: UpdateState, update: Update) -> Event:
@@ -202,10 +223,11 @@ def _joined(first: Reason | None, then: Reason, state: UpdateState, event: Event
 def _settle(state: State, now: Now) -> State:
     """Write the outcome into the state: what the device provides now, the final report, and `last`."""
     update = _running(state)
-    outcome = DeviceStatus.SUCCESS if update.committed else DeviceStatus.FAILURE
+    is_success = update.committed and not update.inconsistent
+    outcome = DeviceStatus.SUCCESS if is_success else DeviceStatus.FAILURE
     state = replace(state, update=replace(update, status=outcome), provides=_provides_after(update, state.provides))
+    report = _report_in(state, now)
     state = _with_report(state, now)
-    report = state.outbox[-1]
     last = LastUpdate(
         deployment_id=update.offer.deployment_id,
         attempt=update.offer.attempt,
@@ -213,7 +235,7 @@ def _settle(state: State, now: Now) -> State:
         outcome=outcome,
         at=now.at,
         report=report,
-        error=None if update.committed else update.failure,
+        error=None if is_success else update.failure,
         inconsistent=update.inconsistent,
         rolled_back=update.rolled_back,
     )
@@ -221,16 +243,22 @@ def _settle(state: State, now: Now) -> State:
 
 
 def _provides_after(update: Update, before: dict[str, str]) -> dict[str, str]:
-    """Return the device's provides; an inconsistent device keeps its old ones, under a name that says so."""
-    if update.committed and update.new_provides is not None:
-        return update.new_provides
+    """Return the device's provides: the new ones if it has committed; an inconsistent device's name says so."""
+    after = update.new_provides if update.committed and update.new_provides is not None else before
     if update.inconsistent:
-        return before | {"artifact_name": update.offer.artifact.name + SUFFIX_INCONSISTENT}
-    return before
+        return after | {"artifact_name": update.offer.artifact.name + SUFFIX_INCONSISTENT}
+    return after
 
 
 def _with_report(state: State, now: Now) -> State:
-    """Append a report of the update's status to the outbox, and reserve numbers past it."""
+    """Append a report of the update's status to the outbox, unless it is by hand, and reserve numbers past it."""
+    if _running(state).by_hand is not None:
+        return state
+    return _reserve(replace(state, outbox=(*state.outbox, _report_in(state, now))[-OUTBOX_MAX:]), now.seq + 1)
+
+
+def _report_in(state: State, now: Now) -> Report:
+    """Return the report of the update's status."""
     update = _running(state)
     report = report_of(update, now)
     if update.status is DeviceStatus.SUCCESS:
@@ -238,7 +266,7 @@ def _with_report(state: State, now: Now) -> State:
     elif update.status is DeviceStatus.FAILURE:
         inconsistent = True if update.inconsistent else UNSET
         report = replace(report, error=update.failure or UNSET, inconsistent=inconsistent)
-    return _reserve(replace(state, outbox=(*state.outbox, report)[-OUTBOX_MAX:]), now.seq + 1)
+    return report
 
 
 def _reserve(state: State, next_seq: int) -> State:

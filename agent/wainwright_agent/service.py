@@ -17,11 +17,12 @@ import uuid
 from datetime import UTC, datetime
 from queue import Empty
 from random import Random, SystemRandom
+from threading import Thread
 from types import FrameType
 
 from msgspec import UNSET
 
-from wainwright_agent import identity, status
+from wainwright_agent import by_hand, identity, status, technician
 from wainwright_agent.boot import boot_id
 from wainwright_agent.checkin import CheckIns
 from wainwright_agent.collector import Collector
@@ -35,6 +36,7 @@ from wainwright_agent.events import (
     Event,
     EventQueue,
     Received,
+    ScriptsRan,
     Stop,
     UpdateChanged,
     spawn,
@@ -42,7 +44,9 @@ from wainwright_agent.events import (
 from wainwright_agent.inquiries import Inquiries, problem
 from wainwright_agent.journal import Journal
 from wainwright_agent.link import Link
+from wainwright_agent.log_sender import LogSender
 from wainwright_agent.outbox import Outbox
+from wainwright_agent.rounds import Rounds
 from wainwright_agent.supervisor import notify, watchdog_interval_s
 from wainwright_agent.update import Updater
 from wainwright_common import __version__, settings
@@ -80,18 +84,21 @@ class Service:
         self._journal = Journal.open(config.data_dir)
         self._link = Link(config.broker, self._device_id, self._events, self._random)
         self._outbox = Outbox(self._journal, self._link, self._random)
+        self._log_sender = LogSender(config.data_dir, lambda lines: self._link.deliver(Kind.LOG, lines))
         self._updater = Updater(
             config, self._journal, publish=self._outbox.publish, changed=lambda: self._events.put(UpdateChanged())
         )
         self._control = Server(config, self._events)
         self._check_ins = CheckIns(config.check_in.interval_s, self._random)
         self._inquiries = Inquiries()
+        self._rounds = Rounds(config, self._events)
         self._collector = Collector(config, self._journal, self._link, self._events, self._random)
         self._running: Running | None = None
         """What the latest check-in said is running."""
         self._was_updating = self._journal.state.update is not None
         self._last_reply: Reply | None = None
         self._last_reply_at: datetime | None = None
+        self._worker: Thread | None = None
         self._watchdog_s = watchdog_interval_s()
         self._watchdog_at = time.monotonic() if self._watchdog_s else math.inf
 
@@ -107,7 +114,10 @@ class Service:
         log.info("agent %s of %s starts in %s", __version__, self._device_id, self._config.data_dir)
         self._link.start()
         self._control.start()
-        worker = spawn(self._events, "update", self._updater.run)
+        worker = self._worker = spawn(self._events, "update", self._updater.run)
+        self._rounds.start()
+        if not self._was_updating:
+            self._rounds.rest()
         self._collector.collect()
         notify("READY=1")
         try:
@@ -115,6 +125,7 @@ class Service:
         finally:
             notify("STOPPING=1")
             self._control.stop()
+            self._rounds.stop()
             self._updater.stop()
             worker.join(WORKER_STOP_S)
             self._link.stop()
@@ -133,33 +144,51 @@ class Service:
                 self._take(event, time.monotonic())
 
     def _next_event(self) -> Event | None:
-        plans = (self._check_ins.due_at, self._outbox.due_at, self._inquiries.due_at)
-        due_at = min(*plans, self._collector.due_at, self._watchdog_at)
+        check_in_at = math.inf if self._rounds.is_busy else self._check_ins.due_at
+        plans = (check_in_at, self._outbox.due_at, self._inquiries.due_at)
+        log_at = self._log_sender.due_at if self._link.is_up else math.inf
+        due_at = min(*plans, log_at, self._collector.due_at, self._watchdog_at)
         try:
             return self._events.get(timeout=min(max(0.0, due_at - time.monotonic()), SLEEP_MAX_S))
         except Empty:
             return None
 
     def _do_what_is_due(self, now: float) -> None:
-        if self._check_ins.due_at <= now:
-            self._check_in(now)
+        if self._check_ins.due_at <= now and not self._rounds.is_busy:
+            self._begin_check_in()
         if self._outbox.due_at <= now:
             self._outbox.resend()
         if self._inquiries.due_at <= now:
             self._inquiries.expire(now, is_up=self._link.is_up)
         if self._collector.due_at <= now:
             self._collector.collect()
+        if self._link.is_up and self._log_sender.due_at <= now:
+            self._log_sender.step(now, more_to_come=self._journal.state.update is not None)
         if self._watchdog_s and self._watchdog_at <= now:
-            notify("WATCHDOG=1")
+            if self._is_healthy():
+                notify("WATCHDOG=1")
             self._watchdog_at = now + self._watchdog_s
+
+    def _is_healthy(self) -> bool:
+        """Say whether this agent works: its loop turns, and the threads live without which it is deaf or idle.
+
+        Not asked: whether the broker answers or the disk takes a byte. Those a restart does not repair.
+        """
+        threads = {"update": self._worker is not None and self._worker.is_alive(), "link": self._link.is_alive}
+        for name in (name for name, is_alive in threads.items() if not is_alive):
+            log.critical("the thread %s has ended; without the watchdog's sign this agent will be started again", name)
+        return all(threads.values())
 
     def _take(self, event: Event, now: float) -> None:
         match event:
             case Connected():
                 self._check_ins.link_up(now if self._collector.is_complete else now + FIRST_INVENTORY_S)
                 self._outbox.hasten()
+                self._log_sender.notice(now)
             case Disconnected(reason):
                 self._check_ins.link_down()
+                self._rounds.give_up()
+                self._log_sender.link_down()
                 self._inquiries.link_failed(reason)
             case Received(Reply() as reply):
                 self._on_reply(reply, now)
@@ -171,19 +200,29 @@ class Service:
                 self._collector.collected(attributes, now)
                 self._check_ins.hasten(now)
             case UpdateChanged():
+                self._log_sender.notice(now)
                 self._on_update_changed()
+            case ScriptsRan():
+                self._rounds.ran(event)
             case Asked():
                 self._on_asked(event, now)
 
-    def _check_in(self, now: float) -> None:
+    def _begin_check_in(self) -> None:
+        if self._journal.state.update is None:
+            self._rounds.enter(lambda is_right: self._check_in(time.monotonic(), is_allowed=is_right))
+        else:
+            self._check_in(time.monotonic())
+
+    def _check_in(self, now: float, *, is_allowed: bool = True) -> None:
+        """Check in; one that is not allowed counts as one without an answer, and is tried again like it."""
         check_in_id = uuid.uuid4().hex
         reason = self._check_ins.take(now, check_in_id)
-        if reason is None:
+        if reason is None or not is_allowed:
             return
         state = self._journal.state
         update = state.update
         self._running = None
-        if update is not None:
+        if update is not None and update.by_hand is None:
             offer = update.offer
             self._running = Running(deployment_id=offer.deployment_id, attempt=offer.attempt, status=update.status)
         message = CheckIn(
@@ -195,6 +234,7 @@ class Service:
             agent_version=__version__,
             inventory_digest=self._collector.digest,
             running=self._running or UNSET,
+            by_hand=True if state.last is not None and by_hand.is_by_hand(state.last.deployment_id) else UNSET,
         )
         log.info("checks in (%s)", reason.value)
         self._link.publish(Kind.CHECK_IN, message)
@@ -207,7 +247,12 @@ class Service:
         self._last_reply, self._last_reply_at = reply, datetime.now(UTC)
         if reply.send_inventory:
             self._collector.send()
-        self._inquiries.replied(reply, taken=self._follow(reply))
+        self._rounds.leave(lambda is_right: self._after_reply(reply, is_right=is_right))
+
+    def _after_reply(self, reply: Reply, *, is_right: bool) -> None:
+        self._inquiries.replied(reply, taken=is_right and self._follow(reply))
+        if is_right and self._journal.state.update is None:
+            self._rounds.rest()
 
     def _follow(self, reply: Reply) -> bool:
         """Give the update what a reply says of it; return whether an offer was taken."""
@@ -245,6 +290,7 @@ class Service:
     def _on_update_changed(self) -> None:
         is_updating = self._journal.state.update is not None
         if self._was_updating and not is_updating:
+            self._rounds.rest()
             self._check_ins.ask(CheckInReason.FINISHED)
             self._collector.collect()
         elif self._updater.needs_link:
@@ -263,6 +309,8 @@ class Service:
                 self._collector.collect_and_send(asked)
             case "send-inventory":
                 asked.answer(problem("not-connected", self._link.why_down))
+            case command if command in by_hand.COMMANDS:
+                asked.answer(technician.carry_out(self._updater, self._journal.state, asked))
             case _:
                 asked.answer(problem("bad-request", f"This agent knows no command {asked.command!r}."))
 

@@ -7,8 +7,9 @@ this file does nothing: effects are in actions.py, facts and reports in rules.py
 on disk before its step begins; so RESTARTED (same boot) and REBOOTED say what to do about a step that may have
 happened wholly, partly or not at all.
 
-What the table leaves to others: that the number of stores is bounded (rules.py raises LOOP), and that an abort counts
-only before ArtifactCommit begins (update.py raises ABORTED only in front of a step).
+What the table leaves to others: which state scripts run around a step (steps.py), that the number of stores is bounded
+(rules.py raises LOOP), and that an abort counts only before ArtifactCommit begins (update.py raises ABORTED only in
+front of a step).
 """
 
 from __future__ import annotations
@@ -21,17 +22,23 @@ class UpdateState(StrEnum):
     """What is being done; the value is what the journal and `wain status` say."""
 
     DOWNLOAD = "download"
+    WAIT_WINDOW = "wait-window"
     INSTALL = "install"
     ASK = "ask"
     CHOOSE_REBOOT = "choose-reboot"
+    ENTER_REBOOT = "enter-reboot"
+    CHOOSE_REBOOT_WAY = "choose-reboot-way"
     MODULE_REBOOT = "module-reboot"
     HOST_REBOOT = "host-reboot"
     VERIFY_REBOOT = "verify-reboot"
     CONFIRM = "confirm"
     COMMIT = "commit"
+    LEAVE_COMMIT = "leave-commit"
     CHOOSE_ROLLBACK = "choose-rollback"
     ROLLBACK = "rollback"
     CHOOSE_ROLLBACK_REBOOT = "choose-rollback-reboot"
+    ENTER_ROLLBACK_REBOOT = "enter-rollback-reboot"
+    CHOOSE_ROLLBACK_REBOOT_WAY = "choose-rollback-reboot-way"
     MODULE_ROLLBACK_REBOOT = "module-rollback-reboot"
     HOST_ROLLBACK_REBOOT = "host-rollback-reboot"
     VERIFY_ROLLBACK_REBOOT = "verify-rollback-reboot"
@@ -44,7 +51,9 @@ class Event(StrEnum):
     """How a step ended, what interrupted it, or how a fork was answered."""
 
     OK = "ok"
+    HELD = "held"  # it is done, but what follows must wait for a maintenance window or another offer
     NOTHING = "nothing"  # the artifact has no payload: there is nothing to install
+    FLAWED = "flawed"  # the step is done, but a state script beside it failed, and there is no other way to go
     FAILED = "failed"
     ABORTED = "aborted"
     LOOP = "loop"
@@ -62,18 +71,35 @@ S, E = UpdateState, Event
 
 INITIAL = S.DOWNLOAD
 FINAL = S.DONE
-CHOICES = frozenset({S.CHOOSE_REBOOT, S.CHOOSE_ROLLBACK, S.CHOOSE_ROLLBACK_REBOOT})
+CHOICES = frozenset(
+    {
+        S.CHOOSE_REBOOT,
+        S.CHOOSE_REBOOT_WAY,
+        S.CHOOSE_ROLLBACK,
+        S.CHOOSE_ROLLBACK_REBOOT,
+        S.CHOOSE_ROLLBACK_REBOOT_WAY,
+    }
+)
 
 # fmt: off
 TRANSITIONS: Mapping[tuple[UpdateState, Event], UpdateState] = {
     # Until ArtifactInstall begins nothing has changed, so a failure needs no rollback, and an interruption starts over.
     (S.DOWNLOAD,               E.OK):                   S.INSTALL,
+    (S.DOWNLOAD,               E.HELD):                 S.WAIT_WINDOW,
     (S.DOWNLOAD,               E.NOTHING):              S.CLEANUP,
     (S.DOWNLOAD,               E.FAILED):               S.CLEANUP,
     (S.DOWNLOAD,               E.ABORTED):              S.CLEANUP,
     (S.DOWNLOAD,               E.RESTARTED):            S.DOWNLOAD,
     (S.DOWNLOAD,               E.REBOOTED):             S.DOWNLOAD,
     (S.DOWNLOAD,               E.LOOP):                 S.CLEANUP,
+
+    # All is there, and nothing has changed yet. Waiting has no effect, so after an interruption it goes on.
+    (S.WAIT_WINDOW,            E.OK):                   S.INSTALL,
+    (S.WAIT_WINDOW,            E.FAILED):               S.CLEANUP,
+    (S.WAIT_WINDOW,            E.ABORTED):              S.CLEANUP,
+    (S.WAIT_WINDOW,            E.RESTARTED):            S.WAIT_WINDOW,
+    (S.WAIT_WINDOW,            E.REBOOTED):             S.WAIT_WINDOW,
+    (S.WAIT_WINDOW,            E.LOOP):                 S.CLEANUP,
 
     # ArtifactInstall is never repeated. ABORTED is raised in front of the step: nothing has changed yet.
     (S.INSTALL,                E.OK):                   S.ASK,
@@ -91,8 +117,19 @@ TRANSITIONS: Mapping[tuple[UpdateState, Event], UpdateState] = {
     (S.ASK,                    E.LOOP):                 S.CLEANUP,
 
     (S.CHOOSE_REBOOT,          E.REBOOT_NONE):          S.COMMIT,
-    (S.CHOOSE_REBOOT,          E.REBOOT_BY_MODULE):     S.MODULE_REBOOT,
-    (S.CHOOSE_REBOOT,          E.REBOOT_BY_HOST):       S.HOST_REBOOT,
+    (S.CHOOSE_REBOOT,          E.REBOOT_BY_MODULE):     S.ENTER_REBOOT,
+    (S.CHOOSE_REBOOT,          E.REBOOT_BY_HOST):       S.ENTER_REBOOT,
+
+    # A device that was power-cycled here has had its reboot: a script may be waiting for a person to do just that.
+    (S.ENTER_REBOOT,           E.OK):                   S.CHOOSE_REBOOT_WAY,
+    (S.ENTER_REBOOT,           E.FAILED):               S.CHOOSE_ROLLBACK,
+    (S.ENTER_REBOOT,           E.ABORTED):              S.CHOOSE_ROLLBACK,
+    (S.ENTER_REBOOT,           E.RESTARTED):            S.ENTER_REBOOT,
+    (S.ENTER_REBOOT,           E.REBOOTED):             S.VERIFY_REBOOT,
+    (S.ENTER_REBOOT,           E.LOOP):                 S.CLEANUP,
+
+    (S.CHOOSE_REBOOT_WAY,      E.REBOOT_BY_MODULE):     S.MODULE_REBOOT,
+    (S.CHOOSE_REBOOT_WAY,      E.REBOOT_BY_HOST):       S.HOST_REBOOT,
 
     # A module that reboots may do so in ways that do not change the boot id: ArtifactVerifyReboot decides.
     (S.MODULE_REBOOT,          E.OK):                   S.VERIFY_REBOOT,
@@ -124,28 +161,45 @@ TRANSITIONS: Mapping[tuple[UpdateState, Event], UpdateState] = {
     (S.CONFIRM,                E.REBOOTED):             S.CHOOSE_ROLLBACK,
     (S.CONFIRM,                E.LOOP):                 S.CLEANUP,
 
-    # ArtifactCommit is never repeated. Its success and the outcome are one write, so after it there is no failure.
-    (S.COMMIT,                 E.OK):                   S.CLEANUP,
+    # ArtifactCommit is never repeated. That it has succeeded is on disk before anything else is done.
+    (S.COMMIT,                 E.OK):                   S.LEAVE_COMMIT,
     (S.COMMIT,                 E.FAILED):               S.CHOOSE_ROLLBACK,
     (S.COMMIT,                 E.ABORTED):              S.CHOOSE_ROLLBACK,
     (S.COMMIT,                 E.RESTARTED):            S.CHOOSE_ROLLBACK,
     (S.COMMIT,                 E.REBOOTED):             S.CHOOSE_ROLLBACK,
     (S.COMMIT,                 E.LOOP):                 S.CLEANUP,
 
+    # The new software stays. A script that fails makes the device inconsistent; an interruption changes nothing.
+    (S.LEAVE_COMMIT,           E.OK):                   S.CLEANUP,
+    (S.LEAVE_COMMIT,           E.FAILED):               S.CLEANUP,
+    (S.LEAVE_COMMIT,           E.RESTARTED):            S.LEAVE_COMMIT,
+    (S.LEAVE_COMMIT,           E.REBOOTED):             S.LEAVE_COMMIT,
+    (S.LEAVE_COMMIT,           E.LOOP):                 S.CLEANUP,
+
     # From here on the update has failed: ABORTED has no rows, because there is nothing left to stop.
     (S.CHOOSE_ROLLBACK,        E.ROLLBACK_SUPPORTED):   S.ROLLBACK,
     (S.CHOOSE_ROLLBACK,        E.ROLLBACK_UNSUPPORTED): S.FAILURE,
 
     (S.ROLLBACK,               E.OK):                   S.CHOOSE_ROLLBACK_REBOOT,
+    (S.ROLLBACK,               E.FLAWED):               S.CHOOSE_ROLLBACK_REBOOT,
     (S.ROLLBACK,               E.FAILED):               S.FAILURE,
     (S.ROLLBACK,               E.RESTARTED):            S.ROLLBACK,
     (S.ROLLBACK,               E.REBOOTED):             S.ROLLBACK,
     (S.ROLLBACK,               E.LOOP):                 S.CLEANUP,
 
     (S.CHOOSE_ROLLBACK_REBOOT, E.REBOOT_NONE):          S.FAILURE,
-    (S.CHOOSE_ROLLBACK_REBOOT, E.REBOOT_BY_MODULE):     S.MODULE_ROLLBACK_REBOOT,
-    (S.CHOOSE_ROLLBACK_REBOOT, E.REBOOT_BY_HOST):       S.HOST_ROLLBACK_REBOOT,
+    (S.CHOOSE_ROLLBACK_REBOOT, E.REBOOT_BY_MODULE):     S.ENTER_ROLLBACK_REBOOT,
+    (S.CHOOSE_ROLLBACK_REBOOT, E.REBOOT_BY_HOST):       S.ENTER_ROLLBACK_REBOOT,
     (S.CHOOSE_ROLLBACK_REBOOT, E.REBOOT_UNKNOWN):       S.FAILURE,
+
+    (S.ENTER_ROLLBACK_REBOOT,  E.OK):                   S.CHOOSE_ROLLBACK_REBOOT_WAY,
+    (S.ENTER_ROLLBACK_REBOOT,  E.FAILED):               S.CHOOSE_ROLLBACK_REBOOT_WAY,
+    (S.ENTER_ROLLBACK_REBOOT,  E.RESTARTED):            S.ENTER_ROLLBACK_REBOOT,
+    (S.ENTER_ROLLBACK_REBOOT,  E.REBOOTED):             S.VERIFY_ROLLBACK_REBOOT,
+    (S.ENTER_ROLLBACK_REBOOT,  E.LOOP):                 S.CLEANUP,
+
+    (S.CHOOSE_ROLLBACK_REBOOT_WAY, E.REBOOT_BY_MODULE): S.MODULE_ROLLBACK_REBOOT,
+    (S.CHOOSE_ROLLBACK_REBOOT_WAY, E.REBOOT_BY_HOST):   S.HOST_ROLLBACK_REBOOT,
 
     # Whether the way back worked is for ArtifactVerifyRollbackReboot to say, however the reboot itself ended.
     (S.MODULE_ROLLBACK_REBOOT, E.OK):                   S.VERIFY_ROLLBACK_REBOOT,
@@ -161,12 +215,14 @@ TRANSITIONS: Mapping[tuple[UpdateState, Event], UpdateState] = {
 
     # Tried again until the bound of stores ends it: a device that is not back on its old software must not rest.
     (S.VERIFY_ROLLBACK_REBOOT, E.OK):                   S.FAILURE,
-    (S.VERIFY_ROLLBACK_REBOOT, E.FAILED):               S.CHOOSE_ROLLBACK_REBOOT,
+    (S.VERIFY_ROLLBACK_REBOOT, E.FLAWED):               S.FAILURE,
+    (S.VERIFY_ROLLBACK_REBOOT, E.FAILED):               S.CHOOSE_ROLLBACK_REBOOT_WAY,
     (S.VERIFY_ROLLBACK_REBOOT, E.RESTARTED):            S.VERIFY_ROLLBACK_REBOOT,
     (S.VERIFY_ROLLBACK_REBOOT, E.REBOOTED):             S.VERIFY_ROLLBACK_REBOOT,
     (S.VERIFY_ROLLBACK_REBOOT, E.LOOP):                 S.CLEANUP,
 
     (S.FAILURE,                E.OK):                   S.CLEANUP,
+    (S.FAILURE,                E.FLAWED):               S.CLEANUP,
     (S.FAILURE,                E.FAILED):               S.CLEANUP,
     (S.FAILURE,                E.RESTARTED):            S.FAILURE,
     (S.FAILURE,                E.REBOOTED):             S.FAILURE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from wainwright_agent import by_hand
 from wainwright_agent.config import Config
 from wainwright_agent.journal import LastUpdate, State, Update
 from wainwright_common import __version__, settings
@@ -40,6 +41,9 @@ def _trying(update: Update) -> Status:
         "state": str(update.state.value),
         "status": update.status.value,
     }
+    if update.waiting is not None:
+        trying["waiting"] = settings.plain(update.waiting)
+    trying |= by_hand.describe(update)
     if update.failure is not None:
         trying["error"] = settings.plain(update.failure)
     return trying

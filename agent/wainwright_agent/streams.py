@@ -7,7 +7,7 @@ r"""How a payload gets to an update module: through FIFOs, one at a time, or as 
     reads stream-next           <-  nothing: there are no more
     exits 0
 
-1. A module that ends with 0 and never opened `stream-next` gets the payload in `files/`.
+1. A module that ends with 0 and never opened `stream-next` gets the payload in `files/` (storing.py).
 2. One that opened it and ends before it has seen the end of the list has failed, whatever its status.
 3. A file's end is shown to the module only after its digest was right; else the module is ended first.
 4. The end of the list is shown only after the end of the artifact was right.
@@ -86,10 +86,13 @@ class Opening:
         os.eventfd_write(self._done, 1)
 
 
-def download(module: Module, files: Iterator[PayloadFile], check_end: Callable[[], None]) -> None:
-    """Call the module's Download and give it the payload; `check_end` is called after the last file, and may raise.
+def download(
+    module: Module, files: Iterator[PayloadFile], check_end: Callable[[], None], begins: Callable[[], None]
+) -> bool:
+    """Call the module's Download; give it the payload and return True, or return False when it did not ask for it.
 
-    Raises UpdateError, and what reading the payload raises, after the module was ended.
+    `begins` is called when it asks, `check_end` after the last file; that may raise. Raises UpdateError, and what
+    reading the payload raises, after the module was ended.
     """
     sizes = module.ask("ProvidePayloadFileSizes") == "Yes"
     state = DOWNLOAD_WITH_SIZES if sizes else DOWNLOAD
@@ -97,12 +100,9 @@ def download(module: Module, files: Iterator[PayloadFile], check_end: Callable[[
     output, errors = module.log_lines(state), module.log_lines(state)
     try:
         with module.running(state, CODES[state], output.feed, errors) as process:
-            if _Feeding(module, process, state, sizes=sizes).feed(files, check_end, errors):
-                return
+            return _Feeding(module, process, state, sizes=sizes).feed(files, check_end, begins, errors)
     finally:
         module.tree.remove_streams()
-    _store(module, files)
-    check_end()
 
 
 class _Feeding:
@@ -117,10 +117,16 @@ class _Feeding:
         self._asked = False
         self._fd: int | None = None
 
-    def feed(self, files: Iterator[PayloadFile], check_end: Callable[[], None], errors: Lines) -> bool:
+    def feed(
+        self,
+        files: Iterator[PayloadFile],
+        check_end: Callable[[], None],
+        begins: Callable[[], None],
+        errors: Lines,
+    ) -> bool:
         """Give the payload to the module and wait for its end; False when it did not ask for it at all."""
         try:
-            self._give_all(files, check_end)
+            self._give_all(files, check_end, begins)
         except _Gone:
             self._module.check(self._state, self._process.wait(self._deadline), errors)
             if not self._asked:
@@ -134,11 +140,14 @@ class _Feeding:
         self._module.check(self._state, self._process.wait(self._deadline), errors)
         return True
 
-    def _give_all(self, files: Iterator[PayloadFile], check_end: Callable[[], None]) -> None:
+    def _give_all(
+        self, files: Iterator[PayloadFile], check_end: Callable[[], None], begins: Callable[[], None]
+    ) -> None:
         # Not one step further into the payload before the module asks: it may want files, not streams.
         tree = self._module.tree
         self._open(tree.stream_next)
         self._asked = True
+        begins()
         for file in files:
             stream = tree.make_stream(file.name)
             size = f" {file.size}" if self._sizes else ""
@@ -188,18 +197,3 @@ class _Feeding:
 
     def _refused(self, what: str) -> UpdateError:
         return UpdateError(Code.INSTALL_FAILED, f"The update module {self._module.path.name} {what} in {self._state}.")
-
-
-def _store(module: Module, files: Iterator[PayloadFile]) -> None:
-    """Write the payload to `files/`."""
-    for file in files:
-        fd = module.tree.create_file(file.name)
-        try:
-            while data := file.read(CHUNK):
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(fd, rest) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-    module.tree.sync_files()

@@ -35,6 +35,7 @@ def watchdog_interval_s(env: Mapping[str, str] = os.environ) -> float | None:
 def log_to_stderr(level: str, env: Mapping[str, str] = os.environ) -> None:
     """Send the agent's log to standard error, one line per event.
 
+    What is less than `level` goes only to handlers that want it, as the logs of deployments.
     Under systemd each line begins with its level, as sd-daemon(3) wants it, and has no time: the journal has one.
     """
     handler = logging.StreamHandler(sys.stderr)
@@ -44,9 +45,10 @@ def log_to_stderr(level: str, env: Mapping[str, str] = os.environ) -> None:
         formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%FT%T")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
+    handler.setLevel(level.upper())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    root.setLevel(handler.level)
 
 
 class _JournalFormatter(logging.Formatter):

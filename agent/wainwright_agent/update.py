@@ -9,27 +9,32 @@ The order in `_move` is the promise of this file: the state is on disk, then it 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from wainwright_agent import rules
+from wainwright_agent import by_hand, rules
 from wainwright_agent.actions import Actions, Ending, Limits
 from wainwright_agent.boot import boot_id
 from wainwright_agent.config import Config
-from wainwright_agent.failure import Interrupted
+from wainwright_agent.deployment_log import DeploymentLog
+from wainwright_agent.failure import Interrupted, LinkRefused
 from wainwright_agent.groups import end_leftovers
-from wainwright_agent.journal import Journal, JournalError, State, Update
+from wainwright_agent.hold import Hold, hold
+from wainwright_agent.journal import ByHand, Journal, JournalError, State, Update, Waiting
 from wainwright_agent.processes import Surroundings, Wake, pause
 from wainwright_agent.reporter import Reporter
 from wainwright_agent.states import Event, UpdateState, allows
 from wainwright_common.codes import Code
-from wainwright_common.messages import Ack, Offer, Progress, Reason, Report, Verdict
+from wainwright_common.messages import Ack, Artifact, Offer, Progress, Reason, Report, Verdict
 from wainwright_common.statuses import ACTIVE
 
 RECORDS = "processes"  # folder of the data folder: which process groups run
@@ -44,10 +49,16 @@ TAKEN_BACK: Mapping[Verdict, str] = {
     Verdict.STALE:          "The controller has given this attempt up.",
 }
 # fmt: on
-GOING_FORWARD = frozenset({S.DOWNLOAD, S.INSTALL, S.ASK, S.MODULE_REBOOT, S.VERIFY_REBOOT, S.CONFIRM})
+BACK_BY_HAND = "A technician has asked for the rollback."
+GOING_FORWARD = frozenset(
+    {S.DOWNLOAD, S.WAIT_WINDOW, S.INSTALL, S.ASK, S.ENTER_REBOOT, S.MODULE_REBOOT, S.VERIFY_REBOOT, S.CONFIRM}
+)
 """Where a journal that cannot be written ends the update. Not COMMIT: its success is only waiting to be written."""
 
 DEFAULT_LIMITS = Limits()
+CLOCK_S = 60.0  # a clock that was set while an update waits for a window is seen within this
+SIGN_S = 1800.0  # between two reports of an update that waits: a controller gives up those that are silent, in a day
+LINKS_MAX = 5  # fresh links for one download; with the pauses about two minutes, for a server that is being restarted
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +79,7 @@ class Updater:
         changed: Callable[[], None] = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        self._config = config
         self._journal = journal
         self._publish = publish
         self._changed = changed
@@ -82,10 +94,20 @@ class Updater:
         records = config.data_dir / RECORDS
         self._around = Surroundings(records, self._is_interrupted, self._wake, limits.grace_s)
         self._until_stop = Surroundings(records, lambda: self._stopping, self._wake)
-        self._actions = Actions(config, self._around, limits)
+        self._actions = Actions(config, self._around, limits, self._note_waiting)
         update = journal.state.update
         self._resuming = update is not None
-        self._needs_link = update is not None and update.state is S.DOWNLOAD
+        self._log = DeploymentLog(config.data_dir)
+        self._log.attach()
+        if update is not None:
+            self._log.begin(update.offer)
+        self._needs_link = update is not None and update.state is S.DOWNLOAD and update.by_hand is None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do until somebody asks for something."""
+        update = self._journal.state.update
+        return not self._resuming and (update is None or by_hand.is_held(update))
 
     @property
     def needs_link(self) -> bool:
@@ -105,6 +127,10 @@ class Updater:
         if state.last is not None and rules.is_attempt(offer, state.last.deployment_id, state.last.attempt):
             self._publish(state.last.report)
             return False
+        self._log.begin(offer)
+        if told := rules.outcome_of(state, offer):
+            self._publish(told)
+            return False
         try:
             self._begin(offer)
         except JournalError as error:
@@ -114,16 +140,46 @@ class Updater:
         self._changed()
         return True
 
+    def install(self, artifact: Artifact, facts: ByHand) -> None:
+        """Start an update by hand, when by_hand.refusal has nothing against it; raises JournalError."""
+        offer = by_hand.offer_of(artifact)
+        self._log.begin(offer)
+        self._begin(offer, facts)
+        self._changed()
+
+    def release(self) -> None:
+        """Let an update by hand go on that is held; raises JournalError."""
+
+        def go_on(state: State) -> State:
+            update = state.update
+            if update is None or update.by_hand is None:
+                return state
+            facts = replace(update.by_hand, released=update.state)
+            return replace(state, update=replace(update, by_hand=facts))
+
+        self._journal.change(go_on)
+        self._changed()
+        self._notify()
+
+    def roll_back(self) -> None:
+        """Take an update by hand back, when by_hand.refusal has nothing against it."""
+        self._take_back(BACK_BY_HAND)
+
     def run(self) -> None:
         """Carry out updates as they are offered, until `stop`. First goes on with what an agent before left."""
+        self._log.follow_this_thread()
         end_leftovers(self._around.records, self._limits.grace_s)
         try:
             if self._resuming:
                 self._resume()
+                self._resuming = False
+                self._changed()
             while True:
                 self._step(self._await_update())
         except Interrupted:
             log.info("The updater has stopped.")
+        finally:
+            self._log.detach()
 
     def verdict(self, ack: Ack) -> None:
         """Take an Ack: forget the reports that it covers, and stop the update if the controller takes it back."""
@@ -174,15 +230,17 @@ class Updater:
         progress = self._progress
         if progress is not None and update.state is S.DOWNLOAD:
             facts["progress"] = {"done": progress.done, "total": progress.total}
+        if update.state is S.WAIT_WINDOW and (held := self._hold()) is not None:
+            facts["hold"] = held.why
         if update.failure is not None:
             facts["error"] = rules.as_plain(update.failure)
         return facts
 
-    def _begin(self, offer: Offer) -> None:
+    def _begin(self, offer: Offer, facts: ByHand | None = None) -> None:
         log.info("Updating to %s (deployment %s, attempt %d).", offer.artifact.name, offer.deployment_id, offer.attempt)
         with self._something:  # the worker sees all of it, or nothing
             before, now = self._journal.state, self._reporter.first()
-            after = self._journal.change(lambda state: rules.begin(state, offer, now))
+            after = self._journal.change(lambda state: rules.begin(state, offer, now, facts))
             self._taken_back = None
             self._progress = None
             self._needs_link = False
@@ -192,7 +250,8 @@ class Updater:
     def _step(self, update: Update) -> None:
         """Perform the step of the stored state and move on; everything that raises Interrupted leaves it stored."""
         if update.aborted and self._taken_back is None:
-            self._taken_back = TAKEN_BACK[Verdict.ABORTED]  # said before a restart
+            # said before a restart
+            self._taken_back = TAKEN_BACK[Verdict.ABORTED] if update.by_hand is None else BACK_BY_HAND
         if self._taken_back is not None and allows(update.state, E.ABORTED):
             self._move(E.ABORTED, Reason(code=Code.ABORTED, text=self._taken_back))
             return
@@ -208,14 +267,67 @@ class Updater:
         if update.state is S.CONFIRM:
             return self._confirm()
         if update.state is S.DOWNLOAD:
-            self._await_link()
-            update = self._journal.state.update or update  # with the fresh link
+            ending = self._download()
+            is_held = ending.event is E.OK and self._hold() is not None
+            return dataclasses.replace(ending, event=E.HELD) if is_held else ending
+        if update.state is S.WAIT_WINDOW:
+            return self._await_window()
         return self._actions.perform(update, self._journal.state.provides, self._progressed)
+
+    def _download(self) -> Ending:
+        """Download, with a fresh link as often as the server refuses the one there is, within LINKS_MAX."""
+        for refusals in count():
+            self._await_link()
+            state = self._journal.state
+            if state.update is None:
+                raise Interrupted
+            try:
+                return self._actions.perform(state.update, state.provides, self._progressed)
+            except LinkRefused as refusal:
+                if state.update.by_hand is not None:
+                    return self._actions.fail(state.update, Reason(code=Code.DOWNLOAD_FAILED, text=str(refusal)))
+                if refusals == LINKS_MAX:
+                    text = f"{refusal} So it did to {LINKS_MAX} fresh links."
+                    return self._actions.fail(state.update, Reason(code=Code.DOWNLOAD_FAILED, text=text))
+                pause_s = self._limits.link_pause_s * 2**refusals
+                log.warning("%s Asking the controller for a fresh link in %g s.", refusal, pause_s)
+            pause(self._around, pause_s)
+            self._needs_link = True
+            self._changed()
+        raise AssertionError("count() has no end")
+
+    def _hold(self) -> Hold | None:
+        """Return why the update must not be installed yet. One by hand may: who asks for it knows what time it is."""
+        update = self._journal.state.update
+        if update is None or update.by_hand is not None:
+            return None
+        return hold(update.offer, self._config.update, datetime.now(UTC))
+
+    def _await_window(self) -> Ending:
+        """Wait until the update may be installed, as the clock and the latest offer say; needs no link."""
+        told: Hold | None = None
+        sign_at = time.monotonic() + SIGN_S
+        with self._something:
+            while True:
+                self._check_stopping()
+                if self._taken_back is not None:
+                    return Ending(E.ABORTED, Reason(code=Code.ABORTED, text=self._taken_back))
+                held = self._hold()
+                if held is None:
+                    return Ending(E.OK)
+                if held != told:
+                    log.info("%s", held.why)
+                    told = held
+                if time.monotonic() >= sign_at:
+                    self._reporter.tell_progress()
+                    sign_at = time.monotonic() + SIGN_S
+                left_s = CLOCK_S if held.until is None else (held.until - datetime.now(UTC)).total_seconds()
+                self._something.wait(min(CLOCK_S, max(0.0, left_s)))
 
     def _await_update(self) -> Update:
         """Wait until there is an update to carry out."""
         with self._something:
-            while (update := self._journal.state.update) is None:
+            while (update := self._journal.state.update) is None or by_hand.is_held(update):
                 self._check_stopping()
                 self._something.wait()
             self._check_stopping()
@@ -249,6 +361,9 @@ class Updater:
         if update is None:
             return
         event = E.RESTARTED if update.boot_id == self._boot_id else E.REBOOTED
+        if not by_hand.goes_on_after(update, event):
+            log.info("The update to %s waits in front of the step %s.", update.offer.artifact.name, update.state)
+            return
         log.info("Going on with the update to %s, %s in the step %s.", update.offer.artifact.name, event, update.state)
         self._move(event)
 
@@ -269,7 +384,7 @@ class Updater:
     ) -> tuple[Event, Reason | None]:
         """Return what to store instead, once it is possible: an update that went well so far has failed."""
         state = self._journal.state.update
-        if state is None or state.state not in GOING_FORWARD or event not in {E.OK, E.NOTHING}:
+        if state is None or state.state not in GOING_FORWARD or event not in {E.OK, E.HELD, E.NOTHING}:
             return event, error
         if state.state is S.DOWNLOAD:
             self._actions.tree.discard_files()  # which may be what fills the disk
@@ -288,6 +403,7 @@ class Updater:
         self._reporter.tell(before, after, now)
         if after.update is None:
             self._taken_back = None
+            self._log.end()
         self._changed()
 
     def _offer_while_running(self, update: Update, offer: Offer) -> bool:
@@ -296,7 +412,8 @@ class Updater:
         if offer.attempt != update.offer.attempt:
             self._take_back(TAKEN_BACK[Verdict.STALE])
             return False
-        if not self.needs_link:
+        is_news = update.state is S.WAIT_WINDOW and offer.policy != update.offer.policy
+        if not (self.needs_link or is_news):
             return True
 
         def refresh(state: State) -> State:
@@ -305,7 +422,7 @@ class Updater:
         try:
             self._journal.change(refresh)
         except JournalError as error:
-            log.warning("The fresh link is not taken: %s", error)
+            log.warning("The fresh offer is not taken: %s", error)
             return False
         self._needs_link = False
         self._notify()
@@ -327,6 +444,19 @@ class Updater:
         except JournalError as error:
             log.warning("Should the agent restart now, the controller must say so again: %s", error)
         self._notify()
+
+    def _note_waiting(self, waiting: Waiting) -> None:
+        """Keep that a state script waits, so that its time is bounded across restarts, too."""
+        log.debug("%s has waited %.0f s.", waiting.script, waiting.waited_s)
+
+        def note(state: State) -> State:
+            return state if state.update is None else replace(state, update=replace(state.update, waiting=waiting))
+
+        try:
+            self._journal.change(note)
+        except JournalError as error:
+            log.warning("Should the agent restart now, the time of %s begins anew: %s", waiting.script, error)
+        self._changed()
 
     def _progressed(self, progress: Progress) -> None:
         self._progress = progress

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wainwright_agent import checkpoint
 from wainwright_agent.journal import sync_folder, write_synced
 
 if TYPE_CHECKING:  # the reader's compression libraries are not for the idle agent
@@ -35,7 +36,8 @@ class WorkTree:
     """The work tree below one data folder; all methods raise OSError."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.path = data_dir.absolute() / PLACE
+        self.data_dir = data_dir.absolute()
+        self.path = self.data_dir / PLACE
 
     def exists(self) -> bool:
         """Say whether there is a tree, whole or in part."""
@@ -91,10 +93,10 @@ class WorkTree:
         self.stream_next.unlink(missing_ok=True)
         _remove(self.path / "streams")
 
-    def create_file(self, name: str) -> int:
-        """Make an empty payload file and return its descriptor, for writing."""
+    def open_file(self, name: str) -> int:
+        """Open a payload file for writing, as it is, or make an empty one; return its descriptor."""
         file = self._below("files", name)
-        return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
     def sync_files(self) -> None:
         """Wait until the medium has the names of the payload files."""
@@ -107,7 +109,8 @@ class WorkTree:
         _remove(self.path / "files")
 
     def remove(self) -> None:
-        """Remove the tree."""
+        """Remove the tree, and what a download that was cut off has kept beside it."""
+        _remove(checkpoint.place(self.path))  # first: without the tree it is worth nothing
         _remove(self.path)
 
     def _below(self, folder: str, name: str) -> Path:

@@ -22,6 +22,7 @@ class Code(StrEnum):
     REBOOT_FAILED = "reboot-failed"
     VERIFY_FAILED = "verify-failed"
     COMMIT_FAILED = "commit-failed"
+    SCRIPT_FAILED = "script-failed"
     LINK_FAILED = "link-failed"
     VERIFICATION_FAILED = "verification-failed"
     INCOMPATIBLE = "incompatible"
@@ -54,6 +55,7 @@ MEANINGS: Mapping[Code, Meaning] = {
     Code.REBOOT_FAILED:       Meaning(RETRY, "The device could not be restarted."),
     Code.VERIFY_FAILED:       Meaning(RETRY, "After the restart the device does not run what was installed."),
     Code.COMMIT_FAILED:       Meaning(RETRY, "The update module failed in ArtifactCommit."),
+    Code.SCRIPT_FAILED:       Meaning(RETRY, "A state script failed, or asked to wait for too long."),
     Code.LINK_FAILED:         Meaning(RETRY, "The controller could not be reached from the new software."),
     Code.VERIFICATION_FAILED: Meaning(FINAL, "The artifact is damaged, or no trusted key signed it."),
     Code.INCOMPATIBLE:        Meaning(FINAL, "The artifact is not for this device, or its depends are not met."),

@@ -94,7 +94,7 @@ class Running(Message, frozen=True, kw_only=True):
 
 
 class CheckIn(Message, frozen=True, kw_only=True):
-    """A device asks what to do. `provides` always has `artifact_name`."""
+    """A device asks what to do. `provides` always has `artifact_name`; `by_hand` is about how that came there."""
 
     id: Id
     reason: CheckInReason
@@ -104,6 +104,7 @@ class CheckIn(Message, frozen=True, kw_only=True):
     agent_version: Id
     inventory_digest: Digest
     running: Running | UnsetType = UNSET
+    by_hand: bool | UnsetType = UNSET
 
 
 class Action(StrEnum):

@@ -32,6 +32,7 @@ SAMPLES: list[tuple[Kind, m.Message]] = [
             agent_version="1",
             inventory_digest=DIGEST,
             running=m.Running(deployment_id="d", attempt=1, status=DeviceStatus.DOWNLOADING),
+            by_hand=True,
         ),
     ),
     (

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 import paho.mqtt.client as paho
+from msgspec import UNSET, UnsetType
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.wait import wait_until
@@ -85,7 +86,7 @@ class Device:
         """Send a presence."""
         self.send(Kind.PRESENCE, Presence(online=online, since=datetime.now(UTC), agent_version="1"))
 
-    def check_in(self) -> Reply:
+    def check_in(self, *, by_hand: bool | UnsetType = UNSET) -> Reply:
         """Ask, and return the answer."""
         asked = uuid.uuid4().hex
         self.send(
@@ -98,6 +99,7 @@ class Device:
                 boot_id="boot-1",
                 agent_version="1",
                 inventory_digest=self.digest,
+                by_hand=by_hand,
             ),
         )
         while True:

@@ -2,6 +2,9 @@
 
 It takes LAB/config.json and LAB/offer.json, gives the offer (or its fresh link) to the updater, acknowledges every
 report, writes each to LAB/reports, and ends with status 0 when no update runs any more.
+
+`python updater_driver.py` without a lab reads labs from standard input, one per line, runs each in a fork of itself,
+and prints its exit status, negative for a signal: a hundred drivers for the price of one start.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import msgspec
@@ -54,5 +58,25 @@ def main(lab: Path) -> None:
     worker.join()
 
 
+def serve() -> None:
+    """Run a lab for each line of standard input."""
+    for line in sys.stdin:
+        child = os.fork()  # of a process without threads
+        if child == 0:
+            status = 1
+            try:
+                main(Path(line.rstrip("\n")))
+                status = 0
+            except BaseException:  # noqa: BLE001  whatever it is, the parent's loop must not run in the child
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+        sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) > 1:
+        main(Path(sys.argv[1]))
+    else:
+        serve()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -158,3 +160,27 @@ def test_a_device_that_dies_in_its_download_fails_by_the_time_limit(system: Syst
     system.release(f"{release}-next")
     assert system.finished(system.deploy(f"{release}-next", PRESS))["outcome"] == "success"
     assert before != system.runs(PRESS) == f"{release}-next"
+
+
+def test_an_operator_reads_the_log_of_a_success_and_of_a_failure_while_the_device_has_kept_it(
+    system: System, release: str
+) -> None:
+    system.release(release)
+    system.agent(LATHE).rig()
+    deployment_id = system.deploy(release, PRESS, LATHE)
+    system.finished(deployment_id)
+
+    def log(device_id: str) -> str:
+        lines = system.api.call("GET", f"/devices/{device_id}/logs/{deployment_id}?limit=500")["items"]
+        assert [line["number"] for line in lines] == list(range(len(lines)))
+        return "\n".join(line["text"] for line in lines)
+
+    wait_until(lambda: "cleanup: success." in log(PRESS), PATIENCE_S, "the whole log of the press")
+    wait_until(lambda: "cleanup: failure." in log(LATHE), PATIENCE_S, "the whole log of the lathe")
+    assert "does not start on this device" in log(LATHE)
+    assert "signature=" not in log(PRESS) + log(LATHE)
+
+    argv = [sys.executable, "-m", "wainwright_controller", "--controller", system.stage.url]
+    said = subprocess.run([*argv, "deployment", "logs", deployment_id], check=True, capture_output=True, text=True)
+    assert f"Updating to {release}" in said.stdout
+    assert "does not start on this device" in said.stdout

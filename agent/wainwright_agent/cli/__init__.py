@@ -16,6 +16,15 @@ from wainwright_common import __version__
 from wainwright_common.errors import WainwrightError
 from wainwright_common.settings import ConfigError
 
+# The keys of by_hand.STOPS, which would be slow to import for each command; a test holds the two together.
+STOPS = (
+    "ArtifactInstall_Enter",
+    "ArtifactCommit_Enter",
+    "ArtifactCommit_Leave",
+    "ArtifactRollback_Enter",
+    "ArtifactFailure_Enter",
+    "Cleanup",
+)
 REPLY_S = 30.0  # how long `check-in` and `inventory --send` wait
 
 
@@ -39,38 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> Exit:
+    from wainwright_agent.cli.commands import COMMANDS
     from wainwright_agent.config import load
 
     config = load(getattr(arguments, "config", None), os.environ)
     if arguments.command == "status" and "config" not in arguments:
         _note_missing_file()
-    match arguments.command:
-        case "run":
-            from wainwright_agent.cli.run import run
-
-            return run(config)
-        case "status":
-            from wainwright_agent.cli.show import show_status
-
-            return show_status(config, arguments.output)
-        case "show-artifact" | "show-provides" as command:
-            from wainwright_agent.cli.show import show_artifact, show_provides
-
-            return show_artifact(config) if command == "show-artifact" else show_provides(config, arguments.output)
-        case "check-in":
-            from wainwright_agent.cli.ask import check_in
-
-            return check_in(config, arguments.timeout, arguments.output)
-        case "inventory":
-            from wainwright_agent.cli.ask import send_inventory, show_inventory
-
-            if arguments.send:
-                return send_inventory(config, arguments.timeout)
-            return show_inventory(config, arguments.output)
-        case _:
-            from wainwright_agent.cli.configuration import check_config, show_config
-
-            return check_config(config) if arguments.what == "check" else show_config(config, arguments.output)
+    return COMMANDS[arguments.command](config, arguments)
 
 
 def _note_missing_file() -> None:
@@ -109,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=[shared])
 
     command("run", "run the service, until a signal ends it")
-    _output(command("status", "what runs, what is tried, what comes next; also with the agent stopped"))
+    status = command("status", "what runs, what is tried, what comes next; also with the agent stopped")
+    status.add_argument("--watch", action="store_true", help="follow it: a live picture, or a line for each change")
+    _output(status)
     check_in = command("check-in", "ask the controller now and print its answer")
     _output(check_in)
     _timeout(check_in)
@@ -119,6 +105,27 @@ def _parser() -> argparse.ArgumentParser:
     _timeout(inventory)
     command("show-artifact", "print the name of the artifact that runs")
     _output(command("show-provides", "print what the installed artifacts provide"))
+    install = command("install", "install an artifact by hand; the device is not restarted")
+    install.add_argument("source", metavar="FILE|URL", help="the artifact")
+    install.add_argument(
+        "--reboot-exit-code", action="store_true", help="end with 6 when the device must be restarted to go on"
+    )
+    install.add_argument(
+        "--stop-before",
+        metavar="STATE",
+        action="append",
+        default=[],
+        choices=STOPS,
+        help=f"hold the update there; may be repeated. One of {', '.join(STOPS)}",
+    )
+    command("commit", "keep what was installed by hand")
+    command("rollback", "go back to what ran before it was installed by hand")
+    command("resume", "go on with an update by hand that is held, or was interrupted")
+    _output(command("test", "check clock, disk, broker, certificate, keys and modules, and say what to do"))
+    diag = command("diag", "write one archive for support, secrets left out")
+    diag.add_argument(
+        "--to", metavar="DIR", type=Path, default=Path(), help="folder to write it to (default: this one)"
+    )
     configuration = command("config", "show or check the configuration")
     what = configuration.add_subparsers(dest="what", required=True, metavar="show|check")
     show = what.add_parser("show", help="print every setting as it is in effect; without passwords", parents=[shared])
@@ -129,7 +136,8 @@ def _parser() -> argparse.ArgumentParser:
 
 _EPILOG = (
     "Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration; 3 cannot reach the agent or the "
-    "broker; 4 not allowed; 8 no answer in time; 130 interrupted."
+    "broker; 4 refused; 5 nothing to do; 6 done, but the device must be restarted to finish; 8 no answer in time; "
+    "130 interrupted."
 )
 
 

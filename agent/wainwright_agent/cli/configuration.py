@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from wainwright_agent import identity
 from wainwright_agent.cli.exits import Exit
 from wainwright_agent.cli.output import complain, say, say_json
 from wainwright_agent.config import Config
 from wainwright_agent.identity import IdentityError
+from wainwright_agent.redaction import redacted_settings
 from wainwright_common import settings
-
-HIDDEN = "(hidden)"
-SECRETS = (("broker", "password"),)
 
 
 def show_config(config: Config, output: str) -> Exit:
     """Print every setting as it is in effect; secrets are hidden."""
-    values = settings.plain(config)
-    for section, key in SECRETS:
-        if values[section][key]:
-            values[section][key] = HIDDEN
+    values = redacted_settings(config)
     if output == "json":
         say_json(values)
         return Exit.DONE
@@ -30,7 +26,7 @@ def show_config(config: Config, output: str) -> Exit:
         if path[:-1] != table:
             table = path[:-1]
             say(f"\n[{'.'.join(table)}]")
-        value = values
+        value: Any = values
         for part in path:
             value = value[part]
         # A JSON text, number, truth value or list of texts is one of TOML, too.

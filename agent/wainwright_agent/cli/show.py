@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wainwright_agent import identity, status
+from wainwright_agent.by_hand import is_by_hand
 from wainwright_agent.cli.exits import Exit, Refused
 from wainwright_agent.cli.output import ago, duration, say, say_json, say_pairs
 from wainwright_agent.config import Config
@@ -80,6 +81,12 @@ def table(found: status.Status) -> list[str]:
 
 
 def _trying(trying: dict[str, Any]) -> str:
+    if held := trying.get("held"):
+        return "needs a reboot" if held == "reboot" else f"held before {held}"
+    if waiting := trying.get("waiting"):
+        return f"{trying['state']}: {waiting['script']} waits, for {duration(waiting['waited_s'])} so far"
+    if hold := trying.get("hold"):
+        return f"{trying['state']}: {hold}"
     progress = trying.get("progress")
     if isinstance(progress, dict) and progress.get("total"):
         return f"{trying['state']}, {100 * progress['done'] // progress['total']} %"
@@ -98,6 +105,8 @@ def _last(last: dict[str, Any]) -> str:
 
 
 def _deployment(update: dict[str, Any]) -> str:
+    if is_by_hand(update["deployment_id"]):
+        return "by hand"
     return f"deployment {update['deployment_id']}, attempt {update['attempt']}"
 
 

@@ -93,6 +93,8 @@ class ArtifactReader:
         self._consumed = 0
         self._tar = TarReader(self._take, "The artifact", limits, alien=Rule.NOT_AN_ARTIFACT)
         self._files_begun = False
+        self.payload_compression: str | None = None
+        """Known from the first payload file on: `none`, `gzip`, `lzma` or `zstd`."""
 
         version = self._member(VERSION, limits.version)
         parse_version(version)
@@ -172,7 +174,8 @@ class ArtifactReader:
         match = _DATA.fullmatch(member.name)
         if match is None or match[1] != "0000":
             raise _misplaced(member, "data/0000.tar")
-        read = expander(self._tar.read, BY_SUFFIX[match[2] or ""], member.name, self._limits)
+        self.payload_compression = BY_SUFFIX[match[2] or ""]
+        read = expander(self._tar.read, self.payload_compression, member.name, self._limits)
         tar = TarReader(read, member.name, self._limits)
         total = 0
         while entry := tar.next():

@@ -190,12 +190,16 @@ class _Batch:
             return
         ledger = self._ledger
         wants_inventory = check_in.inventory_digest != device.inventory_digest
+        artifact_name = check_in.provides.get("artifact_name", "")
+        if check_in.by_hand is True and artifact_name != device.artifact_name:
+            before = f" in place of {device.artifact_name}" if device.artifact_name else ""
+            ledger.note("device", f"{artifact_name} was installed{before} by hand", "device", device_id=device_id)
         device = replace(
             device,
             last_seen_at=ledger.now,
             last_check_in_at=ledger.now,
             device_type=check_in.device_type,
-            artifact_name=check_in.provides.get("artifact_name", ""),
+            artifact_name=artifact_name,
             provides=check_in.provides,
             boot_id=check_in.boot_id,
             agent_version=check_in.agent_version,

@@ -228,10 +228,13 @@ class Agent:
         self.process = None
         return code
 
-    def wain(self, *arguments: str, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def wain(
+        self, *arguments: str, timeout_s: float = 30.0, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a technician's command on this device."""
         command = [sys.executable, "-m", "wainwright_agent", "--config", str(self.config), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        environment = os.environ | (env or {})
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment)
 
     def status(self) -> dict[str, Any]:
         """Return what `wain status` says."""

@@ -354,5 +354,11 @@ def test_help_names_the_commands_that_there_are(lonely: Agent) -> None:
         "inventory",
         "show-artifact",
         "show-provides",
+        "install",
+        "commit",
+        "rollback",
+        "resume",
+        "test",
+        "diag",
         "config",
     ]

@@ -13,6 +13,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from tests.agent.service.peers import (
     Agent,
@@ -36,6 +38,7 @@ from wainwright_common.messages import (
     CheckInReason,
     Command,
     CommandName,
+    LogLines,
     Offer,
     Reason,
     Reply,
@@ -192,6 +195,28 @@ def test_a_failing_update_tells_why_and_the_device_asks_again(agent: Agent, cont
     assert "ArtifactRollback" in site.calls()
     assert controller.wait_for(CheckIn, 2).provides["artifact_name"] == "unknown"
     assert "the press jams" in agent.wain("status").stdout
+
+
+def test_for_a_link_that_is_refused_the_device_checks_in_and_goes_on_with_a_fresh_one(
+    agent: Agent, controller: Controller, site: Site
+) -> None:
+    good = site.offer()
+    gone = replace(good, artifact=replace(good.artifact, uri=site.url + ".gone?signature=5ec2e7"))
+    controller.reply = lambda check_in: deploys(gone if check_in.running is UNSET else good)(check_in)
+    agent.start()
+
+    assert wait_for_outcome(controller).status is DeviceStatus.SUCCESS
+    running = controller.wait_for(CheckIn, 2).running
+    assert running is not UNSET
+    assert (running.deployment_id, running.attempt, running.status) == ("d-1", 1, DeviceStatus.DOWNLOADING)
+    assert {report.attempt for report in controller.all(Report)} == {1}
+
+    def log() -> str:
+        return "\n".join(line.text for lines in controller.all(LogLines) for line in lines.lines)
+
+    wait_until(lambda: "cleanup: success." in log(), what="the end of the log")
+    assert "answered 404" in log()
+    assert "5ec2e7" not in log()
 
 
 def test_status_shows_what_is_being_tried(agent: Agent, controller: Controller, site: Site) -> None:

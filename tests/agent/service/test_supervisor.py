@@ -6,6 +6,7 @@ import logging
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import pytest
 
 from tests.agent.service.peers import Agent, Controller
 from tests.support.wait import wait_until
+from wainwright_agent.config import load
 from wainwright_agent.events import EventQueue, Stop, spawn
+from wainwright_agent.service import Service
 from wainwright_agent.supervisor import log_to_stderr, notify, watchdog_interval_s
 from wainwright_common.messages import CheckIn
 
@@ -138,3 +141,19 @@ def test_an_idle_agent_sleeps(agent: Agent, controller: Controller) -> None:
     after = process.cpu_times()
     assert after.user + after.system - before.user - before.system < 0.2
     assert process.num_threads() <= 5
+
+
+def test_an_agent_whose_threads_do_not_live_does_not_feed_the_watchdog(
+    agent: Agent, manager: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.getsockname()))
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    service = Service(load(agent.config, {}))  # its threads are not started
+    manager.settimeout(0)
+
+    service._do_what_is_due(time.monotonic())
+
+    with pytest.raises(BlockingIOError):
+        manager.recv(100)
+    assert "the thread update has ended" in caplog.text
+    assert "the thread link has ended" in caplog.text

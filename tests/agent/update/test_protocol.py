@@ -266,5 +266,5 @@ def test_payload_files_are_written_with_names_that_stay_in_the_tree(lab: Lab) ->
     tree = WorkTree(lab.data)
     for name in ("../x", "a/b", "..", "", "/etc/passwd"):
         with pytest.raises(ValueError, match="not the name of a payload file"):
-            tree.create_file(name)
+            tree.open_file(name)
     assert list(lab.data.iterdir()) == []

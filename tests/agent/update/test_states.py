@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
+from tests.support import states_page
 from wainwright_agent import rules
 from wainwright_agent.journal import SEQ_BLOCK, State, Update
 from wainwright_agent.states import (
@@ -41,6 +42,11 @@ def _now(seq: int = 5) -> rules.Now:
     return rules.Now(at=datetime.now(UTC), boot_id="b", seq=seq)
 
 
+def test_the_page_of_states_is_up_to_date() -> None:
+    page = states_page.PAGE.read_text(encoding="utf-8")
+    assert page == states_page.render(page), "run: python -m tests.support.states_page"
+
+
 def test_every_state_is_reached_from_the_first_and_reaches_the_last() -> None:
     def reach(start: UpdateState, *, backwards: bool = False) -> set[UpdateState]:
         seen = {start}
@@ -65,13 +71,15 @@ def test_every_stored_state_knows_what_to_do_after_an_interruption_and_in_a_loop
 
 def test_the_last_state_has_no_way_out_and_forks_only_answers() -> None:
     assert not [row for row in TRANSITIONS if row[0] is FINAL]
-    steps = {Event.OK, Event.FAILED, Event.RESTARTED, Event.REBOOTED, Event.ABORTED, Event.LOOP, Event.NOTHING}
+    answers = {event for event in Event if event.startswith(("reboot-", "rollback-"))}
+    steps = set(Event) - answers
     assert not [row for row in TRANSITIONS if (row[0] in CHOICES) == (row[1] in steps)]
 
 
 def test_nothing_installs_or_commits_twice() -> None:
     assert {state for (state, _), after in TRANSITIONS.items() if after is UpdateState.INSTALL} == {
-        UpdateState.DOWNLOAD
+        UpdateState.DOWNLOAD,
+        UpdateState.WAIT_WINDOW,
     }
     assert (UpdateState.COMMIT, UpdateState.COMMIT) not in {(a, b) for (a, _), b in TRANSITIONS.items()}
 
@@ -79,7 +87,9 @@ def test_nothing_installs_or_commits_twice() -> None:
 def test_an_abort_counts_only_before_the_update_has_committed_or_failed() -> None:
     assert {state for state, event in TRANSITIONS if event is Event.ABORTED} == {
         UpdateState.DOWNLOAD,
+        UpdateState.WAIT_WINDOW,
         UpdateState.INSTALL,
+        UpdateState.ENTER_REBOOT,
         UpdateState.MODULE_REBOOT,
         UpdateState.HOST_REBOOT,
         UpdateState.VERIFY_REBOOT,
@@ -118,7 +128,16 @@ def test_a_fault_without_a_reason_is_a_programmers_mistake() -> None:
         rules.move(_state(), Event.FAILED, _now())
 
 
-@pytest.mark.parametrize("state", STORED)
+@pytest.mark.parametrize("event", [Event.RESTARTED, Event.REBOOTED])
+def test_a_device_that_is_switched_off_and_on_may_wait_for_its_window_for_ever(event: Event) -> None:
+    state = _state(UpdateState.WAIT_WINDOW, stores=rules.STORES_MAX // 2)
+    for _ in range(1000):
+        state = rules.move(state, event, _now())
+    assert state.update is not None
+    assert (state.update.state, state.update.stores) == (UpdateState.WAIT_WINDOW, rules.STORES_MAX // 2)
+
+
+@pytest.mark.parametrize("state", sorted(set(STORED) - {UpdateState.WAIT_WINDOW}))
 @pytest.mark.parametrize("event", [Event.RESTARTED, Event.REBOOTED])
 def test_interruptions_for_ever_end_within_the_bound_of_stores(state: UpdateState, event: Event) -> None:
     now, stores = _state(state, needs_reboot="Yes", supports_rollback=True), 1
@@ -137,7 +156,7 @@ def test_an_interrupted_commit_is_a_failure_and_an_interrupted_cleanup_is_not() 
     assert failed.update.failure is not None
     assert failed.update.failure.code == "rebooted"
 
-    good = rules.move(committed, Event.OK, _now())
+    good = rules.move(rules.move(committed, Event.OK, _now()), Event.OK, _now())
     again = rules.move(rules.move(good, Event.RESTARTED, _now(6)), Event.FAILED, _now(7), FAULT)
     assert [str(report.status) for report in again.outbox] == ["success"]
     assert again.provides == {"artifact_name": "new"}
@@ -146,12 +165,34 @@ def test_an_interrupted_commit_is_a_failure_and_an_interrupted_cleanup_is_not() 
 
 def test_success_provides_and_outcome_are_one_value() -> None:
     before = _state(UpdateState.COMMIT, new_provides={"artifact_name": "new", "k": "v"})
-    after = rules.move(before, Event.OK, _now())
+    kept = rules.move(before, Event.OK, _now())
+    assert kept.update is not None
+    assert kept.update.committed
+    after = rules.move(kept, Event.OK, _now())
     assert after.provides == {"artifact_name": "new", "k": "v"}
     assert after.outbox[-1].status == DeviceStatus.SUCCESS
     assert after.outbox[-1].artifact_name == "new"
     assert after.last is not None
     assert after.last.report == after.outbox[-1]
+
+
+@pytest.mark.parametrize("event", [Event.RESTARTED, Event.REBOOTED])
+def test_a_committed_update_is_a_success_however_often_it_is_interrupted(event: Event) -> None:
+    state = rules.move(_state(UpdateState.COMMIT, new_provides={"artifact_name": "new"}), Event.OK, _now())
+    while state.last is None:
+        state = rules.move(state, event, _now())
+    assert state.last.outcome == DeviceStatus.SUCCESS
+    assert state.last.error is None
+    assert state.provides == {"artifact_name": "new"}
+
+
+def test_a_script_that_fails_after_the_commit_leaves_the_new_software_under_a_name_that_says_so() -> None:
+    committed = _state(UpdateState.COMMIT, new_provides={"artifact_name": "new", "k": "v"})
+    after = rules.move(rules.move(committed, Event.OK, _now()), Event.FAILED, _now(), FAULT)
+    assert after.provides == {"artifact_name": "new_INCONSISTENT", "k": "v"}
+    assert after.outbox[-1].status == DeviceStatus.FAILURE
+    assert after.outbox[-1].inconsistent is True
+    assert after.outbox[-1].error == FAULT
 
 
 def test_the_first_reason_stays_and_later_ones_are_added() -> None:

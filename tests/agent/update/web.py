@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+PIECE = 64 * 1024  # bytes of one write
 
 
 @dataclass
@@ -20,6 +25,15 @@ class Manners:
     etags: list[str] = field(default_factory=list)
     wrong_range: bool = False
     wrong_length: int | None = None
+    redirects: list[str] = field(default_factory=list)
+    """Answer with a redirect to here instead."""
+    redirect_length: int = 0
+    """Promise a body so long, and never send it."""
+    drip_s: float = 0.0
+    """Send one byte, and wait so long, again and again."""
+    bytes_per_second: int | None = None
+    on_sent: Callable[[int], None] = lambda _: None
+    """Told how many bytes the server has sent in all, after each piece."""
     gate: threading.Event | None = None
     """Wait for it after half of the body."""
 
@@ -31,6 +45,8 @@ class Web:
         self.files: dict[str, bytes] = {}
         self.manners = Manners()
         self.requests: list[dict[str, str]] = []
+        self.sent = 0
+        """Bytes of bodies, of all requests together."""
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,7 +72,15 @@ class Web:
         self._server.server_close()
 
     def respond(self, handler: BaseHTTPRequestHandler) -> None:
-        manners, blob = self.manners, self.files.get(handler.path)
+        manners, blob = self.manners, self.files.get(handler.path.partition("?")[0])
+        if manners.bytes_per_second:  # so that little is on its way when a device is killed
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE)
+        if manners.redirects:
+            handler.send_response(302)
+            handler.send_header("Location", manners.redirects.pop(0))
+            handler.send_header("Content-Length", str(manners.redirect_length))
+            handler.end_headers()
+            return
         if manners.answers or blob is None:
             handler.send_error(manners.answers.pop(0) if manners.answers else 404)
             return
@@ -84,9 +108,19 @@ class Web:
         end = manners.cut_at.pop(0) if manners.cut_at else len(body)
         half = end // 2 if manners.gate is not None else 0
         try:
-            handler.wfile.write(body[:half])
+            self._write(handler, body[:half])
             if manners.gate is not None:
                 manners.gate.wait(30)
-            handler.wfile.write(body[half:end])
+            self._write(handler, body[half:end])
         except OSError:
             pass  # the device has hung up, as some tests want it to
+
+    def _write(self, handler: BaseHTTPRequestHandler, data: bytes) -> None:
+        manners = self.manners
+        piece = 1 if manners.drip_s else PIECE
+        for at in range(0, len(data), piece):
+            handler.wfile.write(data[at : at + piece])
+            self.sent += len(data[at : at + piece])
+            manners.on_sent(self.sent)
+            if manners.drip_s or manners.bytes_per_second:
+                time.sleep(manners.drip_s or piece / (manners.bytes_per_second or 1))

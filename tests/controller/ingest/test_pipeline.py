@@ -71,6 +71,21 @@ def test_a_new_device_is_pending_and_told_so_until_somebody_accepts_it(
         assert reply.why.code == "no-deployment"
 
 
+def test_what_a_technician_has_installed_is_noted_once_in_the_devices_history(
+    controller: Controller, own_mosquitto: Mosquitto
+) -> None:
+    with Device(own_mosquitto.port, "press-07") as device:
+        device.check_in()
+        device.running = "panel-2"
+        device.check_in(by_hand=True)
+        device.check_in(by_hand=True)
+        device.running = "panel-3"
+        device.check_in()
+
+    noted = [str(row["text"]) for row in rows(controller, EVENT) if "by hand" in str(row["text"])]
+    assert noted == ["panel-2 was installed in place of panel-1 by hand"]
+
+
 def test_an_inventory_is_asked_for_until_the_digests_agree(controller: Controller, own_mosquitto: Mosquitto) -> None:
     attributes: Attributes = {"mem_mb": 512, "mac": ["a", "b"]}
     with Device(own_mosquitto.port, "press-07") as device:

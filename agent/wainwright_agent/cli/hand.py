@@ -1,0 +1,197 @@
+"""`wain install`, `commit`, `rollback`, `resume`: updates by hand, through the service or, without one, by ourselves.
+
+Either way one process has the journal, and the same machine carries the update out. The device is never restarted.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from wainwright_agent import by_hand, status, technician
+from wainwright_agent.cli.exits import Exit, Refused
+from wainwright_agent.cli.output import complain, say
+from wainwright_agent.config import Config
+from wainwright_agent.control import AgentUnreachable, ask
+from wainwright_agent.events import Answer, Asked
+from wainwright_agent.journal import Journal, JournalError
+from wainwright_agent.supervisor import log_to_stderr
+from wainwright_agent.update import Updater
+
+ANSWER_S = 10.0  # the agent answers in milliseconds
+LOOK_S = 0.2  # between two looks at how far an update is
+STOP_S = 20.0  # for a module's process group to be ended
+
+EXITS = {"nothing": Exit.NOTHING_TO_DO, "reboot-needed": Exit.REBOOT_NEEDED, "journal": Exit.FAILED}
+"""What is refused for another reason is REFUSED."""
+
+
+class Owner(Protocol):
+    """Whoever has the journal."""
+
+    def do(self, command: str, options: dict[str, Any]) -> Answer:
+        """Begin a command; the answer has `error` and `text` when it is refused."""
+
+    def look(self) -> status.Status:
+        """Return the status."""
+
+
+def install(config: Config, arguments: Namespace) -> Exit:
+    """Install a file or a link; ends when that is done, has failed, or waits for the technician."""
+    from wainwright_agent.cli.source import look_at
+
+    options = look_at(arguments.source) | {"stop_before": arguments.stop_before}
+    with _owner(config) as owner:
+        answer = owner.do("install", options)
+        if "error" in answer:
+            return _refused(answer)
+        end = _follow(owner)
+        if end is Exit.REBOOT_NEEDED and not arguments.reboot_exit_code:
+            return Exit.DONE
+        return end
+
+
+def act(config: Config, arguments: Namespace) -> Exit:
+    """Commit, roll back or resume an update by hand."""
+    command = arguments.command
+    with _owner(config) as owner:
+        if isinstance(owner, _Ourselves) and owner.has_gone_on and (command == "resume" or owner.is_idle):
+            return _follow(owner)  # finding the journal was enough for it to go on
+        answer = owner.do(command, {})
+        return _refused(answer) if "error" in answer else _follow(owner, is_rollback=command == "rollback")
+
+
+def _refused(answer: Answer) -> Exit:
+    complain(str(answer["text"]))
+    return EXITS.get(answer["error"], Exit.REFUSED)
+
+
+class _Service:
+    """The running service."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def do(self, command: str, options: dict[str, Any]) -> Answer:
+        return next(iter(ask(self._config, command, options, line_s=ANSWER_S)))
+
+    def look(self) -> status.Status:
+        return next(iter(ask(self._config, "status", line_s=ANSWER_S)))
+
+
+class _Ourselves:
+    """This process, with an updater of its own, as long as the context lasts."""
+
+    def __init__(self, config: Config, journal: Journal) -> None:
+        self._config = config
+        self._journal = journal
+        before = journal.state.update
+        self._updater = Updater(config, journal, publish=lambda _: None)
+        self._thread = threading.Thread(target=self._updater.run, name="update", daemon=True)
+        self._thread.start()
+        while not self._updater.is_settled and self._thread.is_alive():
+            time.sleep(LOOK_S)
+        after = journal.state.update
+        self.is_idle = after is None
+        """Whether no update is left."""
+        self.has_gone_on = before is not None and (after is None or after.state is not before.state)
+        """Whether an update was found in the middle of a step, or after the reboot that it was waiting for."""
+
+    def do(self, command: str, options: dict[str, Any]) -> Answer:
+        return technician.carry_out(self._updater, self._journal.state, Asked(command, options, is_owner=True))
+
+    def look(self) -> status.Status:
+        if not self._thread.is_alive():
+            raise JournalError("The update stopped by an error of the program. To go on: wain resume")
+        found = status.of_record(self._config, "", self._journal.state)
+        if "trying" in found:
+            found["trying"].update(self._updater.snapshot())
+        return found
+
+    def close(self) -> None:
+        self._updater.stop()
+        self._thread.join(STOP_S)
+
+
+@contextmanager
+def _owner(config: Config) -> Iterator[Owner]:
+    """Find the service; without one, take the journal."""
+    try:
+        next(iter(ask(config, "status", line_s=ANSWER_S)))
+    except AgentUnreachable as error:
+        if error.is_forbidden:
+            raise Refused(str(error)) from error
+    else:
+        yield _Service(config)
+        return
+    try:
+        journal = Journal.open(config.data_dir)
+    except JournalError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise Refused(f"{error} Run this as root.") from error
+        raise
+    with journal:
+        update = journal.state.update
+        if update is not None and update.by_hand is None:
+            name = update.offer.artifact.name
+            raise Refused(
+                f"The update to {name} of a deployment is under way. Start the service, which goes on with it."
+            )
+        log_to_stderr("warning")  # the steps are told by _follow
+        ourselves = _Ourselves(config, journal)
+        try:
+            yield ourselves
+        finally:
+            ourselves.close()
+
+
+def _follow(owner: Owner, *, is_rollback: bool = False) -> Exit:
+    """Wait until an update by hand is done or held, telling its steps, and say how it stands."""
+    told = ""
+    while True:
+        found = owner.look()
+        trying = found.get("trying")
+        if trying is None or not trying.get("by_hand"):
+            return _ended(found, is_rollback=is_rollback)
+        if "held" in trying:
+            return _held(trying)
+        if trying["state"] != told:
+            told = trying["state"]
+            print(f"{trying['artifact_name']}: {told}", file=sys.stderr)  # noqa: T201  a command's talk
+        time.sleep(LOOK_S)
+
+
+def _held(trying: dict[str, Any]) -> Exit:
+    name, held = trying["artifact_name"], trying["held"]
+    if held == "reboot":
+        say(f"{name}: the device must be restarted now. After that: wain resume")
+        return Exit.REBOOT_NEEDED
+    if held == "commit":
+        say(f"{name} is installed, and not yet for good. To keep it: wain commit. To go back: wain rollback")
+    else:
+        say(f"{name}: stopped before {held}. To go on: wain resume")
+    return Exit.DONE
+
+
+def _ended(found: status.Status, *, is_rollback: bool) -> Exit:
+    last, runs = found.get("last", {}), found["artifact_name"]
+    if not by_hand.is_by_hand(last.get("deployment_id", "")):
+        complain("It is not known how the update has ended. See: wain status")
+        return Exit.FAILED
+    if last["outcome"] == "success":
+        say(f"Installed {last['artifact_name']}.")
+        return Exit.DONE
+    text = last["error"]["text"] if "error" in last else "There is no reason on record."
+    if last["inconsistent"]:
+        complain(f"{last['artifact_name']}: {text} The device may run a mix, and calls itself {runs}.")
+        return Exit.FAILED
+    if is_rollback:
+        say(f"Rolled back from {last['artifact_name']}. The device runs {runs}.")
+        return Exit.DONE
+    complain(f"{last['artifact_name']} was not installed: {text} The device runs {runs}.")
+    return Exit.FAILED

@@ -1,0 +1,74 @@
+"""What `wain install` is given: a file or a URL, looked at before anything is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from wainwright_agent.cli.exits import Refused
+from wainwright_common.errors import ArtifactError, WainwrightError
+
+if TYPE_CHECKING:
+    from wainwright_common.artifact.reader import ReadableBytes
+
+TIMEOUT_S = 30.0  # for a server to answer, and between two pieces of the header
+LINKS = ("http://", "https://")
+
+
+class SourceError(WainwrightError):
+    """What is to be installed cannot be read."""
+
+
+def look_at(source: str) -> dict[str, Any]:
+    """Return what the agent must be told of an artifact: uri, name, size in bytes and version.
+
+    Raises SourceError when it cannot be read, and Refused when it is not an artifact. Whether it is signed, fits and is
+    whole is checked by the agent.
+    """
+    return _look_at_link(source) if source.startswith(LINKS) else _look_at_file(Path(source))
+
+
+def _look_at_file(path: Path) -> dict[str, Any]:
+    path = path.absolute()
+    try:
+        with path.open("rb") as file:
+            facts = path.stat()
+            name = _name(file, str(path))
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}.") from error
+    return {
+        "uri": f"file://{quote(str(path))}",
+        "name": name,
+        "size": facts.st_size,
+        "version": str(facts.st_mtime_ns),
+    }
+
+
+def _look_at_link(link: str) -> dict[str, Any]:
+    import requests
+    import urllib3.exceptions
+
+    try:
+        with requests.get(link, stream=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as response:
+            response.raise_for_status()
+            size = response.headers.get("Content-Length", "")
+            if not size.isdigit():
+                raise SourceError(f"{link}: the server does not say how long the file is. Fetch it, and install that.")
+            return {
+                "uri": link,
+                "name": _name(response.raw, link),
+                "size": int(size),
+                "version": response.headers.get("ETag", "")[:256],
+            }
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise SourceError(f"{link}: cannot be fetched: {error}.") from error
+
+
+def _name(stream: ReadableBytes, source: str) -> str:
+    from wainwright_common.artifact import ArtifactReader
+
+    try:
+        return ArtifactReader(stream, verify_keys=[]).header.name
+    except ArtifactError as error:
+        raise Refused(f"{source}: is not an artifact that can be installed ({error.rule}): {error}") from error

@@ -1,0 +1,60 @@
+"""Whether an update that is downloaded may be installed now: maintenance windows, and offers that say download only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+
+from msgspec import UNSET
+
+from wainwright_agent import windows
+from wainwright_agent.config import Update as Settings
+from wainwright_common.messages import Offer, Window
+
+LOCAL_TIME = Path("/etc/localtime")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why an update waits; `until` is None when no time is known."""
+
+    why: str
+    until: datetime | None = None
+
+
+def hold(offer: Offer, settings: Settings, now: datetime) -> Hold | None:
+    """Return why an offer's update must wait before it is installed; None when it need not."""
+    policy = offer.policy
+    if policy.download_only is True:
+        return Hold("The deployment says to download only; it waits for an offer to install.")
+    own: Sequence[Window] = [windows.parse(text) for text in settings.windows]
+    theirs: Sequence[Window] = [] if policy.windows is UNSET else policy.windows
+    if not own and not theirs:
+        return None
+    try:
+        opens = windows.opening((own, theirs), now, zone(settings.time_zone))
+    except ValueError as error:
+        return Hold(f"When the maintenance window opens is not known: {error}.")
+    if opens is None:
+        return Hold("No maintenance window opens in the next two weeks; those of device and deployment do not meet.")
+    if opens <= now:
+        return None
+    return Hold(f"It waits for the maintenance window, which opens at {opens.isoformat(timespec='minutes')}.", opens)
+
+
+def zone(name: str) -> tzinfo:
+    """Return the zone of this name; the device's own, read anew each time, when there is none. Raises ValueError."""
+    import zoneinfo  # the calendar is for devices that have a window
+
+    if name:
+        try:
+            return zoneinfo.ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"this device knows no time zone {name!r}: install tzdata, or name another") from error
+    try:
+        with LOCAL_TIME.open("rb") as file:
+            return zoneinfo.ZoneInfo.from_file(file)
+    except (OSError, ValueError):
+        return UTC

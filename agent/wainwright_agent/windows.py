@@ -1,0 +1,110 @@
+"""Maintenance windows: when a device may be changed, in its own local time.
+
+Pure: the time and the zone are arguments. The rules:
+
+1. A window begins and ends when the clock on the wall first shows its times. One that ends at or before its start ends
+   on the next day; its days are those on which it starts.
+2. Where clocks are put forward, a time that is skipped comes when they jump; a window that lies wholly in the hour that
+   is skipped does not open that day. Where they are put back, the hour that is repeated counts once for beginning and
+   end: a window over it is an hour longer.
+3. Several windows of one list: any of them. Several lists (the device's, the deployment's): each of them, where a list
+   without windows restricts nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, time, timedelta, tzinfo
+
+from wainwright_common.messages import Window
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+LOOK_AHEAD_DAYS = 15  # a weekly window opens within 8 days; two lists may meet later, or never
+PRECISION = timedelta(seconds=1)
+_TEXT = re.compile(r"(?:(?P<days>[a-z,-]+) +)?(?P<start>\d\d:\d\d)-(?P<end>\d\d:\d\d)")
+_CLOCK = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
+
+Span = tuple[datetime, datetime]
+
+
+def parse(text: str) -> Window:
+    """Return the window of a text as `22:00-05:00`, `sat,sun 00:00-00:00`, `mon-fri 01:30-04:00`; raises ValueError.
+
+    >>> parse("fri-mon 22:00-05:00").days
+    [5, 6, 7, 1]
+    """
+    match = _TEXT.fullmatch(text.strip().lower())
+    if match is None or not all(_CLOCK.fullmatch(match[name]) for name in ("start", "end")):
+        raise ValueError(f"{text!r} is not a window; expected, for example, 'mon-fri 22:00-05:00'")
+    days: list[int] = []
+    for part in (match["days"] or "").split(",") if match["days"] else ():
+        days += _days(part, text)
+    return Window(start=match["start"], end=match["end"], days=days)
+
+
+def _days(part: str, text: str) -> list[int]:
+    first, _, last = part.partition("-")
+    try:
+        begin, end = DAYS.index(first), DAYS.index(last or first)
+    except ValueError:
+        raise ValueError(f"{text!r} has no day {part!r}; days are {', '.join(DAYS)}") from None
+    return [(begin + i) % 7 + 1 for i in range((end - begin) % 7 + 1)]
+
+
+def opening(lists: Sequence[Sequence[Window]], now: datetime, zone: tzinfo) -> datetime | None:
+    """Return `now` if the windows of all lists are open, else when they next are; None if not within two weeks.
+
+    `now` has a zone; the answer is in UTC.
+    """
+    restricting = [windows for windows in lists if windows]
+    at = now.astimezone(UTC)
+    end = at + timedelta(days=LOOK_AHEAD_DAYS)
+    while at < end:
+        latest = at
+        for windows in restricting:
+            opens = _opening_of(windows, latest, zone)
+            if opens is None:
+                return None
+            latest = max(latest, opens)
+        if latest == at:
+            return at
+        at = latest
+    return None
+
+
+def _opening_of(windows: Sequence[Window], now: datetime, zone: tzinfo) -> datetime | None:
+    """Return `now` if one of the windows is open, else when the first of them opens."""
+    spans = [span for window in windows for span in _spans(window, now, zone)]
+    if any(begins <= now < ends for begins, ends in spans):
+        return now
+    return min((begins for begins, _ in spans if begins > now), default=None)
+
+
+def _spans(window: Window, now: datetime, zone: tzinfo) -> Iterator[Span]:
+    """Return when a window is open, from the day before `now` on, in UTC."""
+    start, end = time.fromisoformat(window.start), time.fromisoformat(window.end)
+    today = now.astimezone(zone).date()
+    for offset in range(-1, 9):
+        day = today + timedelta(days=offset)
+        if window.days and day.isoweekday() not in window.days:
+            continue
+        last = day if end > start else day + timedelta(days=1)
+        span = (_moment(datetime.combine(day, start), zone), _moment(datetime.combine(last, end), zone))
+        if span[0] < span[1]:
+            yield span
+
+
+def _moment(wall: datetime, zone: tzinfo) -> datetime:
+    """Return when the clock first shows `wall`; where it is skipped, when the clock jumps over it."""
+    first = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    if first.astimezone(zone).replace(tzinfo=None) == wall:
+        return first
+    before, after = wall.replace(tzinfo=zone, fold=1).astimezone(UTC), first
+    while after - before > PRECISION:
+        middle = before + (after - before) / 2
+        if middle.astimezone(zone).replace(tzinfo=None) < wall:
+            before = middle
+        else:
+            after = middle
+    return after.replace(microsecond=0)

@@ -1,0 +1,349 @@
+"""Updates by hand: the commands, with the service and without it, by what they print and how they exit."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from msgspec import UNSET
+
+from tests.agent.service.peers import Agent, Controller, new_device_id, offer_of, offered
+from tests.agent.update.lab import run
+from tests.agent.update.web import Web
+from tests.support.mosquitto import Mosquitto
+from tests.support.wait import free_port, wait_until
+from wainwright_agent import by_hand, cli, technician
+from wainwright_agent.events import Asked
+from wainwright_agent.journal import ByHand, Journal, State, Update
+from wainwright_agent.states import Event, UpdateState
+from wainwright_agent.update import Updater
+from wainwright_common.messages import CheckIn, LogLines, Report
+from wainwright_common.statuses import DeviceStatus
+
+MODULE = """#!/bin/sh
+lab=%s
+echo "$1" >>$lab/calls
+if [ -f "$lab/on/$1" ]; then . "$lab/on/$1"; fi
+exit 0
+"""
+FAIL = "echo the disk is worn out >&2; exit 1"
+BEFORE = ["ProvidePayloadFileSizes", "Download", "ArtifactInstall", "NeedsArtifactReboot", "SupportsRollback"]
+
+
+class Device(Agent):
+    """A device with an update module that can do anything, whose reboots are a file."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.boot_id = folder / "boot-id"
+        self.boot_id.write_text("boot-1\n")
+        settings = {"update.boot_id_file": str(self.boot_id), "update.reboot_command": [str(folder / "reboot")]}
+        super().__init__(folder, url, new_device_id(), **settings)
+        (folder / "modules").mkdir()
+        (folder / "on").mkdir()
+        for program, text in (("modules/probe", MODULE), ("reboot", "#!/bin/sh\necho HostReboot >>%s/calls\n")):
+            (folder / program).write_text(text % folder)
+            (folder / program).chmod(0o755)
+
+    def on(self, **scripts: str) -> None:
+        for state, script in scripts.items():
+            (self.folder / "on" / state).write_text(script + "\n")
+
+    def artifact(self, name: str = "panel-2") -> str:
+        (self.folder / "app").write_text("new software")
+        out = str(self.folder / f"{name}.mender")
+        options = ["-n", name, "-t", "press", "-T", "probe", "-f", str(self.folder / "app"), "-o", out]
+        run("mender-artifact", "write", "module-image", *options)
+        return out
+
+    @property
+    def calls(self) -> list[str]:
+        return (self.folder / "calls").read_text().split()
+
+    def exits(self, *arguments: str) -> tuple[int, str]:
+        """Run a command, in this process for its time's sake; return its exit code and what it printed, errors last."""
+        root = logging.getLogger()
+        before = root.handlers[:], root.level
+        with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
+            try:
+                code = cli.main(["--config", str(self.config), *arguments])
+            finally:
+                root.handlers[:], root.level = before
+        return code, output.getvalue() + errors.getvalue()
+
+    def state(self) -> State:
+        return Journal.read(self.data_dir)
+
+
+@pytest.fixture
+def lonely(tmp_path: Path) -> Device:
+    """A device without a service, and without a broker."""
+    return Device(tmp_path, f"mqtt://127.0.0.1:{free_port()}")
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    server = Web()
+    yield server
+    server.close()
+
+
+def test_a_file_is_installed_for_good_when_its_module_cannot_roll_back(lonely: Device) -> None:
+    code, text = lonely.exits("install", lonely.artifact())
+
+    assert (code, text.splitlines()[0]) == (0, "Installed panel-2.")
+    assert lonely.calls == [*BEFORE, "ArtifactCommit", "Cleanup"]
+    assert lonely.exits("show-artifact") == (0, "panel-2\n")
+    assert lonely.state().outbox == ()
+    assert "panel-2   success   by hand" in lonely.exits("status")[1]
+
+
+def test_an_update_that_can_be_undone_waits_for_commit(lonely: Device) -> None:
+    lonely.on(SupportsRollback="echo Yes")
+    code, text = lonely.exits("install", lonely.artifact())
+    assert code == 0
+    assert "panel-2 is installed, and not yet for good. To keep it: wain commit. To go back: wain rollback" in text
+    assert "held before commit   by hand" in lonely.exits("status")[1]
+    assert lonely.exits("show-artifact") == (0, "unknown\n")
+
+    code, text = lonely.exits("install", lonely.artifact("panel-3"))
+    assert (code, text) == (4, "error: The update to panel-2 is under way. See: wain status\n")
+    code, text = lonely.exits("commit")
+    assert (code, text.splitlines()[0]) == (0, "Installed panel-2.")
+    assert lonely.calls == [*BEFORE, "ArtifactCommit", "Cleanup"]
+    for command in ("commit", "rollback", "resume"):
+        code, text = lonely.exits(command)
+        assert code == 5
+        assert "No update is being tried; panel-2 is installed. To install: wain install FILE" in text
+
+
+def test_an_update_that_waits_can_be_rolled_back(lonely: Device) -> None:
+    lonely.on(SupportsRollback="echo Yes")
+    lonely.exits("install", lonely.artifact())
+    code, text = lonely.exits("rollback")
+
+    assert (code, text.splitlines()[0]) == (0, "Rolled back from panel-2. The device runs unknown.")
+    assert lonely.calls == [*BEFORE, "ArtifactRollback", "ArtifactFailure", "Cleanup"]
+
+
+def test_an_update_that_fails_is_rolled_back_and_says_why(lonely: Device) -> None:
+    lonely.on(SupportsRollback="echo Yes", ArtifactInstall=FAIL)
+    code, text = lonely.exits("install", lonely.artifact())
+
+    assert code == 1
+    assert "error: panel-2 was not installed: The update module probe ended with status 1 in ArtifactInstall." in text
+    assert "Its last words: the disk is worn out" in text
+    assert text.endswith("The device runs unknown.\n")
+
+
+def test_the_device_is_never_restarted_and_goes_on_after_somebody_has(lonely: Device) -> None:
+    lonely.on(SupportsRollback="echo Yes", NeedsArtifactReboot="echo Automatic")
+    code, text = lonely.exits("install", "--reboot-exit-code", lonely.artifact())
+    assert code == 6
+    assert "panel-2: the device must be restarted now. After that: wain resume" in text
+    assert lonely.exits("commit") == (6, "error: The device must be restarted first. After that: wain resume\n")
+    assert "needs a reboot   by hand" in lonely.exits("status")[1]
+
+    lonely.boot_id.write_text("boot-2\n")
+    code, text = lonely.exits("commit")
+    assert (code, text.splitlines()[0]) == (0, "Installed panel-2.")
+    assert lonely.calls == [*BEFORE, "ArtifactVerifyReboot", "ArtifactCommit", "Cleanup"]
+
+
+def test_a_rollback_that_needs_a_reboot_waits_for_it_too(lonely: Device) -> None:
+    lonely.on(SupportsRollback="echo Yes", NeedsArtifactReboot="echo Yes")
+    assert lonely.exits("install", lonely.artifact())[0] == 0
+    code, text = lonely.exits("rollback")
+    assert code == 6
+    assert "must be restarted" in text
+
+    lonely.boot_id.write_text("boot-2\n")
+    code, text = lonely.exits("resume")
+    assert code == 1
+    assert "panel-2 was not installed: A technician has asked for the rollback." in text
+    assert lonely.calls == [
+        *BEFORE,
+        "ArtifactRollback",
+        "ArtifactVerifyRollbackReboot",
+        "ArtifactFailure",
+        "Cleanup",
+    ]
+
+
+def test_an_update_stops_where_it_is_told_to_and_goes_on_when_told(lonely: Device) -> None:
+    stops = ["--stop-before", "ArtifactInstall_Enter", "--stop-before", "Cleanup"]
+    code, text = lonely.exits("install", *stops, lonely.artifact())
+    assert code == 0
+    assert "panel-2: stopped before install. To go on: wain resume" in text
+    assert lonely.calls == BEFORE[:2]
+    assert lonely.exits("commit")[0] == 4
+    assert "stopped before cleanup" in lonely.exits("resume")[1]
+    assert lonely.exits("rollback")[0] == 4
+    assert lonely.exits("resume")[1].startswith("Installed panel-2.")
+
+
+def test_an_install_that_was_killed_is_ended_by_resume_as_a_deployments_is(lonely: Device) -> None:
+    lonely.on(SupportsRollback="echo Yes", ArtifactInstall="touch $lab/there; sleep 60")
+    command = [sys.executable, "-m", "wainwright_agent", "--config", str(lonely.config), "install", lonely.artifact()]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    wait_until((lonely.folder / "there").exists)
+    process.kill()
+    process.wait()
+
+    code, text = lonely.exits("resume")
+    assert code == 1
+    assert "The agent was restarted during the step install" in text
+    assert lonely.calls[-3:] == ["ArtifactRollback", "ArtifactFailure", "Cleanup"]
+
+
+def test_a_link_is_installed_like_a_file(lonely: Device, web: Web) -> None:
+    web.files["/panel.mender"] = Path(lonely.artifact()).read_bytes()
+    code, text = lonely.exits("install", web.url + "/panel.mender")
+    assert (code, text.splitlines()[0]) == (0, "Installed panel-2.")
+    code, text = lonely.exits("install", web.url + "/none")
+    assert code == 1
+    assert "404" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "expected"),
+    [(None, 1, "cannot be read: No such file or directory"), (b"not tar" * 200, 4, "is not an artifact")],
+)
+def test_what_is_no_artifact_is_refused(lonely: Device, content: bytes | None, code: int, expected: str) -> None:
+    file = lonely.folder / "x.mender"
+    if content is not None:
+        file.write_bytes(content)
+    assert lonely.exits("install", str(file))[0] == code
+    assert expected in lonely.exits("install", str(file))[1]
+
+
+def test_an_artifact_for_another_device_is_not_installed(lonely: Device) -> None:
+    text = lonely.config.read_text().replace('device_type = "press"', 'device_type = "lathe"')
+    lonely.config.write_text(text)
+    code, text = lonely.exits("install", lonely.artifact())
+    assert code == 1
+    assert "device_type" in text or "device type" in text
+
+
+def test_the_service_carries_it_out_and_the_controller_sees_what_is_installed_then(
+    controller_of: tuple[Device, Controller],
+) -> None:
+    device, controller = controller_of
+    device.on(SupportsRollback="echo Yes")
+    device.start()
+    controller.wait_for(CheckIn)
+    assert device.exits("install", device.artifact())[0] == 0
+
+    controller.reply = lambda check_in: offered(check_in, offer_of("http://127.0.0.1:1/x", b"x"))
+    assert "another is under way" in device.exits("check-in")[1]
+    assert device.stop() == 0
+    device.start()  # the update still waits
+    controller.reply = lambda _: None
+    wait_until(lambda: device.status()["agent"] == "running")
+    assert device.status()["trying"]["held"] == "commit"
+
+    count = len(controller.all(CheckIn))
+    code, text = device.exits("commit")
+    assert (code, text.splitlines()[0]) == (0, "Installed panel-2.")
+    wait_until(lambda: controller.all(CheckIn)[-1].provides["artifact_name"] == "panel-2")
+    assert len(controller.all(CheckIn)) > count
+    assert controller.all(CheckIn)[-1].by_hand is True
+    assert controller.all(CheckIn)[0].by_hand is UNSET
+    assert controller.all(Report) == []
+    assert controller.all(LogLines) == []
+    assert list((device.data_dir / "logs").glob("0001-by-hand-*-1.jsonl"))
+
+
+@pytest.fixture
+def controller_of(tmp_path: Path, mosquitto: Mosquitto) -> Iterator[tuple[Device, Controller]]:
+    """A device with a service, and its controller."""
+    with Device(tmp_path, mosquitto.url) as device, Controller(mosquitto.port, device.device_id) as controller:
+        yield device, controller
+
+
+def _update(state: UpdateState, **facts: object) -> Update:
+    offer = by_hand.offer_of(by_hand.artifact_of("file:///x", "panel-2", 1, ""))
+    given = {"by_hand": ByHand(), "supports_rollback": True, "payload_type": "probe"} | facts
+    return Update(offer=offer, state=state, status=DeviceStatus.INSTALLING, boot_id="b", **given)  # type: ignore[arg-type]  # facts of any type
+
+
+S = UpdateState
+
+
+@pytest.mark.parametrize(
+    ("update", "is_held"),
+    [
+        (None, False),
+        (_update(S.COMMIT), True),
+        (_update(S.COMMIT, supports_rollback=False), False),
+        (_update(S.COMMIT, by_hand=None), False),
+        (_update(S.COMMIT, by_hand=ByHand(released=S.COMMIT)), False),
+        (_update(S.COMMIT, aborted=True), False),
+        (_update(S.CLEANUP, by_hand=ByHand(stop_before=(S.CLEANUP,))), True),
+        (_update(S.ENTER_REBOOT, by_hand=ByHand(released=S.ENTER_REBOOT)), True),
+        (_update(S.ENTER_ROLLBACK_REBOOT, aborted=True), True),
+        (_update(S.HOST_ROLLBACK_REBOOT, aborted=True), True),
+        (_update(S.MODULE_ROLLBACK_REBOOT), True),
+        (_update(S.INSTALL), False),
+    ],
+)
+def test_an_update_by_hand_is_held_where_a_person_is_needed(update: Update | None, *, is_held: bool) -> None:
+    assert by_hand.is_held(update) is is_held
+    if update is not None and update.by_hand is not None:
+        needs_reboot = update.state in by_hand.NEEDS_REBOOT
+        assert by_hand.goes_on_after(update, Event.REBOOTED) is (needs_reboot or not is_held)
+        assert by_hand.goes_on_after(update, Event.RESTARTED) is not is_held
+
+
+@pytest.mark.parametrize(
+    ("command", "update", "error"),
+    [
+        ("install", None, None),
+        ("install", _update(S.COMMIT), "busy"),
+        ("commit", None, "nothing"),
+        ("commit", _update(S.COMMIT), None),
+        ("commit", _update(S.DOWNLOAD), "busy"),
+        ("commit", _update(S.INSTALL, by_hand=ByHand(stop_before=(S.INSTALL,))), "too-early"),
+        ("commit", _update(S.ENTER_REBOOT), "reboot-needed"),
+        ("resume", _update(S.ENTER_REBOOT), "reboot-needed"),
+        ("resume", _update(S.COMMIT), None),
+        ("resume", _update(S.COMMIT, by_hand=None), "not-by-hand"),
+        ("rollback", _update(S.COMMIT), None),
+        ("rollback", _update(S.ENTER_REBOOT), None),
+        ("rollback", _update(S.LEAVE_COMMIT), "too-late"),
+        ("rollback", _update(S.COMMIT, supports_rollback=False), "no-rollback"),
+        ("rollback", _update(S.COMMIT, by_hand=None), "not-by-hand"),
+    ],
+)
+def test_a_command_that_does_not_fit_is_refused(command: str, update: Update | None, error: str | None) -> None:
+    refusal = by_hand.refusal(State(update=update), command)
+    assert (refusal and refusal["error"]) == error
+
+
+def test_only_root_and_the_agents_own_user_may_change_what_is_installed(lonely: Device) -> None:
+    from wainwright_agent.config import load
+
+    with Journal.open(lonely.data_dir) as journal:
+        updater = Updater(load(lonely.config, {}), journal, publish=lambda _: None)
+        wish = {"uri": "file:///x", "name": "panel-2", "size": 1, "version": ""}
+        answer = technician.carry_out(updater, journal.state, Asked("install", wish))
+        assert answer["error"] == "forbidden"
+        for bad in ({"uri": "ftp://x"}, {"stop_before": ["Lunch"]}, {"more": 1}):
+            answer = technician.carry_out(updater, journal.state, Asked("install", wish | bad, is_owner=True))
+            assert answer["error"] == "bad-request"
+        assert journal.state.update is None
+
+
+def test_the_command_line_and_the_page_know_every_stop(lonely: Device) -> None:
+    assert tuple(by_hand.STOPS) == cli.STOPS
+    done = lonely.wain("install", "--help").stdout
+    page = (Path(__file__).parents[3] / "docs" / "agent.md").read_text(encoding="utf-8")
+    for stop in by_hand.STOPS:
+        assert stop in re.sub(r"\s", "", done)
+        assert f"`{stop}`" in page
