@@ -32,9 +32,9 @@ class Manners:
     drip_s: float = 0.0
     """Send one byte, and wait so long, again and again."""
     bytes_per_second: int | None = None
-    on_sent: Callable[[int], None] = lambda _: None
+    on_sent: Callable[[int], None] = field(default=lambda _: None, repr=False)
     """Told how many bytes the server has sent in all, after each piece."""
-    gate: threading.Event | None = None
+    gate: threading.Event | None = field(default=None, repr=False)
     """Wait for it after half of the body."""
 
 
