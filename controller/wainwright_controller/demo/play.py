@@ -37,6 +37,8 @@ LOOK_S = 0.2  # between two looks at the controller
 READY_S = 60.0  # for the processes to be up; 10 s on a machine with two cores that does nothing else
 ROLLOUT_S = 120.0  # for one deployment
 LOG_LINES = 5  # of a process that ended, in the error
+REMOVE_S = 5.0  # a broker ends within a tenth of a second of its controller
+REMOVE_PAUSE_S = 0.05
 
 INTERRUPTED = 130
 
@@ -57,7 +59,7 @@ def main(*, devices: int = DEVICES, keep: bool = False, broker: str | None = Non
     keep_folder = False
     with signals_raise():
         try:
-            return play(Stage(folder, broker), processes, screen, devices=devices, keep=keep)
+            return play(Stage(folder, broker, usual_ports=keep), processes, screen, devices=devices, keep=keep)
         except Interrupted:
             screen.rest()
             screen.say("Interrupted.")
@@ -71,8 +73,16 @@ def main(*, devices: int = DEVICES, keep: bool = False, broker: str | None = Non
             ignore_signals()
             processes.stop_all()
             if not keep_folder:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
                 screen.say("All processes have ended, and the demo's folder is removed.")
+
+
+def remove(folder: Path) -> None:
+    """Remove the folder; again while the broker of a controller that was interrupted in its start still writes."""
+    deadline = time.monotonic() + REMOVE_S
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(REMOVE_PAUSE_S if folder.exists() else 0)
 
 
 def play(stage: Stage, processes: Processes, screen: Screen, *, devices: int, keep: bool) -> int:

@@ -70,10 +70,15 @@ class DemoDevice:
 
 @dataclass(slots=True)
 class Stage:
-    """See the module. `broker` is the address of a broker that runs already; None for the embedded one."""
+    """See the module. `broker` is the address of a broker that runs already; None for the embedded one.
+
+    With `usual_ports` it takes the ports that every tool looks for, if they are free: for a person who plays with it.
+    Without, any free ones, so that several can be started at the same time.
+    """
 
     folder: Path
     broker: str | None = None
+    usual_ports: bool = False
     devices: list[DemoDevice] = field(default_factory=list)
     http_port: int = 0
     mqtt_port: int = 0
@@ -111,8 +116,8 @@ class Stage:
 
     def build(self, devices: int) -> None:
         """Choose free ports, and write all folders and configuration files."""
-        self.http_port = free_port(HTTP_PORT)
-        self.mqtt_port = free_port(MQTT_PORT)
+        self.http_port = free_port(HTTP_PORT if self.usual_ports else 0)
+        self.mqtt_port = free_port(MQTT_PORT if self.usual_ports else 0)
         if self.broker is not None:  # other fleets may be on it
             self.prefix = f"wain-demo/{secrets.token_hex(4)}"
         self.logs.mkdir()
