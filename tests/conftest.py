@@ -1,12 +1,17 @@
-"""What several test folders share: a real broker."""
+"""What several test folders share: a real broker, and a keyboard that can interrupt."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.mosquitto import Mosquitto
+
+# A shell starts what runs in its background with SIGINT ignored, and every process inherits that: then no test could
+# press Ctrl+C. With a handler here, the processes that tests start have the default again.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
