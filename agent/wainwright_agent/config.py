@@ -179,15 +179,7 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
 
     With no path, DEFAULT_FILE is read if it exists, else the defaults hold.
     """
-    file = path or DEFAULT_FILE
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if path is not None:
-            raise ConfigError(f"{file}: there is no such file. Name another with --config.") from None
-        text = ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}.") from error
+    file, text = settings.text_of(path, DEFAULT_FILE)
     config = settings.read(Config, text, source=str(file), env=env)
     if found := [_locate(problem, file, text, env) for problem in problems(config)]:
         raise ConfigError("\n".join(found))

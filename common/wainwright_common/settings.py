@@ -53,6 +53,22 @@ def read(kind: type[S], text: str, *, source: str, env: Mapping[str, str], prefi
     return msgspec.convert(values, kind, dec_hook=_decode_other)
 
 
+def text_of(path: Path | None, default: Path) -> tuple[Path, str]:
+    """Return a configuration file and its text; with no path, `default`, which need not be there.
+
+    Raises ConfigError when a file that was named is not there, or one cannot be read.
+    """
+    file = path or default
+    try:
+        return file, file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if path is not None:
+            raise ConfigError(f"{file}: there is no such file. Name another with --config.") from None
+        return file, ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}.") from error
+
+
 def line_of(text: str, path: tuple[str, ...]) -> int | None:
     """Return the line, from 1, on which a TOML text sets a key; else the line of its table; else None."""
     *section, key = path
