@@ -163,9 +163,10 @@ def _advance(update: Update, event: Event, error: Reason | None) -> Update:
     target = next_state(origin, event)
     update = _with_facts(update, event, target, error)
     while target in CHOICES:
+        update = replace(update, state=target)
         answer = _answer(target, update)
-        update = _with_facts(replace(update, state=target), answer, target, None)
         target = next_state(target, answer)
+        update = _with_facts(update, answer, target, None)
     if target is FINAL or _may_store(update, origin, target):
         return replace(update, state=target)
     return _advance(replace(update, state=origin), E.LOOP, Reason(code=Code.STATE_LOOP, text=_LOOP_TEXT))

@@ -15,6 +15,7 @@ from wainwright_controller.api.models import (
     Changed,
     DeviceDetail,
     DeviceOut,
+    EventOut,
     HistoryOut,
     IdsIn,
     LogLineOut,
@@ -26,10 +27,12 @@ from wainwright_controller.api.models import (
 from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
 from wainwright_controller.api.views import find_deployment, part_fields
 from wainwright_controller.operations import NotFound
-from wainwright_controller.records import Device, DeviceDeployment, DeviceState
-from wainwright_controller.rows import DEPLOYMENT, DEVICE, LOG_LINE, MEMBER, PART, from_row
+from wainwright_controller.records import Device, DeviceDeployment, DeviceState, Event
+from wainwright_controller.rows import DEPLOYMENT, DEVICE, EVENT, LOG_LINE, MEMBER, PART, from_row
 
 router = routing.router("devices", "/devices")
+
+Kind = Annotated[str | None, Query(max_length=32, description="Only lines of this kind.")]
 
 _WITH_GROUP = select(DEVICE, MEMBER.c.group_name).join(MEMBER, MEMBER.c.device_id == DEVICE.c.id, isouter=True)
 
@@ -133,6 +136,22 @@ def device_history(device_id: str, context: InContext, limit: Limit = LIMIT, cur
         _check_exists(connection, device_id)
         rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["sequence"],))
     return Page(items=[_history_out(row) for row in rows], next=following)
+
+
+@router.get("/{device_id}/timeline")
+def device_timeline(
+    device_id: str, context: InContext, kind: Kind = None, limit: Limit = LIMIT, cursor: Cursor = None
+) -> Page[EventOut]:
+    """List what happened to a device, newest first; what a technician installed has the kind `by-hand`."""
+    query = select(EVENT).where(EVENT.c.device_id == device_id).order_by(EVENT.c.id.desc()).limit(limit + 1)
+    if kind is not None:
+        query = query.where(EVENT.c.kind == kind)
+    if cursor is not None:
+        query = query.where(EVENT.c.id < key_of(cursor, tuple[int])[0])
+    with context.store.read() as connection:
+        _check_exists(connection, device_id)
+        rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["id"],))
+    return Page(items=[EventOut.of(row["id"], from_row(Event, row)) for row in rows], next=following)
 
 
 @router.get("/{device_id}/why")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 import click
 
@@ -15,6 +16,7 @@ from wainwright_controller.cli.words import ago, api_stamp, count, short
 
 STATES = ("pending", "accepted", "rejected", "decommissioned")
 UNKNOWN = "unknown-device"  # the code of an answer about a device that nobody has heard of
+BY_HAND = "by-hand"  # the kind of timeline line that says what a technician installed
 IDS_AT_ONCE = 10_000  # in one request
 
 
@@ -36,13 +38,19 @@ COLUMNS: Columns = {
     "SEEN": lambda d: ago(d.get("last_seen_at")),
 }
 HISTORY: Columns = {
-    "DEPLOYMENT": lambda p: short(p["deployment_id"]),
-    "RELEASE": lambda p: p["artifact_name"],
-    "STATUS": lambda p: p["status"],
-    "ATTEMPT": lambda p: p["attempt"],
-    "CHANGED": lambda p: ago(p["updated_at"]),
-    "ERROR": error_of,
+    # A line of the timeline, which is what a technician did, has the last two columns only.
+    "DEPLOYMENT": lambda p: short(p["deployment_id"]) if "status" in p else BY_HAND,
+    "RELEASE": lambda p: p.get("artifact_name"),
+    "STATUS": lambda p: p.get("status"),
+    "ATTEMPT": lambda p: p.get("attempt"),
+    "CHANGED": lambda p: ago(_when(p)),
+    "NOTE": lambda p: error_of(p) if "status" in p else p["text"],
 }
+
+
+def _when(entry: Json) -> str:
+    """Return when an entry of a history has changed last."""
+    return str(entry["updated_at"] if "status" in entry else entry["at"])
 
 
 @click.group(cls=Group)
@@ -167,9 +175,12 @@ def decommission(settings: Settings, device_id: str) -> None:
 @click.option("--limit", type=click.IntRange(1), help="At most so many. [all]")
 @in_settings
 def history(settings: Settings, device_id: str, limit: int | None) -> None:
-    """List the deployments of a device, newest first."""
-    found = settings.client.items(f"devices/{seg(device_id)}/history", limit=limit)
-    put_list(settings, found, HISTORY, f"No deployment has concerned {device_id}.")
+    """List what was installed on a device, by deployments and by hand, newest first."""
+    path = f"devices/{seg(device_id)}"
+    deployments = settings.client.items(f"{path}/history", limit=limit)
+    by_hand = settings.client.items(f"{path}/timeline", limit=limit, kind=BY_HAND)
+    newest_first = sorted([*deployments, *by_hand], key=lambda one: datetime.fromisoformat(_when(one)), reverse=True)
+    put_list(settings, newest_first[:limit], HISTORY, f"Nothing has been installed on {device_id}.")
 
 
 @device.command(short_help="Print what a device logged in a deployment.")

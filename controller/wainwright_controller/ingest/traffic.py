@@ -193,7 +193,7 @@ class _Batch:
         artifact_name = check_in.provides.get("artifact_name", "")
         if check_in.by_hand is True and artifact_name != device.artifact_name:
             before = f" in place of {device.artifact_name}" if device.artifact_name else ""
-            ledger.note("device", f"{artifact_name} was installed{before} by hand", "device", device_id=device_id)
+            ledger.note("by-hand", f"{artifact_name} was installed{before} by hand", "device", device_id=device_id)
         device = replace(
             device,
             last_seen_at=ledger.now,

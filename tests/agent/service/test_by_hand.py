@@ -130,6 +130,9 @@ def test_an_update_that_waits_can_be_rolled_back(lonely: Device) -> None:
 
     assert (code, text.splitlines()[0]) == (0, "Rolled back from panel-2. The device runs unknown.")
     assert lonely.calls == [*BEFORE, "ArtifactRollback", "ArtifactFailure", "Cleanup"]
+    last = lonely.state().last
+    assert last is not None
+    assert last.rolled_back
 
 
 def test_an_update_that_fails_is_rolled_back_and_says_why(lonely: Device) -> None:
@@ -140,6 +143,9 @@ def test_an_update_that_fails_is_rolled_back_and_says_why(lonely: Device) -> Non
     assert "error: panel-2 was not installed: The update module probe ended with status 1 in ArtifactInstall." in text
     assert "Its last words: the disk is worn out" in text
     assert text.endswith("The device runs unknown.\n")
+    last = lonely.state().last
+    assert last is not None
+    assert (last.rolled_back, last.inconsistent) == (True, False)
 
 
 def test_the_device_is_never_restarted_and_goes_on_after_somebody_has(lonely: Device) -> None:

@@ -106,6 +106,7 @@ BAD = [
     ("POST", "devices/accept", {"ids": "press-07"}, 422, "invalid"),
     ("GET", "devices/nobody", None, 404, "not-found"),
     ("GET", "devices/nobody/history", None, 404, "not-found"),
+    ("GET", "devices/nobody/timeline", None, 404, "not-found"),
     ("GET", "devices/nobody/logs/x", None, 404, "not-found"),
     ("GET", "devices?state=lost", None, 422, "invalid"),
     ("GET", "devices?limit=0", None, 422, "invalid"),
@@ -166,6 +167,22 @@ def test_history_logs_and_why_tell_what_happened_to_a_device(served: Served) -> 
     assert (part["status"], part["margo_state"], part["deployment_name"]) == ("failure", "failed", "the past")
     assert part["error"] == {"code": "no-space", "text": "disk full"}
     assert served.get("devices/past-1/why")["code"] == "failed"
+
+
+def test_what_a_technician_installed_is_in_a_devices_timeline(served: Served) -> None:
+    with Device(served.broker.port, "touched-1") as device:
+        device.check_in()
+        for name in ("hand-2", "hand-3"):
+            device.running = name
+            device.check_in(by_hand=True)
+    first = served.get("devices/touched-1/timeline", kind="by-hand", limit=1)
+    rest = served.get("devices/touched-1/timeline", kind="by-hand", limit=1, cursor=first["next"])
+    assert [line["text"] for line in first["items"] + rest["items"]] == [
+        "hand-3 was installed in place of hand-2 by hand",
+        "hand-2 was installed in place of panel-1 by hand",
+    ]
+    assert "next" not in rest
+    assert len(served.get("devices/touched-1/timeline")["items"]) > 2
 
 
 def test_a_decommissioned_device_is_out_for_good(served: Served) -> None:

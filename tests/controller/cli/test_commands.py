@@ -185,6 +185,25 @@ def test_a_failed_device_is_explained(run: Run, served: Served) -> None:
     assert [json.loads(line) for line in followed] == run("deployment events sick -o json").json
 
 
+def test_a_devices_history_has_what_was_installed_by_hand_among_its_deployments(run: Run, served: Served) -> None:
+    served.accept("touched-2")
+    served.release("first-2")
+    deployment = served.deploy("first-2", "touched-2")
+    served.carry_out(deployment["id"], "touched-2")
+    with Device(served.broker.port, "touched-2", running="first-2") as device:
+        device.check_in()
+        device.running = "second-2"
+        device.check_in(by_hand=True)
+
+    heading, newest, oldest = run("device history touched-2").out.splitlines()
+
+    assert heading.split() == ["DEPLOYMENT", "RELEASE", "STATUS", "ATTEMPT", "CHANGED", "NOTE"]
+    assert newest.startswith("by-hand ")
+    assert newest.endswith("second-2 was installed in place of first-2 by hand")
+    assert oldest.split()[:4] == [deployment["id"][:8], "first-2", "success", "1"]
+    assert len(run("device history touched-2 --limit 1 -o json").json) == 1
+
+
 def test_what_a_device_sends_cannot_write_on_the_operators_terminal(run: Run, served: Served) -> None:
     with Device(served.broker.port, "evil-1", running="\x1b[2Jpanel\nx") as device:
         device.check_in()

@@ -144,7 +144,10 @@ class DeploymentState(DeploymentOut):
 
 
 class EventOut(BaseModel):
-    """A line of a timeline; `kind` says what it is about: device, phase, deployment, group or artifact."""
+    """A line of a timeline.
+
+    `kind` says what it is about: device, phase, deployment, group or artifact; `by-hand` is what a technician did.
+    """
 
     id: int
     at: datetime
