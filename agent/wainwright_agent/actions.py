@@ -1,7 +1,7 @@
 """What is done in each state: calls of the update module, state scripts, the download, the reboot. The effects only.
 
 `perform` does one step and says how it ended. It decides nothing: which step comes next is in states.py. Waiting for
-the controller (for a link, for an Ack) is not here but in update.py.
+the controller (for a link, for an Ack) is not here but in waits.py.
 """
 
 from __future__ import annotations

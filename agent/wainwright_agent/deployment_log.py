@@ -36,7 +36,7 @@ LINES_MAX = 2000  # of one attempt: what the controller keeps
 FOR_ALL = 0.75  # of either; beyond, only what decides
 TEXT_MAX = 2000  # characters of a line; the protocol allows 4096
 PACKAGE = "wainwright_agent"
-DECIDING = frozenset({f"{PACKAGE}.update", f"{PACKAGE}.actions"})
+DECIDING = frozenset({f"{PACKAGE}.{noun}" for noun in ("update", "course", "orders", "waits", "actions")})
 """Loggers that say which steps were taken, and with what outcome."""
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")

@@ -14,7 +14,7 @@ from pytest_mock import MockerFixture
 
 from tests.agent.update.lab import Lab, statuses
 from tests.support.wait import wait_until
-from wainwright_agent import status, update
+from wainwright_agent import status, waits
 from wainwright_agent.cli.show import table
 from wainwright_agent.config import ConfigError, load
 from wainwright_agent.windows import opening, parse
@@ -122,7 +122,7 @@ def _closed() -> str:
 
 
 def test_an_update_is_downloaded_at_once_and_installed_when_the_window_opens(lab: Lab, mocker: MockerFixture) -> None:
-    mocker.patch.object(update, "CLOCK_S", 0.05)
+    mocker.patch.object(waits, "CLOCK_S", 0.05)
     with lab.agent(windows=(_closed(),), time_zone="UTC") as agent:
         agent.updater.offer(lab.offer(lab.artifact()))
         wait_until(lambda: "hold" in agent.updater.snapshot(), 10, "the wait for the window")
@@ -132,7 +132,7 @@ def test_an_update_is_downloaded_at_once_and_installed_when_the_window_opens(lab
         shown = status.of_record(lab.config(), "press", agent.journal.state)
         shown["trying"] |= agent.updater.snapshot()
         assert "wait-window: It waits for the maintenance window, which opens at 20" in "\n".join(table(shown))
-        mocker.patch("wainwright_agent.update.hold", return_value=None)  # the clock goes on
+        mocker.patch("wainwright_agent.waits.hold", return_value=None)  # the clock goes on
         agent.wait_idle()
     assert statuses(agent.reports) == ["downloading", "installing", "success"]
 
@@ -155,8 +155,8 @@ def test_waiting_survives_restarts_and_reboots_without_a_link_or_a_server(lab: L
 
 
 def test_an_update_that_waits_gives_a_sign_again_and_again(lab: Lab, mocker: MockerFixture) -> None:
-    mocker.patch.object(update, "CLOCK_S", 0.02)
-    mocker.patch.object(update, "SIGN_S", 0.05)
+    mocker.patch.object(waits, "CLOCK_S", 0.02)
+    mocker.patch.object(waits, "SIGN_S", 0.05)
     with lab.agent(windows=(_closed(),), time_zone="UTC") as agent:
         agent.updater.offer(lab.offer(lab.artifact()))
 
