@@ -25,6 +25,7 @@ from wainwright_common.topics import DEVICE_ID_MAX, Kind, Topic, downlinks, upli
 from wainwright_controller import waker
 from wainwright_controller.config import Config as ControllerConfig
 from wainwright_controller.ingest import traffic
+from wainwright_controller.ingest.budgets import BUDGETS
 from wainwright_controller.operations.deployments import TIMEOUT_S
 from wainwright_controller.rules import reports, retries
 
@@ -204,6 +205,13 @@ def test_the_limits_are_the_programs() -> None:
         f"{journal.OUTBOX_MAX}",
         f"{traffic.LOG_LINES_MAX:,}",
         f"{ControllerConfig().devices.pending_max:,}",
+    ]
+
+
+def test_the_budgets_are_the_programs() -> None:
+    assert table("How much a device may send", "topic") == [
+        (f"`{kind.value}`", f"{budget.burst}", f"{budget.per_s:g}", "yes" if budget.keeps_latest else "no")
+        for kind, budget in BUDGETS.items()
     ]
 
 

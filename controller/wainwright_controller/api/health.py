@@ -59,6 +59,13 @@ def metrics(context: InContext) -> Response:
     lines = [
         *_metric("messages_total", "counter", "Messages taken, by kind.", "kind", taken),
         *_metric("messages_refused_total", "counter", "Messages refused, by reason.", "reason", context.counts.refused),
+        *_metric(
+            "messages_throttled_total",
+            "counter",
+            "Messages put off or dropped because their device sent too many, by kind.",
+            "kind",
+            context.counts.throttled,
+        ),
         *_metric("batches_total", "counter", "Transactions of device traffic.", "", {"": context.counts.batches}),
         *_metric("broker_connected", "gauge", "Whether the broker is connected.", "", {"": int(now.broker.connected)}),
         *_metric("devices", "gauge", "Devices, by state.", "state", now.devices),

@@ -38,11 +38,12 @@ class Arrival(NamedTuple):
 
 
 class Counts:
-    """Messages taken by kind, and refused by reason; any thread may read."""
+    """Messages taken by kind, refused by reason, and over their budgets by kind; any thread may read."""
 
     def __init__(self) -> None:
         self.taken: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.throttled: Counter[str] = Counter()
         self.batches = 0
         self._lock = threading.Lock()
         self._second = 0

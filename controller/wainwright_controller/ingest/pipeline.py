@@ -4,6 +4,9 @@ No timer makes the batches: while one is being committed the next one queues up,
 at once and a loud one in large batches. The queue is bounded and its producer blocks, so that what a slow store
 cannot take yet stays with the broker. Nothing is acknowledged to the broker before it is committed: killed at any
 point, the controller is given the same messages again, and the rules make a repetition harmless.
+
+One device cannot hold up the rest: what is over its budget is acknowledged unread (throttle.py), and of what is not,
+one device has at most SHARE_MAX messages in the first transaction of a batch; what it has more waits for a second one.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from sqlalchemy import exc
@@ -20,6 +24,7 @@ from wainwright_common.topics import PREFIX
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.ingest.intake import Arrival, Counts, Delivery, admit
 from wainwright_controller.ingest.link import Link
+from wainwright_controller.ingest.throttle import Throttle
 from wainwright_controller.ingest.traffic import Answer, Traffic
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.store import Store
@@ -29,6 +34,8 @@ LOG = logging.getLogger(__name__)
 
 BATCH_MAX = 500  # messages; larger ones gain little and hold the write lock for longer (docs/decisions/0005)
 QUEUE_MAX = 4 * BATCH_MAX  # messages; some brokers send more than their in-flight limit, so this bound is our own
+SHARE_MAX = BATCH_MAX // 10  # messages of one device that go before those of others: a tenth of a batch, some 5 ms
+IDLE_S = 0.2  # how late we notice that we are to stop, or that there is room again in a budget
 TRACE_EVERY_S = 60.0  # between two traces of what a message made fail
 STORE_RETRY_S = 0.5  # between attempts to write when the store refuses (disk full, locked, server away)
 
@@ -55,6 +62,7 @@ class Pipeline:
         self._waker = waker
         self._bulletin = bulletin
         self._prefix = prefix
+        self._throttle = Throttle(counts, prefix)
         self._clock = clock
         self._queue: queue.Queue[Delivery] = queue.Queue(QUEUE_MAX)
         self._stopping = threading.Event()
@@ -82,28 +90,48 @@ class Pipeline:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                batch = [self._queue.get(timeout=0.2)]
-            except queue.Empty:
-                continue
-            try:
-                while len(batch) < BATCH_MAX:
-                    batch.append(self._queue.get_nowait())
-            except queue.Empty:
-                pass
-            self._take(batch)
+            received, wanted = self._gather()
+            if received or wanted:
+                self._take(received, wanted)
 
-    def _take(self, batch: Sequence[Delivery]) -> None:
-        """Commit a batch, however long the store refuses; then answer and acknowledge."""
-        arrivals = [a for d in batch if (a := admit(d, self._counts, self._prefix)) is not None]
-        answers = self._commit(arrivals) if arrivals else []
-        if answers is None:
-            return
-        for topic, message in answers:
-            self._link.publish(topic, message)
-        for delivery in batch:
+    def _gather(self) -> tuple[list[Delivery], list[Delivery]]:
+        """Return what has come, and which of that is to be taken; waits at most IDLE_S.
+
+        What is over a budget does not count against BATCH_MAX: it costs next to nothing, and others wait behind it.
+        """
+        received: list[Delivery] = []
+        try:
+            received.append(self._queue.get(timeout=IDLE_S))
+        except queue.Empty:
+            return [], self._throttle.due(time.monotonic())
+        now = time.monotonic()
+        wanted = self._throttle.due(now)
+        while True:
+            if self._throttle.lets_through(received[-1], now):
+                wanted.append(received[-1])
+            if len(wanted) >= BATCH_MAX or len(received) >= QUEUE_MAX:
+                break
+            try:
+                received.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return received, wanted
+
+    def _take(self, received: Sequence[Delivery], wanted: Sequence[Delivery]) -> None:
+        """Commit what is wanted, however long the store refuses, and answer it; then acknowledge all that was received.
+
+        In the order in which it was received (MQTT 3.1.1 section 4.6).
+        """
+        arrivals = [a for d in wanted if (a := admit(d, self._counts, self._prefix)) is not None]
+        for part in shares(arrivals):
+            answers = self._commit(part)
+            if answers is None:
+                return
+            for topic, message in answers:
+                self._link.publish(topic, message)
+            self._counts.batches += 1
+        for delivery in received:
             self._link.acknowledge(delivery.token)
-        self._counts.batches += 1
 
     def _commit(self, arrivals: Sequence[Arrival]) -> list[Answer] | None:
         """Return the answers of a committed batch; None when we are stopped before the store could take it."""
@@ -147,3 +175,19 @@ class Pipeline:
         self._waker.wake(ledger.wakes)
         self._bulletin.post(ledger.changed)
         return result.answers
+
+
+def shares(arrivals: Sequence[Arrival]) -> list[list[Arrival]]:
+    """Divide a batch into at most two, so that one device has at most SHARE_MAX messages in the first.
+
+    Each device's messages keep their order; neither part is empty.
+    """
+    if len(arrivals) <= SHARE_MAX:
+        return [list(arrivals)] if arrivals else []
+    first: list[Arrival] = []
+    second: list[Arrival] = []
+    taken: Counter[str] = Counter()
+    for arrival in arrivals:
+        taken[arrival.device] += 1
+        (first if taken[arrival.device] <= SHARE_MAX else second).append(arrival)
+    return [first, second] if second else [first]

@@ -348,7 +348,8 @@ def test_stopping_in_the_middle_of_a_batch_acknowledges_nothing_of_it(
     acknowledge = mocker.patch.object(controller.link, "acknowledge")
     payload = b'{"online":true,"since":"2026-11-22T09:14:03Z","agent_version":"1"}'
 
-    pipeline._take([Delivery(f"wain/v1/d{i}/up/presence", payload, (0, i, 1)) for i in range(3)])
+    batch = [Delivery(f"wain/v1/d{i}/up/presence", payload, (0, i, 1)) for i in range(3)]
+    pipeline._take(batch, batch)
 
     assert [row["id"] for row in rows(controller, DEVICE)] == ["d0"]
     assert acknowledge.call_count == 0
