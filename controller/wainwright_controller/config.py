@@ -85,6 +85,17 @@ class Artifacts(Section, frozen=True, kw_only=True):
     )
 
 
+class Timeline(Section, frozen=True, kw_only=True):
+    """How much of the timelines stays. A deployment's own lines, and how each device ended in it, always do."""
+
+    keep_days: Annotated[
+        int, Meta(ge=1, le=36_500, description="Steps of devices, and their lines without a deployment, go after it.")
+    ] = 365
+    device_lines_max: Annotated[
+        int, Meta(ge=10, le=1_000_000, description="Lines without a deployment that stay, of each device.")
+    ] = 1000
+
+
 class Log(Section, frozen=True, kw_only=True):
     """What is written to standard error."""
 
@@ -104,6 +115,7 @@ class Config(Section, frozen=True, kw_only=True):
     broker: BrokerSection = BrokerSection()
     devices: Devices = Devices()
     artifacts: Artifacts = Artifacts()
+    timeline: Timeline = Timeline()
     log: Log = Log()
 
     @property

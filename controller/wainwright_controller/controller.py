@@ -28,9 +28,12 @@ from wainwright_controller.records import Artifact
 from wainwright_controller.rows import ARTIFACT
 from wainwright_controller.store import Store
 from wainwright_controller.ticker import Ticker
+from wainwright_controller.timeline import Keep
 from wainwright_controller.waker import Waker
 
 LOG = logging.getLogger(__name__)
+
+DAY_S = 86_400.0
 
 
 class FolderTaken(WainwrightError):  # noqa: N818  the name is the sentence: "refused: folder taken"
@@ -70,7 +73,12 @@ class Controller:
         self.pipeline = Pipeline(
             self.store, self.link, traffic, self.counts, self.waker, self.bulletin, prefix=config.broker.prefix
         )
-        self.ticker = Ticker(self.store, self.waker, self.bulletin)
+        self.ticker = Ticker(
+            self.store,
+            self.waker,
+            self.bulletin,
+            Keep(age_s=config.timeline.keep_days * DAY_S, lines_max=config.timeline.device_lines_max),
+        )
         self.context = Context(
             operations=self.operations,
             bulletin=self.bulletin,

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus
+from wainwright_controller import timeline
 from wainwright_controller.records import (
     Deployment,
     Device,
@@ -88,6 +89,7 @@ class Ledger(WorkingSet):
         self._begun: set[str] = set()
         self._unsettled: set[str] = set()
         self._events: list[Event] = []
+        self._turned: set[Key] = set()
 
     # ---- changing ---------------------------------------------------------------------------------------------
 
@@ -111,6 +113,8 @@ class Ledger(WorkingSet):
             self._unsettled.add(part.deployment_id)
         if (part.status, part.attempt) != (before.status, before.attempt):
             self._unsettled.add(part.deployment_id)
+            if {part.status, before.status} == timeline.TURNING:
+                self._turned.add(key)
             self.note("device", _sentence(part, before), actor, part.deployment_id, part.device_id)
         self.changed.add(part.deployment_id)
 
@@ -276,8 +280,11 @@ class Ledger(WorkingSet):
 
     def _flush_events(self) -> None:
         if self._events:
-            self.connection.execute(insert(EVENT), [to_row(event) for event in self._events])
+            events = timeline.within_steps_max(self.connection, self._events, self._turned)
+            if events:
+                self.connection.execute(insert(EVENT), [to_row(event) for event in events])
             self._events.clear()
+            self._turned.clear()
 
     def _flush_tally(self) -> None:
         self._flush_parts()

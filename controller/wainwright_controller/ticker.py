@@ -23,11 +23,13 @@ from wainwright_controller.rules import phases as phase_rules
 from wainwright_controller.rules.retries import failed
 from wainwright_controller.rules.why import ago
 from wainwright_controller.store import Store
+from wainwright_controller.timeline import Keep, remove, surplus
 from wainwright_controller.waker import Waker
 
 LOG = logging.getLogger(__name__)
 
 TICK_S = 0.5  # how late a phase may open or a retry may start
+TIDY_EVERY_S = 3600.0  # between two looks through the timelines
 AT_ONCE_MAX = 500  # parts in one transaction; the rest follow in the next
 
 Key = tuple[str, str]
@@ -36,12 +38,16 @@ Key = tuple[str, str]
 class Ticker:
     """A thread that ticks every TICK_S."""
 
-    def __init__(self, store: Store, waker: Waker, bulletin: Bulletin, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, waker: Waker, bulletin: Bulletin, keep: Keep, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._waker = waker
         self._bulletin = bulletin
         self._clock = clock
         self._random = random.Random()  # noqa: S311  spreads retries, hides nothing
+        self._keep = keep
+        self._look_at = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
 
@@ -57,7 +63,7 @@ class Ticker:
     def _run(self) -> None:
         while not self._stopping.wait(TICK_S):
             try:
-                while self.tick():
+                while self.tick() or self.tidy():
                     pass
             except Exception:  # a bug of ours must not stop the clock: what it could not do now it tries again
                 LOG.exception("what the clock brought could not be done; trying again")
@@ -88,6 +94,20 @@ class Ticker:
         self._waker.wake(ledger.wakes)
         self._bulletin.post(ledger.changed)
         return len(late) == AT_ONCE_MAX or len(due) == AT_ONCE_MAX
+
+    def tidy(self) -> bool:
+        """Remove what the timelines are not to keep, a piece at a time; returns whether there may be more."""
+        now = self._clock()
+        if now < self._look_at:
+            return False
+        with self._store.read() as connection:
+            ids = surplus(connection, self._keep, now)
+        if ids:
+            with self._store.write() as connection:
+                remove(connection, ids)
+        else:
+            self._look_at = now + TIDY_EVERY_S
+        return bool(ids)
 
     def _give_up(self, ledger: Ledger, key: Key) -> None:
         """End an attempt whose device has been silent for too long; one that has spoken since gets a later deadline.

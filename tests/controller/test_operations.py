@@ -27,6 +27,7 @@ from wainwright_controller.rules.lifecycle import Refused
 from wainwright_controller.rules.phases import BadPlan, PhaseSpec
 from wainwright_controller.store import Store, StoreError
 from wainwright_controller.ticker import Ticker
+from wainwright_controller.timeline import Keep
 from wainwright_controller.waker import Waker
 
 IDS = [f"d{i:02}" for i in range(10)]
@@ -43,7 +44,8 @@ class Fleet:
         self.waker = Waker(lambda topic, command: self.sent.append((topic.device, command.name)), rate_per_s=1e9)
         self.waker.start()
         self.operations = Operations(store, Bulletin(), self.waker, clock=lambda: self.now)
-        self.ticker = Ticker(store, self.waker, Bulletin(), clock=lambda: self.now)
+        keep = Keep(age_s=86_400.0, lines_max=10)
+        self.ticker = Ticker(store, self.waker, Bulletin(), keep, clock=lambda: self.now)
         self.operations.preauthorize(IDS, "test")
         self.operations.add_artifact(make_artifact(), "test")
         self.woken()

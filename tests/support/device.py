@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import socket
 import uuid
 from datetime import UTC, datetime
 from typing import Self
@@ -26,7 +27,7 @@ from wainwright_common.messages import (
     encode,
 )
 from wainwright_common.statuses import DeviceStatus
-from wainwright_common.topics import Kind, Topic, client_id, downlinks, parse
+from wainwright_common.topics import PREFIX, Kind, Topic, client_id, downlinks, parse
 
 NO_DIGEST = "0" * 64
 
@@ -34,16 +35,20 @@ NO_DIGEST = "0" * 64
 class Device:
     """One connection to a broker, with everything that was sent down to it."""
 
-    def __init__(self, port: int, device_id: str, device_type: str = "pi4", running: str = "panel-1") -> None:
+    def __init__(
+        self, port: int, device_id: str, device_type: str = "pi4", running: str = "panel-1", prefix: str = PREFIX
+    ) -> None:
         self.id = device_id
         self.device_type = device_type
         self.running = running
         self.digest = NO_DIGEST
         self._port = port
+        self._prefix = prefix
+        self.patience_s = 10.0  # how long an answer may take
         self._received: queue.Queue[Message] = queue.Queue()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id(device_id))
         self._client.on_message = self._on_message
-        self._client.on_connect = lambda client, *_: client.subscribe(downlinks(device_id), qos=1)
+        self._client.on_connect = self._on_connect
         self._subscribed = False
         self._client.on_subscribe = lambda *_: setattr(self, "_subscribed", True)
 
@@ -57,8 +62,14 @@ class Device:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def _on_connect(self, client: paho.Client, *_: object) -> None:
+        connection = client.socket()
+        if isinstance(connection, socket.socket):  # as agents do: else a message waits up to 40 ms for TCP
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.subscribe(downlinks(self.id, self._prefix), qos=1)
+
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        self._received.put(decode(parse(message.topic).kind, bytes(message.payload)))
+        self._received.put(decode(parse(message.topic, self._prefix).kind, bytes(message.payload)))
 
     def send_raw(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish anything, anywhere."""
@@ -66,12 +77,12 @@ class Device:
 
     def send(self, kind: Kind, message: Message) -> None:
         """Publish a message on this device's topic."""
-        self.send_raw(Topic(self.id, kind).text(), encode(message))
+        self.send_raw(Topic(self.id, kind).text(self._prefix), encode(message))
 
-    def receive(self, kind: type[M], timeout_s: float = 10.0) -> M:
+    def receive(self, kind: type[M]) -> M:
         """Return the next message down of one kind; others before it are dropped."""
         while True:
-            message = self._received.get(timeout=timeout_s)
+            message = self._received.get(timeout=self.patience_s)
             if isinstance(message, kind):
                 return message
 
