@@ -21,6 +21,7 @@ from wainwright_agent.events import Answer
 from wainwright_agent.journal import ByHand, State, Update
 from wainwright_agent.states import Event, UpdateState, allows
 from wainwright_common.messages import Action, Artifact, Offer
+from wainwright_common.statuses import DeviceStatus
 
 S, E = UpdateState, Event
 
@@ -87,10 +88,9 @@ def refusal(state: State, command: str) -> Answer | None:
     """Return why a command cannot be carried out now; None when it can."""
     update = state.update
     if command == "install":
-        return None if update is None else _answer("busy", f"{_what(update)} is under way. See: wain status")
+        return None if update is None else _answer("busy", _why_busy(update))
     if update is None:
-        name = state.provides.get("artifact_name", "unknown")
-        return _answer("nothing", f"No update is being tried; {name} is installed. To install: wain install FILE")
+        return _answer("nothing", _why_nothing(state, command))
     if update.by_hand is None:
         return _answer("not-by-hand", f"{_what(update)} is under way: the controller decides about it.")
     if command == "rollback":
@@ -112,13 +112,42 @@ def _refusal_to_roll_back(update: Update) -> Answer | None:
     return None
 
 
+def _why_nothing(state: State, command: str) -> str:
+    """Return why there is nothing to commit, roll back or resume; most who ask for that are too late."""
+    name, last = state.provides.get("artifact_name", "unknown"), state.last
+    if command == "rollback" and last is not None and last.outcome is DeviceStatus.SUCCESS:
+        return (
+            f"There is nothing to roll back: {name} is committed, and what ran before is not kept. "
+            "To have it again, install its artifact: wain install FILE"
+        )
+    return f"No update is being tried; {name} is installed. To install: wain install FILE"
+
+
+def _why_busy(update: Update) -> str:
+    if is_held(update):
+        return f"{_what(update)} is not finished. {what_to_do(update)}"
+    if update.by_hand is None:
+        return f"{_what(update)} by a deployment is under way. To follow it: wain status --watch"
+    return f"{_what(update)} is under way. To follow it: wain status --watch"
+
+
+def what_to_do(update: Update) -> str:
+    """Return what a held update waits for, as a sentence for whoever stands in front of the device."""
+    if update.state in NEEDS_REBOOT:
+        return "Restart the device; after that: wain resume"
+    if update.state is S.COMMIT:
+        return "To keep it: wain commit. To go back: wain rollback"
+    return "To go on: wain resume"
+
+
 def describe(update: Update) -> dict[str, Any]:
     """Return what `status` says of an update by hand."""
     if update.by_hand is None:
         return {}
     if not is_held(update):
         return {"by_hand": True}
-    return {"by_hand": True, "held": "reboot" if update.state in NEEDS_REBOOT else str(update.state)}
+    held = "reboot" if update.state in NEEDS_REBOOT else str(update.state)
+    return {"by_hand": True, "held": held, "to_do": what_to_do(update)}
 
 
 def _what(update: Update) -> str:

@@ -5,7 +5,7 @@ then the end of the connection. Who may ask is decided by the permissions of the
 `wainwright` where there is one. `data_dir` keeps two agents of one machine apart. What changes
 the installed software is for root and the agent's own user alone: the service sees who asks.
 
-A slow, silent or hostile client occupies one of a few threads for a few seconds, and nothing else.
+A slow, silent or hostile client occupies one of CLIENTS_MAX threads for a few seconds, and nothing else.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from wainwright_common.errors import WainwrightError
 GROUP = "wainwright"
 MODE = 0o660
 REQUEST_MAX = 64 * 1024  # bytes; a request is a command and a few options
-CLIENTS_MAX = 8  # technicians at one device at once; others wait in the backlog
+CLIENTS_MAX = 64  # at once, a thread of some 30 kB each; others wait in the backlog, and then where they are
+RETRY_S = 0.02  # between two tries of a client to get into a backlog that is full
 CLIENT_S = 2.0  # for a client to send its request, or to take a line of the answer
 ANSWER_S = 3600.0  # between two lines of an answer; whoever asks gives up before
 ADDRESS_MAX = 107  # bytes; sun_path of sys/un.h, without its final zero
@@ -129,7 +130,7 @@ def ask(config: Config, command: str, options: dict[str, Any] | None = None, *, 
     forbidden = False
     for path in candidates(config):
         try:
-            client = _connect(path)
+            client = _connect(path, line_s)
         except PermissionError:
             refusals.append(f"{path}: only root and members of the group {GROUP} may ask")
             forbidden = True
@@ -208,16 +209,25 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-def _connect(path: Path) -> socket.socket:
+def _connect(path: Path, wait_s: float = 0.0) -> socket.socket:
+    """Return a connection; waits up to `wait_s` for room in the backlog, and raises BlockingIOError without any."""
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     client.settimeout(CLIENT_S)
+    deadline = time.monotonic() + wait_s
     try:
         with _address(path) as address:
-            client.connect(address)
+            while True:
+                try:
+                    client.connect(address)
+                except BlockingIOError:  # unix(7): the backlog is full, and a socket with a time limit does not wait
+                    if time.monotonic() >= deadline:
+                        raise
+                    time.sleep(RETRY_S)
+                else:
+                    return client
     except OSError:
         client.close()
         raise
-    return client
 
 
 @contextlib.contextmanager

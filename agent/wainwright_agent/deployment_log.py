@@ -59,6 +59,11 @@ def logs(data_dir: Path) -> list[Path]:
     return [file for _, file in sorted((int(match[1]), file) for file, match in matches if match)]
 
 
+def number_of(log: Path) -> int:
+    """Return the number of a log; they are counted from 1 for as long as the device lives."""
+    return int(log.name.partition("-")[0])
+
+
 def sent_file(log: Path) -> Path:
     """Return the file that says how much of a log was sent."""
     return log.with_suffix(".sent")
@@ -164,7 +169,7 @@ class DeploymentLog(logging.Handler):
         ending = _ending(attempt)
         file = next((log for log in reversed(known) if log.name.endswith(ending)), None)
         if file is None:
-            number = int(known[-1].name.partition("-")[0]) + 1 if known else 1
+            number = number_of(known[-1]) + 1 if known else 1
             file = self._folder / f"{number:04d}{ending}"
             for old in known[: max(0, len(known) + 1 - FILES_MAX)]:
                 sent_file(old).unlink(missing_ok=True)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from wainwright_agent.events import Answer, Asked
-from wainwright_common import settings
+from wainwright_agent.status import of_reply
 from wainwright_common.messages import Reply
 
 TIMEOUT_S = 30.0  # when the technician names none
 TIMEOUT_MAX_S = 600.0
-WAITING_MAX = 16  # more than technicians that fit in front of one device
+WAITING_MAX = 48  # fewer than the control socket has threads, so that a status can be asked for at any time
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Inquiries:
 
     def replied(self, reply: Reply, **facts: bool) -> None:
         """Give a reply, with facts about what is done with it, to those who wait for it."""
-        self._answer(lambda one: one.is_sent, {"reply": settings.plain(reply), **facts})
+        self._answer(lambda one: one.is_sent, {"reply": of_reply(reply), **facts})
 
     def link_failed(self, reason: str) -> None:
         """Tell all who wait that the broker cannot be reached."""

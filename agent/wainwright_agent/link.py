@@ -25,6 +25,7 @@ from typing import Any
 
 from wainwright_agent.config import Broker
 from wainwright_agent.events import Connected, Disconnected, EventQueue, Received
+from wainwright_agent.masking import mask
 from wainwright_agent.pace import spread
 from wainwright_common import __version__
 from wainwright_common.errors import BadMessage, BadTopic
@@ -268,7 +269,8 @@ class Link:
             self.dropped[reason] += 1
             log.warning("dropped a message on %s (%s): %s", message.topic, reason, error)
             return
-        log.debug("received %s: %s", message.topic, message.payload)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("received %s: %s", message.topic, mask(bytes(message.payload).decode(errors="replace")))
         self._events.put(Received(value))
 
     def _downlink(self, message: Any) -> Reply | Ack | Command:  # noqa: ANN401  paho's

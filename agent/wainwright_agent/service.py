@@ -323,7 +323,7 @@ class Service:
             link["retry_in_s"] = max(0.0, round(self._link.retry_at - now, 1))
         check_in: status.Status = {}
         if self._last_reply is not None:
-            check_in = {"answered_at": settings.plain(self._last_reply_at), "reply": settings.plain(self._last_reply)}
+            check_in = {"answered_at": settings.plain(self._last_reply_at), "reply": status.of_reply(self._last_reply)}
         if (planned_at := self._check_ins.planned_at) != math.inf:
             check_in["next_in_s"] = max(0.0, round(planned_at - now, 1))
         record = status.of_record(self._config, self._device_id, self._journal.state)

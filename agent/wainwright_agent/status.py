@@ -7,7 +7,9 @@ from typing import Any
 from wainwright_agent import by_hand
 from wainwright_agent.config import Config
 from wainwright_agent.journal import LastUpdate, State, Update
+from wainwright_agent.masking import mask
 from wainwright_common import __version__, settings
+from wainwright_common.messages import Reply
 
 Status = dict[str, Any]
 """Plain values, as `wain status -o json` prints them; a key without a value is absent."""
@@ -29,6 +31,15 @@ def of_record(config: Config, device_id: str, state: State) -> Status:
     if state.last is not None:
         status["last"] = _last(state.last)
     return status
+
+
+def of_reply(reply: Reply) -> Status:
+    """Return an answer of the controller; without what would let others fetch the artifact."""
+    plain: Status = settings.plain(reply)
+    if "offer" in plain:
+        artifact = plain["offer"]["artifact"]
+        artifact["uri"] = mask(artifact["uri"])
+    return plain
 
 
 def _trying(update: Update) -> Status:

@@ -42,7 +42,7 @@ def log_to_stderr(level: str, env: Mapping[str, str] = os.environ) -> None:
     if "JOURNAL_STREAM" in env:
         handler.setFormatter(_JournalFormatter("%(name)s: %(message)s"))
     else:
-        formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%FT%T")
+        formatter = _Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%FT%T")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
     handler.setLevel(level.upper())
@@ -51,6 +51,14 @@ def log_to_stderr(level: str, env: Mapping[str, str] = os.environ) -> None:
     root.setLevel(handler.level)
 
 
-class _JournalFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Leaves out what would write on a terminal, or make the journal keep a line as bytes: modules say anything."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+class _JournalFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return f"<{SYSLOG_LEVELS.get(record.levelno, 6)}>{super().format(record)}"

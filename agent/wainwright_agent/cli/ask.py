@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from wainwright_agent.cli.exits import Exit
-from wainwright_agent.cli.output import complain, duration, say, say_json, say_pairs
+from wainwright_agent.cli.output import complain, duration, say, say_json, say_pairs, tell
 from wainwright_agent.config import Config
 from wainwright_agent.control import AgentUnreachable, ask
 from wainwright_agent.events import Answer
 
+BUSY_S = 0.2  # until it is asked again whether there is room to wait for an answer; check-ins are 0.5 s apart
 GRACE_S = 5.0  # the agent keeps the time; this is for its answer to arrive
-EXITS = {"not-connected": Exit.UNREACHABLE, "no-answer": Exit.STILL_RUNNING}
+EXITS = {"not-connected": Exit.UNREACHABLE, "no-answer": Exit.STILL_RUNNING, "busy": Exit.STILL_RUNNING}
 
 
 def check_in(config: Config, timeout_s: float, output: str) -> Exit:
@@ -23,7 +25,7 @@ def check_in(config: Config, timeout_s: float, output: str) -> Exit:
     if output == "json":
         say_json(reply)
     else:
-        say(_sentence(reply, taken=answer["taken"]))
+        tell(_sentence(reply, taken=answer["taken"]))
     return Exit.DONE
 
 
@@ -50,10 +52,16 @@ def show_inventory(config: Config, output: str) -> Exit:
 
 
 def _ask(config: Config, command: str, timeout_s: float) -> Answer:
-    try:
-        return next(iter(ask(config, command, {"timeout_s": timeout_s}, line_s=timeout_s + GRACE_S)))
-    except AgentUnreachable as error:
-        return {"error": "forbidden" if error.is_forbidden else "unreachable", "text": str(error)}
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left_s = max(0.0, deadline - time.monotonic())
+        try:
+            answer = next(iter(ask(config, command, {"timeout_s": left_s}, line_s=left_s + GRACE_S)))
+        except AgentUnreachable as error:
+            return {"error": "forbidden" if error.is_forbidden else "unreachable", "text": str(error)}
+        if answer.get("error") != "busy" or left_s < BUSY_S:
+            return answer
+        time.sleep(BUSY_S)
 
 
 def _complain(answer: Answer) -> Exit:

@@ -58,6 +58,14 @@ def _by_hand(config: Config, arguments: Namespace) -> Exit:
     return act(config, arguments)
 
 
+def _logs(config: Config, arguments: Namespace) -> Exit:
+    from wainwright_agent.cli.logs import list_logs, show_logs
+
+    if arguments.list:
+        return list_logs(config, arguments.output)
+    return show_logs(config, arguments.number, arguments.output)
+
+
 def _test(config: Config, arguments: Namespace) -> Exit:
     from wainwright_agent.cli.support import run_tests
 
@@ -88,6 +96,7 @@ COMMANDS: Mapping[str, Callable[[Config, Namespace], Exit]] = {
     "commit":        _by_hand,
     "rollback":      _by_hand,
     "resume":        _by_hand,
+    "logs":          _logs,
     "test":          _test,
     "diag":          _diag,
     "config":        _config,

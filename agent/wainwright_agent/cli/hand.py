@@ -5,7 +5,6 @@ Either way one process has the journal, and the same machine carries the update 
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from argparse import Namespace
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 from wainwright_agent import by_hand, status, technician
 from wainwright_agent.cli.exits import Exit, Refused
-from wainwright_agent.cli.output import complain, say
+from wainwright_agent.cli.output import complain, talk, tell
 from wainwright_agent.config import Config
 from wainwright_agent.control import AgentUnreachable, ask
 from wainwright_agent.events import Answer, Asked
@@ -26,6 +25,8 @@ from wainwright_agent.update import Updater
 ANSWER_S = 10.0  # the agent answers in milliseconds
 LOOK_S = 0.2  # between two looks at how far an update is
 STOP_S = 20.0  # for a module's process group to be ended
+
+SEE_LOG = "What was done, step by step: wain logs"
 
 EXITS = {"nothing": Exit.NOTHING_TO_DO, "reboot-needed": Exit.REBOOT_NEEDED, "journal": Exit.FAILED}
 """What is refused for another reason is REFUSED."""
@@ -62,8 +63,9 @@ def act(config: Config, arguments: Namespace) -> Exit:
     with _owner(config) as owner:
         if isinstance(owner, _Ourselves) and owner.has_gone_on and (command == "resume" or owner.is_idle):
             return _follow(owner)  # finding the journal was enough for it to go on
+        stood = owner.look().get("trying", {}).get("state", "")  # said before
         answer = owner.do(command, {})
-        return _refused(answer) if "error" in answer else _follow(owner, is_rollback=command == "rollback")
+        return _refused(answer) if "error" in answer else _follow(owner, stood, is_rollback=command == "rollback")
 
 
 def _refused(answer: Answer) -> Exit:
@@ -125,7 +127,7 @@ def _owner(config: Config) -> Iterator[Owner]:
         next(iter(ask(config, "status", line_s=ANSWER_S)))
     except AgentUnreachable as error:
         if error.is_forbidden:
-            raise Refused(str(error)) from error
+            raise Refused(f"{error} Run this as root.") from error
     else:
         yield _Service(config)
         return
@@ -150,9 +152,22 @@ def _owner(config: Config) -> Iterator[Owner]:
             ourselves.close()
 
 
-def _follow(owner: Owner, *, is_rollback: bool = False) -> Exit:
-    """Wait until an update by hand is done or held, telling its steps, and say how it stands."""
-    told = ""
+def _follow(owner: Owner, told: str = "", *, is_rollback: bool = False) -> Exit:
+    """Wait until an update by hand is done or held, telling its steps, and say how it stands.
+
+    `told` is the step that need not be told. Ctrl+C ends the wait, and with it the update only if we carry it out.
+    """
+    try:
+        return _wait_and_tell(owner, told, is_rollback=is_rollback)
+    except KeyboardInterrupt:
+        goes_on = isinstance(owner, _Service)
+        talk(
+            f"The update {'goes on. To follow it: wain status --watch' if goes_on else 'stops. To go on: wain resume'}"
+        )
+        raise
+
+
+def _wait_and_tell(owner: Owner, told: str, *, is_rollback: bool) -> Exit:
     while True:
         found = owner.look()
         trying = found.get("trying")
@@ -162,19 +177,19 @@ def _follow(owner: Owner, *, is_rollback: bool = False) -> Exit:
             return _held(trying)
         if trying["state"] != told:
             told = trying["state"]
-            print(f"{trying['artifact_name']}: {told}", file=sys.stderr)  # noqa: T201  a command's talk
+            talk(f"{trying['artifact_name']}: {told}")
         time.sleep(LOOK_S)
 
 
 def _held(trying: dict[str, Any]) -> Exit:
     name, held = trying["artifact_name"], trying["held"]
     if held == "reboot":
-        say(f"{name}: the device must be restarted now. After that: wain resume")
+        tell(f"{name}: the device must be restarted now. After that: wain resume")
         return Exit.REBOOT_NEEDED
     if held == "commit":
-        say(f"{name} is installed, and not yet for good. To keep it: wain commit. To go back: wain rollback")
+        tell(f"{name} is installed, but not yet for good.\n  To keep it: wain commit\n  To go back: wain rollback")
     else:
-        say(f"{name}: stopped before {held}. To go on: wain resume")
+        tell(f"{name}: stopped before {held}. To go on: wain resume")
     return Exit.DONE
 
 
@@ -184,14 +199,16 @@ def _ended(found: status.Status, *, is_rollback: bool) -> Exit:
         complain("It is not known how the update has ended. See: wain status")
         return Exit.FAILED
     if last["outcome"] == "success":
-        say(f"Installed {last['artifact_name']}.")
+        tell(f"Installed {last['artifact_name']}.")
         return Exit.DONE
     text = last["error"]["text"] if "error" in last else "There is no reason on record."
     if last["inconsistent"]:
-        complain(f"{last['artifact_name']}: {text} The device may run a mix, and calls itself {runs}.")
+        complain(f"{last['artifact_name']}: {text}")
+        talk(f"The device may run a mix, and calls itself {runs}. {SEE_LOG}")
         return Exit.FAILED
     if is_rollback:
-        say(f"Rolled back from {last['artifact_name']}. The device runs {runs}.")
+        tell(f"Rolled back from {last['artifact_name']}. The device runs {runs}.")
         return Exit.DONE
-    complain(f"{last['artifact_name']} was not installed: {text} The device runs {runs}.")
+    complain(f"{last['artifact_name']} was not installed: {text}")
+    talk(f"The device runs {runs}. {SEE_LOG}")
     return Exit.FAILED

@@ -7,13 +7,15 @@ from typing import Any
 from wainwright_agent import identity, status
 from wainwright_agent.by_hand import is_by_hand
 from wainwright_agent.cli.exits import Exit, Refused
-from wainwright_agent.cli.output import ago, duration, say, say_json, say_pairs
+from wainwright_agent.cli.output import ago, duration, say, say_json, say_pairs, tell
 from wainwright_agent.config import Config
 from wainwright_agent.control import AgentUnreachable, ask
 from wainwright_agent.identity import IdentityError
 from wainwright_agent.journal import Journal, JournalError
+from wainwright_common.codes import Code
 
 STATUS_S = 5.0  # the agent answers in milliseconds
+HANGING = 13  # columns before what is said of something
 
 
 def show_status(config: Config, output: str) -> Exit:
@@ -23,7 +25,7 @@ def show_status(config: Config, output: str) -> Exit:
         say_json(found)
     else:
         for line in table(found):
-            say(line)
+            tell(line, hanging=HANGING)
     return Exit.DONE
 
 
@@ -64,15 +66,20 @@ def read_status(config: Config) -> status.Status:
 def table(found: status.Status) -> list[str]:
     """Return a status as lines for a person."""
     lines = [f"{found['device_id']}   {found['device_type']}   agent {found['agent_version']}"]
-    lines.append(f"  running    {found['artifact_name']}")
+    is_known = found["artifact_name"] != "unknown"
+    lines.append(f"  running    {found['artifact_name']}{'' if is_known else ', for no update is on record here'}")
     if trying := found.get("trying"):
         lines.append(f"  trying     {trying['artifact_name']}   {_trying(trying)}   {_deployment(trying)}")
+        if to_do := trying.get("to_do"):
+            lines.append(f"  to do      {to_do}")
     if last := found.get("last"):
         lines.append(f"  last       {last['artifact_name']}   {_last(last)}   {_deployment(last)}, {ago(last['at'])}")
+        if last["outcome"] != "success" and not _is_wanted(last):
+            lines.append("  to do      see what was done: wain logs")
     if waiting := found["unacknowledged_reports"]:
         lines.append(f"  untold     {waiting} report(s) wait for the controller's acknowledgement")
     if found["agent"] == "stopped":
-        lines.append("  agent      stopped; this is its record")
+        lines.append("  agent      stopped; this is its record. To start it: systemctl start wainwright-agent")
         return lines
     lines.append(f"  link       {_link(found['link'], found['check_in'])}")
     if (next_in_s := found["check_in"].get("next_in_s")) is not None:
@@ -93,7 +100,15 @@ def _trying(trying: dict[str, Any]) -> str:
     return str(trying["state"])
 
 
+def _is_wanted(last: dict[str, Any]) -> bool:
+    """Say whether an update did not succeed because a technician wanted it so, and all went well with that."""
+    is_aborted = last.get("error", {}).get("code") == Code.ABORTED
+    return is_aborted and is_by_hand(last["deployment_id"]) and not last["inconsistent"]
+
+
 def _last(last: dict[str, Any]) -> str:
+    if _is_wanted(last):
+        return "rolled back, as was asked for"
     text = str(last["outcome"])
     if error := last.get("error"):
         text += f" ({error['code']}: {error['text']})"

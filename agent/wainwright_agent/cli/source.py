@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wainwright_agent.cli.exits import Refused
+from wainwright_agent.masking import mask
 from wainwright_common.errors import ArtifactError, WainwrightError
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def _look_at_link(link: str) -> dict[str, Any]:
             response.raise_for_status()
             size = response.headers.get("Content-Length", "")
             if not size.isdigit():
-                raise SourceError(f"{link}: the server does not say how long the file is. Fetch it, and install that.")
+                raise SourceError(
+                    mask(f"{link}: the server does not say how long the file is. Fetch it, and install that.")
+                )
             return {
                 "uri": link,
                 "name": _name(response.raw, link),
@@ -62,7 +65,7 @@ def _look_at_link(link: str) -> dict[str, Any]:
                 "version": response.headers.get("ETag", "")[:256],
             }
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise SourceError(f"{link}: cannot be fetched: {error}.") from error
+        raise SourceError(mask(f"{link}: cannot be fetched: {error}.")) from error
 
 
 def _name(stream: ReadableBytes, source: str) -> str:
@@ -71,4 +74,4 @@ def _name(stream: ReadableBytes, source: str) -> str:
     try:
         return ArtifactReader(stream, verify_keys=[]).header.name
     except ArtifactError as error:
-        raise Refused(f"{source}: is not an artifact that can be installed ({error.rule}): {error}") from error
+        raise Refused(mask(f"{source}: is not an artifact that can be installed ({error.rule}): {error}")) from error

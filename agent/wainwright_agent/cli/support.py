@@ -10,7 +10,7 @@ from pathlib import Path
 from wainwright_agent import diag
 from wainwright_agent.checks import Finding, check_all
 from wainwright_agent.cli.exits import Exit
-from wainwright_agent.cli.output import complain, say, say_json
+from wainwright_agent.cli.output import complain, say, say_json, tell
 from wainwright_agent.cli.show import read_status
 from wainwright_agent.config import Config
 from wainwright_common.errors import WainwrightError
@@ -43,15 +43,16 @@ def write_archive(config: Config, folder: Path) -> Exit:
         status = {"error": str(error)}
         complain(f"{error} The archive says so, too.")
     path = diag.write(folder, config, status, list(check_all(config)), os.environ)
-    say(str(path))
+    say(str(path.absolute()))
     return Exit.DONE
 
 
 def _print(finding: Finding) -> None:
     marks = MARKS if _can_print("".join(MARKS.values())) else PLAIN_MARKS
-    say(f"  {marks[finding.ok]} {finding.name:<{NAME_WIDTH}} {finding.text}")
+    begin = len(f"  {marks[True]} ") + NAME_WIDTH + 1
+    tell(f"  {marks[finding.ok]} {finding.name:<{NAME_WIDTH}} {finding.text}", hanging=begin)
     if finding.remedy:
-        say(f"  {'':<{len(marks[True]) + 1 + NAME_WIDTH}} {finding.remedy}")
+        tell(f"{'':<{begin}}{finding.remedy}", hanging=begin)
 
 
 def _plain(finding: Finding) -> dict[str, object]:

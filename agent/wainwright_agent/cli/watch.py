@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from wainwright_agent.cli.output import say
-from wainwright_agent.cli.show import read_status, table
+from wainwright_agent.cli.output import fitted, say
+from wainwright_agent.cli.show import HANGING, read_status, table
 from wainwright_agent.config import Config
 from wainwright_agent.status import Status
 
@@ -35,10 +35,14 @@ def watch_status(config: Config, output: str) -> NoReturn:
 def _draw(config: Config) -> NoReturn:
     sys.stdout.write(CLEAR)
     while True:
-        lines = [*table(read_status(config)), "", "Ctrl+C ends this, not the update."]
+        lines = [*_fitted(table(read_status(config))), "", "Ctrl+C ends this, not the update."]
         sys.stdout.write(HOME + "".join(f"{line}{CLEAR_LINE}\n" for line in lines) + CLEAR_BELOW)
         sys.stdout.flush()
         time.sleep(INTERVAL_S)
+
+
+def _fitted(lines: list[str]) -> list[str]:
+    return [part for line in lines for part in fitted(line, sys.stdout, HANGING).splitlines()]
 
 
 def _print_changes(config: Config) -> NoReturn:

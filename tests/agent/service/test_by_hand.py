@@ -20,6 +20,7 @@ from tests.agent.update.web import Web
 from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
 from wainwright_agent import by_hand, cli, technician
+from wainwright_agent.cli.parser import STOPS
 from wainwright_agent.events import Asked
 from wainwright_agent.journal import ByHand, Journal, State, Update
 from wainwright_agent.states import Event, UpdateState
@@ -108,19 +109,28 @@ def test_an_update_that_can_be_undone_waits_for_commit(lonely: Device) -> None:
     lonely.on(SupportsRollback="echo Yes")
     code, text = lonely.exits("install", lonely.artifact())
     assert code == 0
-    assert "panel-2 is installed, and not yet for good. To keep it: wain commit. To go back: wain rollback" in text
-    assert "held before commit   by hand" in lonely.exits("status")[1]
+    assert (
+        "panel-2 is installed, but not yet for good.\n  To keep it: wain commit\n  To go back: wain rollback\n" in text
+    )
+    status = lonely.exits("status")[1]
+    assert "held before commit   by hand" in status
+    assert "  to do      To keep it: wain commit. To go back: wain rollback\n" in status
     assert lonely.exits("show-artifact") == (0, "unknown\n")
 
     code, text = lonely.exits("install", lonely.artifact("panel-3"))
-    assert (code, text) == (4, "error: The update to panel-2 is under way. See: wain status\n")
+    assert code == 4
+    assert text == "error: The update to panel-2 is not finished. To keep it: wain commit. To go back: wain rollback\n"
     code, text = lonely.exits("commit")
     assert (code, text.splitlines()[0]) == (0, "Installed panel-2.")
     assert lonely.calls == [*BEFORE, "ArtifactCommit", "Cleanup"]
-    for command in ("commit", "rollback", "resume"):
+    for command in ("commit", "resume"):
         code, text = lonely.exits(command)
         assert code == 5
         assert "No update is being tried; panel-2 is installed. To install: wain install FILE" in text
+    code, text = lonely.exits("rollback")
+    assert code == 5
+    assert "There is nothing to roll back: panel-2 is committed, and what ran before is not kept." in text
+    assert "install its artifact: wain install FILE" in text
 
 
 def test_an_update_that_waits_can_be_rolled_back(lonely: Device) -> None:
@@ -130,9 +140,11 @@ def test_an_update_that_waits_can_be_rolled_back(lonely: Device) -> None:
 
     assert (code, text.splitlines()[0]) == (0, "Rolled back from panel-2. The device runs unknown.")
     assert lonely.calls == [*BEFORE, "ArtifactRollback", "ArtifactFailure", "Cleanup"]
+    assert "commit" not in text
     last = lonely.state().last
     assert last is not None
     assert last.rolled_back
+    assert "panel-2   rolled back, as was asked for   by hand" in lonely.exits("status")[1]
 
 
 def test_an_update_that_fails_is_rolled_back_and_says_why(lonely: Device) -> None:
@@ -142,7 +154,8 @@ def test_an_update_that_fails_is_rolled_back_and_says_why(lonely: Device) -> Non
     assert code == 1
     assert "error: panel-2 was not installed: The update module probe ended with status 1 in ArtifactInstall." in text
     assert "Its last words: the disk is worn out" in text
-    assert text.endswith("The device runs unknown.\n")
+    assert text.endswith("\nThe device runs unknown. What was done, step by step: wain logs\n")
+    assert "  to do      see what was done: wain logs\n" in lonely.exits("status")[1]
     last = lonely.state().last
     assert last is not None
     assert (last.rolled_back, last.inconsistent) == (True, False)
@@ -212,9 +225,10 @@ def test_a_link_is_installed_like_a_file(lonely: Device, web: Web) -> None:
     web.files["/panel.mender"] = Path(lonely.artifact()).read_bytes()
     code, text = lonely.exits("install", web.url + "/panel.mender")
     assert (code, text.splitlines()[0]) == (0, "Installed panel-2.")
-    code, text = lonely.exits("install", web.url + "/none")
+    code, text = lonely.exits("install", web.url + "/none?signature=abc")
     assert code == 1
     assert "404" in text
+    assert "signature" not in text
 
 
 @pytest.mark.parametrize(
@@ -347,7 +361,7 @@ def test_only_root_and_the_agents_own_user_may_change_what_is_installed(lonely: 
 
 
 def test_the_command_line_and_the_page_know_every_stop(lonely: Device) -> None:
-    assert tuple(by_hand.STOPS) == cli.STOPS
+    assert tuple(by_hand.STOPS) == STOPS
     done = lonely.wain("install", "--help").stdout
     page = (Path(__file__).parents[3] / "docs" / "agent.md").read_text(encoding="utf-8")
     for stop in by_hand.STOPS:

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.service.peers import Agent, Controller, new_device_id
+from tests.agent.service.peers import Agent, Controller, new_device_id, offer_of, offered
 from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
 from wainwright_agent.config import Config, load
 from wainwright_agent.control import CLIENTS_MAX, ask
 from wainwright_common import __version__, settings
 from wainwright_common.messages import CheckIn
+
+ROWS, COLUMNS = 24, 80  # of a serial console
 
 
 @pytest.fixture
@@ -48,6 +50,7 @@ def lonely(tmp_path: Path) -> Agent:
         (["inventory", "--send"], 3, "The agent cannot be reached"),
         ([], 2, "the following arguments are required: COMMAND"),
         (["explode"], 2, "invalid choice: 'explode'"),
+        (["explode"], 2, "See: wain --help"),
         (["check-in", "--timeout", "0"], 2, "expected more than 0"),
         (["status", "-o", "xml"], 2, "invalid choice: 'xml'"),
         (["--config", "/none.toml", "status"], 2, "/none.toml: there is no such file"),
@@ -73,6 +76,21 @@ def test_check_in_prints_what_the_controller_says_and_why(agent: Agent, controll
     assert controller.all(CheckIn)[-1].reason == "local"
     answer = json.loads(agent.wain("check-in", "-o", "json").stdout)
     assert answer["why"]["code"] == "no-deployment"
+
+
+def test_nobody_is_shown_what_lets_others_fetch_the_artifact(agent: Agent, controller: Controller) -> None:
+    link = "http://127.0.0.1:1/download/a1?expires=1&signature=abcdef"
+    controller.reply = lambda check_in: offered(check_in, offer_of(link, b"x"))
+    agent.start()
+    controller.wait_for(CheckIn)
+
+    shown = [agent.wain(*words).stdout for words in (["check-in", "-o", "json"], ["status", "-o", "json"])]
+
+    assert all('"uri": "http://127.0.0.1:1/download/a1?(hidden)"' in text for text in shown), shown
+    assert "abcdef" not in "".join(shown)
+    assert agent.process is not None
+    agent.kill()
+    assert "abcdef" not in agent.logged()  # at level debug
 
 
 def test_check_in_without_an_answer_ends_in_time_with_its_own_code(agent: Agent, controller: Controller) -> None:
@@ -134,7 +152,8 @@ def test_status_tells_of_the_link_and_the_plans(agent: Agent, controller: Contro
     assert status["check_in"]["reply"]["why"]["code"] == "no-deployment"
     assert 0.85 * 1800 < status["check_in"]["next_in_s"] < 1.15 * 1800
     text = agent.wain("status").stdout
-    assert text.startswith(f"{agent.device_id}   press   agent {__version__}\n  running    unknown\n")
+    running = "running    unknown, for no update is on record here"
+    assert text.startswith(f"{agent.device_id}   press   agent {__version__}\n  {running}\n")
     assert "  link       connected to mqtt://127.0.0.1:" in text
     assert "  next       check-in in " in text
 
@@ -348,17 +367,20 @@ def test_help_names_the_commands_that_there_are(lonely: Agent) -> None:
     shown = lonely.wain("--help").stdout
 
     assert re.findall(r"^    ([a-z-]+)", shown, re.MULTILINE) == [
-        "run",
         "status",
         "check-in",
-        "inventory",
-        "show-artifact",
-        "show-provides",
         "install",
         "commit",
         "rollback",
         "resume",
+        "logs",
         "test",
         "diag",
+        "inventory",
+        "show-artifact",
+        "show-provides",
         "config",
+        "run",
     ]
+    assert len(shown.splitlines()) < ROWS
+    assert max(map(len, shown.splitlines())) < COLUMNS

@@ -103,4 +103,4 @@ def test_a_terminal_gets_a_picture_that_is_drawn_over(agent: Agent) -> None:
     os.close(terminal)
 
     assert shown.startswith(b"\x1b[2J\x1b[H" + agent.device_id.encode())
-    assert b"stopped; this is its record\x1b[K" in shown
+    assert b"stopped; this is its record. To start it: systemctl start\x1b[K" in shown
