@@ -92,7 +92,7 @@ def refusal(state: State, command: str) -> Answer | None:
     if update is None:
         return _answer("nothing", _why_nothing(state, command))
     if update.by_hand is None:
-        return _answer("not-by-hand", f"{_what(update)} is under way: the controller decides about it.")
+        return _answer("not-by-hand", f"{_what(update)} is the controller's. To stop it, have the operator abort it.")
     if command == "rollback":
         return _refusal_to_roll_back(update)
     if update.state in NEEDS_REBOOT and is_held(update):

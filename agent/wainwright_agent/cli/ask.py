@@ -67,7 +67,7 @@ def _ask(config: Config, command: str, timeout_s: float) -> Answer:
 def _complain(answer: Answer) -> Exit:
     error = answer["error"]
     if error == "unreachable":
-        complain(f"{answer['text']} Is it running? See: wain status")
+        complain(f"{answer['text']} Is it running? To start it: systemctl start wainwright-agent")
         return Exit.UNREACHABLE
     complain(str(answer["text"]))
     return Exit.REFUSED if error == "forbidden" else EXITS.get(error, Exit.FAILED)
