@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from wainwright_agent.journal import sync_folder, write_synced
+from wainwright_agent.synced import sync_folder, write_synced
 from wainwright_common.messages import Artifact
 
 HEAD_MAX = 8 * 1024 * 1024  # bytes before the first payload file that are held in memory; the reader's limit is lower

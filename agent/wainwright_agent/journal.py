@@ -5,7 +5,7 @@ nothing has changed. The file carries a checksum, and the generation before it i
 the medium lies.
 
     <data_dir>/journal.json       the state              <data_dir>/journal.json.old   the one before
-    <data_dir>/lock               held while an agent runs
+    <data_dir>/lock               held while an agent runs        schemas.py has the journals of other versions
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from typing import Self
 
 import msgspec
 
+from wainwright_agent import schemas
 from wainwright_agent.states import UpdateState
+from wainwright_agent.synced import sync_folder, write_synced
 from wainwright_common.errors import WainwrightError
 from wainwright_common.messages import Offer, Reason, Report, Time
 from wainwright_common.statuses import DeviceStatus
@@ -127,6 +129,12 @@ class _Schema(msgspec.Struct):
     schema: int
 
 
+class _NewerError(Exception):
+    def __init__(self, schema: int) -> None:
+        super().__init__(f"schema {schema}")
+        self.schema = schema
+
+
 class Journal:
     """The one writer of the journal; thread-safe. `open` makes one, `read` only looks."""
 
@@ -149,16 +157,17 @@ class Journal:
             raise JournalError(f"{data_dir}: the data folder cannot be used: {error.strerror}. Check it.") from error
         try:
             _take(lock_fd, data_dir)
-            state = _read(data_dir, keep_corrupt=True)
+            state = _read(data_dir, is_owner=True)
+            _follow_schema(data_dir, state)
         except BaseException:
             os.close(lock_fd)
             raise
-        return cls(data_dir, lock_fd, state)
+        return cls(data_dir, lock_fd, msgspec.structs.replace(state, schema=SCHEMA))
 
     @classmethod
     def read(cls, data_dir: Path) -> State:
         """Return the state on disk, without a lock, for a look while no agent runs; raises JournalError."""
-        return _read(data_dir, keep_corrupt=False)
+        return _read(data_dir, is_owner=False)
 
     @property
     def state(self) -> State:
@@ -181,6 +190,8 @@ class Journal:
                     raise JournalError(
                         f"{self._dir / FILE}: cannot be written: {error.strerror or error}. Free space there."
                     ) from error
+                if self._state.update is not None and after.update is None:
+                    _forget_kept(self._dir)
                 self._state = after
             return after
 
@@ -204,7 +215,7 @@ def _take(lock_fd: int, data_dir: Path) -> None:
         ) from None
 
 
-def _read(data_dir: Path, *, keep_corrupt: bool) -> State:
+def _read(data_dir: Path, *, is_owner: bool) -> State:
     """Return the newest state that is whole; an empty one when there is none."""
     problems = []
     for name in (FILE, PREVIOUS):
@@ -217,9 +228,11 @@ def _read(data_dir: Path, *, keep_corrupt: bool) -> State:
             raise JournalError(f"{file}: cannot be read: {error.strerror}. Check rights and medium.") from error
         try:
             state = _decode(content)
+        except _NewerError as newer:
+            return _read_kept(data_dir, newer.schema, is_owner=is_owner)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, ValueError) as error:
             problems.append(f"{file}: {error}")
-            if keep_corrupt:
+            if is_owner:
                 file.replace(data_dir / CORRUPT)
             continue
         if problems:
@@ -232,16 +245,50 @@ def _read(data_dir: Path, *, keep_corrupt: bool) -> State:
 
 
 def _decode(content: bytes) -> State:
-    """Return the state in a journal file; raises ValueError or msgspec's errors when it is damaged."""
+    """Return the state in a journal file; raises ValueError or msgspec's errors when it is damaged, or _NewerError."""
     outer = msgspec.json.decode(content, type=_File)
     if hashlib.sha256(bytes(outer.state)).hexdigest() != outer.sha256:
         raise ValueError("the checksum is wrong")
     schema = msgspec.json.decode(outer.state, type=_Schema).schema
     if schema > SCHEMA:
-        raise JournalError(
-            f"The journal is of a newer agent (schema {schema}, not {SCHEMA}). Install that agent again."
-        )
+        raise _NewerError(schema)
     return msgspec.json.decode(outer.state, type=State)
+
+
+def _read_kept(data_dir: Path, newer: int, *, is_owner: bool) -> State:
+    """Return the state that a newer agent has found here, where it has kept it; raises JournalError."""
+    file = schemas.kept(data_dir / FILE, SCHEMA)
+    try:
+        state = _skip_numbers(_decode(file.read_bytes()))
+        if is_owner:
+            _write(data_dir, state)
+    except (OSError, ValueError, _NewerError, msgspec.DecodeError) as error:
+        raise JournalError(
+            f"The journal in {data_dir} is of a newer agent (schema {newer}, not {SCHEMA}), and none of this one's was "
+            f"kept ({error}). Install that agent again."
+        ) from error
+    log.warning("The journal is of a newer agent (schema %d), whose root was left; going on with our last.", newer)
+    return state
+
+
+def _follow_schema(data_dir: Path, state: State) -> None:
+    """Keep what an older agent would need, while it may come back; raises JournalError."""
+    try:
+        if state.update is None:
+            schemas.forget(data_dir / FILE)
+        elif state.schema < SCHEMA:
+            current = data_dir / FILE
+            schemas.keep(current if current.exists() else data_dir / PREVIOUS, current, state.schema)
+            sync_folder(data_dir)
+    except OSError as error:
+        raise JournalError(f"{data_dir}: the older journal cannot be kept: {error.strerror or error}.") from error
+
+
+def _forget_kept(data_dir: Path) -> None:
+    try:
+        schemas.forget(data_dir / FILE)
+    except OSError as error:
+        log.warning("What was kept for an older agent is still there, and goes at the next start: %s", error)
 
 
 def _skip_numbers(state: State) -> State:
@@ -267,24 +314,3 @@ def _write(data_dir: Path, state: State) -> None:
     # Should this fail, the medium may have the new state although the caller goes on with the old one: a step that was
     # stored and not begun, which a restart takes for an interrupted one. That errs on the side of rolling back.
     sync_folder(data_dir)
-
-
-def write_synced(file: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a file and wait until the medium has it; raises OSError."""
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the medium has the names in a folder; raises OSError."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -24,9 +24,10 @@ from pathlib import Path
 
 from wainwright_agent.config import Config
 from wainwright_agent.failure import UpdateError
-from wainwright_agent.journal import Waiting, sync_folder, write_synced
+from wainwright_agent.journal import Waiting
 from wainwright_agent.module import GATE, GO, last_words
 from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut, pause
+from wainwright_agent.synced import sync_folder, write_synced
 from wainwright_common.codes import Code
 
 FOLDER = "scripts"  # of the data folder: the artifact's own

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wainwright_agent import checkpoint
-from wainwright_agent.journal import sync_folder, write_synced
+from wainwright_agent.synced import sync_folder, write_synced
 
 if TYPE_CHECKING:  # the reader's compression libraries are not for the idle agent
     from wainwright_common.artifact import Header

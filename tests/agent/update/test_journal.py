@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from pytest_mock import MockerFixture
 from tests.agent.update.lab import Lab, statuses
 from tests.support.wait import wait_until
 from wainwright_agent import rules
-from wainwright_agent.journal import FILE, PREVIOUS, SEQ_BLOCK, Journal, JournalError, State
+from wainwright_agent.journal import FILE, PREVIOUS, SCHEMA, SEQ_BLOCK, Journal, JournalError, State
 from wainwright_common.messages import Action, Artifact, Offer
 
 
@@ -82,14 +83,73 @@ def test_with_both_generations_damaged_the_device_starts_anew_and_keeps_the_evid
     assert (tmp_path / "journal.json.corrupt").exists()
 
 
-def test_a_journal_of_a_newer_agent_is_refused_and_left_alone(tmp_path: Path) -> None:
+def _by_newer_agent(folder: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[State], State]) -> None:
+    """Open the journal as an agent of the next schema does, and change it."""
+    with monkeypatch.context() as newer:
+        newer.setattr("wainwright_agent.journal.SCHEMA", SCHEMA + 1)
+        with Journal.open(folder) as journal:
+            assert journal.change(change).schema == SCHEMA + 1
+
+
+def test_an_agent_whose_successor_was_left_goes_on_with_its_own_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Journal.open(tmp_path) as journal:
-        journal.change(lambda _: State(schema=2, provides={}))
+        journal.change(_running)
+        before = journal.state
+    _by_newer_agent(tmp_path, monkeypatch, lambda s: replace(s, provides={"artifact_name": "two"}))
+    _by_newer_agent(tmp_path, monkeypatch, lambda s: replace(s, provides={"artifact_name": "three"}))
+
+    assert Journal.read(tmp_path).provides == before.provides
+    for _ in range(2):  # and again after a restart
+        with Journal.open(tmp_path) as journal:
+            after = journal.state
+            assert (after.schema, after.provides) == (SCHEMA, before.provides)
+            assert before.update is not None
+            assert after.update is not None
+            assert replace(after.update, reserved_seq=0) == replace(before.update, reserved_seq=0)
+            assert after.update.reserved_seq > before.update.reserved_seq + SEQ_BLOCK  # the successor has used some
+
+
+def test_a_journal_of_a_newer_agent_without_one_of_ours_is_refused_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _by_newer_agent(tmp_path, monkeypatch, lambda s: replace(s, provides={"artifact_name": "newer"}))
     content = (tmp_path / FILE).read_bytes()
-    with pytest.raises(JournalError, match="newer agent"):
-        Journal.open(tmp_path)
+    for _ in range(2):  # the second time, not because the lock was kept
+        with pytest.raises(JournalError, match=r"newer agent .*Install that agent again"):
+            Journal.open(tmp_path)
     assert (tmp_path / FILE).read_bytes() == content
-    with pytest.raises(JournalError, match="newer agent"):  # and not because the lock was kept
+
+
+def test_a_damaged_journal_of_an_older_agent_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.change(_running)
+        journal.change(lambda s: replace(s, provides={"artifact_name": "two"}))
+    (tmp_path / FILE).write_text("{")
+
+    _by_newer_agent(tmp_path, monkeypatch, lambda s: replace(s, provides={"artifact_name": "three"}))
+
+    assert Journal.read(tmp_path).provides == {"artifact_name": "unknown"}
+
+
+@pytest.mark.parametrize("is_at_once", [True, False], ids=["at once", "at the next start"])
+def test_what_was_kept_for_an_older_agent_goes_with_the_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_at_once: bool
+) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.change(_running)
+    _by_newer_agent(tmp_path, monkeypatch, lambda s: replace(s, provides={"artifact_name": "two"}))
+    kept = tmp_path / f"{FILE}.schema-{SCHEMA}"
+    content = kept.read_bytes()
+
+    _by_newer_agent(tmp_path, monkeypatch, lambda s: replace(s, update=None))
+    if not is_at_once:
+        kept.write_bytes(content)
+        _by_newer_agent(tmp_path, monkeypatch, lambda s: s)
+
+    assert not kept.exists()
+    with pytest.raises(JournalError, match="newer agent"):  # another update's past is no way back
         Journal.open(tmp_path)
 
 
