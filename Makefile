@@ -5,7 +5,9 @@ BIN    := $(VENV)/bin
 PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus mksquashfs:squashfs-tools systemd-analyze:systemd
 
 # For a Debian guest with systemd; it needs root.
-GUESTS := systemd-nspawn:systemd-container mmdebstrap
+GUESTS := systemd-nspawn:systemd-container mmdebstrap mke2fs:e2fsprogs
+# For containers, by a Docker engine that the tests start; they need root, too.
+ENGINE := dockerd:docker.io docker:docker.io /bin/busybox:busybox-static
 # To boot the real GRUB and U-Boot.
 EMULATOR := qemu-system-x86_64:qemu-system-x86 /usr/lib/grub/i386-pc/boot.img:grub-pc-bin \
             qemu-system-aarch64:qemu-system-arm /usr/lib/u-boot/qemu_arm64/u-boot.bin:u-boot-qemu
@@ -40,6 +42,8 @@ test: $(VENV)/.dev peers
 test-long: $(VENV)/.dev peers
 	@sh tests/support/install-peers $(EMULATOR)
 	@sh tests/support/install-peers $(GUESTS)
+	@sh tests/support/install-peers $(ENGINE)
+	@sh tests/support/install-compose
 	$(BIN)/python -m pytest -m long --timeout 3600 $(ARGS)
 
 check: $(VENV)/.dev
