@@ -1,8 +1,9 @@
-"""A Debian guest with systemd, two root slots and a boot loader, in a container: `systemd-nspawn` as root.
+"""A machine with two root slots and a boot loader: `systemd-nspawn` boots what the loader chooses; needs root.
 
-A guest that reboots ends its container with status 133; the loader here then starts the slot to be tried, once, or else
-the slot that is committed, as GRUB or U-Boot would. The two slots are folders; what a device keeps on partitions of its
-own (the agent's data, the loader's variables) is mounted into whichever runs. The network is the host's.
+The slots are images on loop devices, which the guest sees as its partitions /dev/vda2 and /dev/vda3, and one of which
+is its root. Two folders are partitions that both systems share: the agent's data, and GRUB's environment. A guest that
+reboots ends its container with status 133, one that cannot start with another; whichever, the loader chooses again, by
+the script that the documents give to GRUB. The network is the host's.
 """
 
 from __future__ import annotations
@@ -10,81 +11,22 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Self
 
+from tests.support.debian import SLOT, run
+from tests.support.grub import GrubLoader
 from tests.support.wait import wait_until
 
-ROOT = Path(__file__).parents[2]
-MODULE = Path(__file__).parent / "guest" / "ab-slot"
-SUITE, PYTHON = "bookworm", "3.11"  # Debian 12, and its Python
-PACKAGES = "systemd-sysv,dbus,python3,python3-venv,ca-certificates"
-LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*")
-REBOOTED = 133  # status of systemd-nspawn when its guest has rebooted
-BOOT_S = 30.0  # it takes one second on a machine that does nothing else
+PARTITIONS = {2: "A", 3: "B"}  # the loader's number, and our name
+BOOTS_MAX = 12  # starts of one guest: no test needs more than six, so this one goes in circles
+BOOT_S = 60.0  # it takes two seconds on a machine that does nothing else
 STOP_S = 30.0
-# Installing as a package does it: with /proc, but without a service manager that runs.
-CHROOT = """
-mount -t proc proc "$1/proc"
-exec chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive \\
-    PIP_NO_INDEX=1 PIP_FIND_LINKS=/source/wheels PIP_DISABLE_PIP_VERSION_CHECK=1 sh -euc "$2"
-"""
-HEALTHY = "#!/bin/sh\nexit 0\n"
-
-
-def require_machine() -> None:
-    """Raise AssertionError, and say what is missing, where no guest can run."""
-    assert os.geteuid() == 0, "systemd-nspawn needs root: run `sudo make test-long` on a machine of your own"
-    for program in ("systemd-nspawn", "mmdebstrap", "nsenter", "unshare"):
-        found = shutil.which(program)
-        assert found, f"{program} is not installed: apt-get install systemd-container mmdebstrap util-linux"
-
-
-def build_root(folder: Path, cache: Path) -> Path:
-    """Return a root with the agent installed from its wheel, as docs/install.md has it; keeps Debian in `cache`."""
-    base = cache / f"{SUITE}.tar"
-    if not base.exists():
-        part = base.with_suffix(".part.tar")
-        options = [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
-        _run("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", *options, SUITE, str(part))
-        part.rename(base)
-    root = folder / "root"
-    root.mkdir()
-    _run("tar", "-xf", str(base), "-C", str(root))
-    source = root / "source"
-    shutil.copytree(ROOT / "systemd", source / "systemd")
-    _fetch_wheels(source / "wheels")
-    steps = re.search(r"test_systemd.py -->\n```sh\n(.*?)```", (ROOT / "docs/install.md").read_text(), re.DOTALL)
-    assert steps
-    _run("unshare", "--mount", "sh", "-euc", CHROOT, "chroot", str(root), f"cd /source\n{steps[1]}")
-    shutil.rmtree(source)
-    (root / "etc/machine-id").unlink(missing_ok=True)  # each guest makes its own
-    modules = root / "etc/wainwright/modules/v3"
-    modules.mkdir(parents=True)
-    shutil.copy(MODULE, modules)
-    health = root / "usr/local/bin/health"
-    health.write_text(HEALTHY)
-    health.chmod(0o755)
-    return root
-
-
-def _fetch_wheels(folder: Path) -> None:
-    """Build our wheel, and fetch what it needs for the guest's Python, which may not be ours."""
-    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    _run(*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
-    [ours] = folder.glob("wainwright-*.whl")
-    target = ("--only-binary=:all:", "--python-version", PYTHON)
-    _run(*pip, "download", *target, "--dest", str(folder), str(ours))
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)[:200]}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+# The root is mounted for this container alone, and so until its end, whatever ends it.
+START = 'mount -t ext4 "$1" "$2"; shift 2; exec systemd-nspawn "$@"'
 
 
 def _remove_what_is_left(name: str) -> None:
@@ -105,36 +47,36 @@ def _remove_what_is_left(name: str) -> None:
 class Guest:
     """One device; use it with `with`. `boots` are the slots that were started, in order."""
 
-    def __init__(self, root: Path, folder: Path, config: str, files: dict[str, bytes]) -> None:
-        """Make both slots of a root, with the agent's configuration and files below /etc/wainwright."""
+    def __init__(self, image: Path, folder: Path, serial: str) -> None:
+        """Make a machine below `folder` that has an image in slot A, nothing in slot B, and a serial number."""
+        folder.mkdir(parents=True)
         self.boots: list[str] = []
         self.log = folder / "console.log"
         self._folder = folder
-        self._name = f"wain-{os.getpid()}"
+        self._name = f"wain-{serial}-{os.getpid()}"
         self._process: subprocess.Popen[bytes] | None = None
-        self._loader = threading.Thread(target=self._load, name="loader")
+        self._thread = threading.Thread(target=self._load, name="loader")
+        self._devices: dict[str, str] = {}
         self._is_wanted = True
         self._was_cut = False
-        for shared in ("data", "slots"):
-            (folder / shared).mkdir()
+        for name in ("data", "boot", "root"):
+            (folder / name).mkdir()
         (folder / "data").chmod(0o700)
-        for slot in "AB":
-            _run("cp", "-a", str(root), str(folder / slot))
-            (folder / slot / "etc/slot").write_text(f"{slot}\n")
-            for name, content in (files | {"agent.toml": config.encode()}).items():
-                (folder / slot / "etc/wainwright" / name).write_bytes(content)
-            for place in ("boot/slots", "slots/other"):
-                (folder / slot / place).mkdir(parents=True)
-        (folder / "slots/slot").write_text("A\n")
+        (folder / "boot/serial").write_text(serial)
+        self.loader = GrubLoader(folder / "boot")
+        run("cp", "--sparse=always", str(image), str(folder / "A.img"))
+        run("truncate", "--size", SLOT, str(folder / "B.img"))
 
     def __enter__(self) -> Self:
-        self._loader.start()
         try:
+            for slot in PARTITIONS.values():
+                self._devices[slot] = run("losetup", "--find", "--show", str(self._folder / f"{slot}.img")).strip()
+            self._thread.start()
             wait_until(self.is_up, BOOT_S, "the guest to be up")
         except BaseException as error:
             if self._leader():
                 error.add_note(self.run("systemctl", "--failed", "status", "--no-pager", "--lines=30").stdout)
-            error.add_note(self.log.read_text(errors="replace")[-2000:] if self.log.exists() else "no console yet")
+            error.add_note(self.console()[-2000:])
             self.__exit__()
             raise
         return self
@@ -147,7 +89,10 @@ class Guest:
                 self._process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self.cut_power()
-        self._loader.join(STOP_S)
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
+        for device in self._devices.values():
+            run("losetup", "--detach", device)
         _remove_what_is_left(self._name)
 
     @property
@@ -156,13 +101,19 @@ class Guest:
         return self.boots[-1]
 
     @property
-    def committed_slot(self) -> str:
-        """The slot that the loader starts when there is nothing to try."""
-        return (self._folder / "slots/slot").read_text().strip()
+    def committed_slot(self) -> str | None:
+        """The slot that is for good; None while one is on trial."""
+        variables = self.loader.variables()
+        return None if variables["upgrade_available"] == "1" else PARTITIONS[int(variables["mender_boot_part"])]
 
-    def file(self, path: str) -> str:
-        """Return the content of a file of the slot that runs."""
-        return (self._folder / self.slot / path).read_text()
+    def slot_bytes(self, slot: str, length: int) -> bytes:
+        """Return the first bytes of a slot, which should not be running."""
+        with (self._folder / f"{slot}.img").open("rb") as file:
+            return file.read(length)
+
+    def console(self) -> str:
+        """Return what the containers have said."""
+        return self.log.read_text(errors="replace") if self.log.exists() else "no console yet"
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the guest, as root; raises AssertionError while there is none."""
@@ -182,40 +133,40 @@ class Guest:
         shown = self.do("systemctl", "show", "wainwright-agent", *(f"--property={name}" for name in properties))
         return dict(line.split("=", 1) for line in shown.splitlines())
 
+    def has(self, path: str) -> bool:
+        """Say whether a guest runs and has a file."""
+        try:
+            return self.run("test", "-e", path).returncode == 0
+        except AssertionError:
+            return False  # it is just rebooting
+
     def is_up(self) -> bool:
         """Say whether the guest runs and all its services have started."""
         return bool(self._leader()) and self.run("systemctl", "is-system-running").stdout.strip() == "running"
 
     def cut_power(self) -> None:
-        """End the guest without a word to it; the loader starts a slot again."""
+        """End the guest without a word to it; the loader chooses again."""
         leader = self._leader()
         assert leader, "the guest is not running"
         self._was_cut = True
         os.kill(leader, signal.SIGKILL)  # with it go all processes of its namespace; with nspawn they would not
 
     def _load(self) -> None:
-        """Be the boot loader: start slots for as long as guests reboot."""
-        while self._is_wanted:
-            slot = self._choose()
-            self.boots.append(slot)
-            other = "AB".replace(slot, "")
-            binds = {"data": "/var/lib/wainwright", "slots": "/boot/slots", other: "/slots/other"}
-            options = [f"--bind={self._folder / source}:{target}" for source, target in binds.items()]
-            command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=read-only", "--boot"]
-            command += ["--machine", self._name, "--directory", str(self._folder / slot), *options]
+        """Start what the loader chooses until the guest is switched off."""
+        while self._is_wanted and len(self.boots) < BOOTS_MAX:
+            self.boots.append(PARTITIONS[self.loader.choose()])
+            binds = {self._devices[slot]: f"/dev/vda{number}" for number, slot in PARTITIONS.items()}
+            binds |= {str(self._folder / "data"): "/var/lib/wainwright", str(self._folder / "boot"): "/boot/grub"}
+            root = str(self._folder / "root")
+            command = ["unshare", "--mount", "sh", "-euc", START, "start", self._devices[self.slot], root]
+            command += ["--quiet", "--register=no", "--keep-unit", "--console=read-only", "--boot"]
+            command += ["--machine", self._name, "--directory", root]
+            command += [f"--bind={source}:{target}" for source, target in binds.items()]
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-                if self._process.wait() != REBOOTED and not self._was_cut:
+                if self._process.wait() == 0 and not self._was_cut:
                     return
                 self._was_cut = False
-
-    def _choose(self) -> str:
-        attempt = self._folder / "slots/try"
-        if attempt.exists():
-            slot = attempt.read_text().strip()
-            attempt.unlink()
-            return slot
-        return self.committed_slot
 
     def _leader(self) -> int | None:
         """Return the process that is the guest's first; None while there is none."""

@@ -11,8 +11,9 @@ import shutil
 import struct
 from pathlib import Path
 
-from tests.agent.modules.machine import Machine, grub_script
+from tests.agent.modules.machine import Machine
 from tests.agent.update.lab import run
+from tests.support.grub import grub_script
 
 SECTOR = 512  # bytes
 PARTITION_AT = 2048  # sectors

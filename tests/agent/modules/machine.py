@@ -6,13 +6,12 @@ are functions). That of U-Boot is a model of its boot counter (doc/README.bootco
 
 from __future__ import annotations
 
-import re
 import textwrap
 from pathlib import Path
 
 from tests.agent.update.lab import run
+from tests.support.grub import shell_script
 
-PAGE = Path(__file__).parents[3] / "docs" / "rootfs-image.md"
 SLOT_BYTES = 1024 * 1024
 OLD = b"old system, slot A. " * 1000
 MODEL_OF_UBOOT = """
@@ -28,13 +27,6 @@ if [ "$upgrade_available" = 1 ]; then
 fi
 boot
 """
-
-
-def grub_script() -> str:
-    """Return the script of the documents."""
-    found = re.search(r"```\n(load_env\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert found
-    return found[1]
 
 
 class Machine:
@@ -118,8 +110,7 @@ class Machine:
 
     def _make_firmware(self) -> None:
         if self.bootloader == "grub":
-            script = re.sub(r"\bset (\w+=)", r"\1", grub_script())
-            script = re.sub(r"^(linux|initrd) .*$", ":", script, flags=re.MULTILINE)
+            script = shell_script()
             load = f'eval "$(grub-editenv {self.grubenv} list)"'
             save = f'grub-editenv {self.grubenv} set "$1=$2"'
         else:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.modules.machine import OLD, SLOT_BYTES, Machine, grub_script
+from tests.agent.modules.machine import OLD, SLOT_BYTES, Machine
 from tests.agent.modules.tree import Tree
 from tests.agent.update.lab import run
+from tests.support.grub import grub_script
 
 NEW = os.urandom(300_000)
 

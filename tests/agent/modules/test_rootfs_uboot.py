@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.modules.machine import PAGE, Machine
+from tests.agent.modules.machine import Machine
 from tests.agent.modules.tree import Tree
 from tests.agent.update.lab import run
+from tests.support.grub import PAGE
 
 pytestmark = pytest.mark.long
 UBOOT = "/usr/lib/u-boot/qemu_arm64/u-boot.bin"
