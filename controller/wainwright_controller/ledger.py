@@ -27,6 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus
 from wainwright_controller import timeline
+from wainwright_controller.attribute_store import Source, put_attributes
 from wainwright_controller.records import (
     Deployment,
     Device,
@@ -46,6 +47,7 @@ from wainwright_controller.rows import (
     to_row,
 )
 from wainwright_controller.rules import lifecycle
+from wainwright_controller.rules.filters.attributes import reported
 from wainwright_controller.rules.why import ago
 from wainwright_controller.working_set import Key, WorkingSet
 
@@ -85,6 +87,7 @@ class Ledger(WorkingSet):
         self._before: dict[Key, DeviceDeployment] = {}
         self._new_devices: set[str] = set()
         self._put_devices: set[str] = set()
+        self._told: set[str] = set()
         self._tally: Counter[tuple[str, int, DeviceStatus]] = Counter()
         self._begun: set[str] = set()
         self._unsettled: set[str] = set()
@@ -95,8 +98,11 @@ class Ledger(WorkingSet):
 
     def put_device(self, device: Device) -> None:
         """Replace a device, or add it."""
-        if device.id not in self.devices:
+        before = self.devices.get(device.id)
+        if before is None:
             self._new_devices.add(device.id)
+        if before is None or reported(device) != reported(before):
+            self._told.add(device.id)
         self.devices[device.id] = device
         self._put_devices.add(device.id)
 
@@ -260,6 +266,8 @@ class Ledger(WorkingSet):
             names = [name for name in rows[0] if name != "id"]
             statement = update(DEVICE).where(DEVICE.c.id == bindparam("key"))
             self.connection.execute(statement.values({name: bindparam(name) for name in names}), old)
+        put_attributes(self.connection, Source.CHECK_IN, {i: reported(self.devices[i]) for i in self._told})
+        self._told.clear()
         self._put_devices.clear()
         self._new_devices.clear()
 

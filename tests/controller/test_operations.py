@@ -390,7 +390,7 @@ def test_a_database_whose_driver_is_missing_says_what_to_install(mocker: MockerF
 def test_a_store_that_is_up_to_date_is_left_alone(store: Store) -> None:
     store.upgrade()
     with store.read() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [("0001",)]
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [("0002",)]
 
 
 def test_the_migrations_lead_to_exactly_the_tables_of_the_code(store: Store) -> None:
