@@ -163,6 +163,7 @@ class WhyCode(StrEnum):
     ALREADY_INSTALLED = "already-installed"
     NO_ARTIFACT = "no-artifact"
     RATE_LIMITED = "rate-limited"
+    BUSY = "busy"
 
 
 class Reply(Message, frozen=True, kw_only=True):

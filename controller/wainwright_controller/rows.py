@@ -27,8 +27,6 @@ def _table(model: Any) -> Table:  # noqa: ANN401  SQLModel gives `__table__` no 
 DEVICE = _table(tables.DeviceTable)
 GROUP = _table(tables.GroupTable)
 MEMBER = _table(tables.GroupMemberTable)
-TAG = _table(tables.TagTable)
-ATTRIBUTE = _table(tables.AttributeTable)
 ARTIFACT = _table(tables.ArtifactTable)
 DEPLOYMENT = _table(tables.DeploymentTable)
 PHASE = _table(tables.PhaseTable)
@@ -38,7 +36,7 @@ EVENT = _table(tables.EventTable)
 LOG_LINE = _table(tables.LogLineTable)
 SETTING = _table(tables.SettingTable)
 
-_JSON = ("provides", "depends")
+_JSON = ("provides", "depends", "limits", "pace", "time_limits", "policy")
 _PART_NAMES = DeviceDeployment.__struct_fields__
 _SELECT_PARTS = select(*(PART.c[name] for name in _PART_NAMES)).order_by(PART.c.sequence)
 

@@ -10,7 +10,6 @@ from sqlalchemy import BigInteger, Column, Index, Integer, Text, text
 from sqlmodel import Field, SQLModel
 
 _BIG = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for its own INTEGER
-_BY_CODE_POINT = Text().with_variant(Text(collation="C"), "postgresql")  # as SQLite and Python order texts
 
 
 class DeviceTable(SQLModel, table=True):
@@ -35,12 +34,11 @@ class DeviceTable(SQLModel, table=True):
 
 
 class GroupTable(SQLModel, table=True):
-    """A group: a dynamic one has a filter, of which this is the canonical text."""
+    """A static group."""
 
     __tablename__ = "device_group"
     name: str = Field(primary_key=True, max_length=128)
     created_at: float
-    filter: str | None = Field(default=None, sa_type=Text)
 
 
 class GroupMemberTable(SQLModel, table=True):
@@ -49,33 +47,6 @@ class GroupMemberTable(SQLModel, table=True):
     __tablename__ = "group_member"
     device_id: str = Field(primary_key=True, max_length=128)
     group_name: str = Field(index=True, foreign_key="device_group.name", max_length=128)
-
-
-class TagTable(SQLModel, table=True):
-    """A tag of a device."""
-
-    __tablename__ = "tag"
-    device_id: str = Field(primary_key=True, foreign_key="device.id", ondelete="CASCADE", max_length=128)
-    name: str = Field(primary_key=True, max_length=64)
-    value: str = Field(max_length=255)
-
-
-class AttributeTable(SQLModel, table=True):
-    """What filters see: one row for each element of each attribute, by its full name; follows from other tables.
-
-    A text has at most 256 characters, so that a row of an index stays below PostgreSQL's limit of 2,704 bytes.
-    """
-
-    __tablename__ = "attribute"
-    __table_args__ = (
-        Index("attribute_text", "name", "text"),
-        Index("attribute_number", "name", "number"),
-        {"sqlite_with_rowid": False},  # every index then has the device's id
-    )
-    device_id: str = Field(primary_key=True, foreign_key="device.id", ondelete="CASCADE", max_length=128)
-    name: str = Field(sa_column=Column(_BY_CODE_POINT, primary_key=True))
-    text: str = Field(sa_column=Column(_BY_CODE_POINT, primary_key=True))
-    number: float | None = None
 
 
 class ArtifactTable(SQLModel, table=True):
@@ -112,11 +83,32 @@ class DeploymentTable(SQLModel, table=True):
     device_count: int
     created_at: float
     created_by: str = Field(max_length=128)
+    kind: str = Field(max_length=16)
+    filter: str | None = Field(default=None, sa_type=Text)
+    max_devices: int | None = None
+    closed_at: float | None = None
+    limits: str = Field(sa_type=Text)
+    pace: str = Field(sa_type=Text)
+    time_limits: str = Field(sa_type=Text)
+    policy: str = Field(sa_type=Text)
     status: str = Field(index=True, max_length=16)
     hold: str | None = Field(default=None, max_length=32)
+    hold_reason: str = Field(max_length=1000)
     outcome: str | None = Field(default=None, max_length=16)
     started_at: float | None = None
     finished_at: float | None = None
+    approved_by: str | None = Field(default=None, max_length=128)
+    tokens: float
+    tokens_at: float
+    offers: int
+    regressed: int
+    resumed_at: float | None = None
+    seen_failures: int
+    seen_tried: int
+    rolls_back: str | None = Field(default=None, index=True, max_length=64)
+    rollback_id: str | None = Field(default=None, max_length=64)
+    rollback_ended_at: float | None = None
+    retry_of: str | None = Field(default=None, max_length=64)
 
 
 class PhaseTable(SQLModel, table=True):
@@ -126,12 +118,14 @@ class PhaseTable(SQLModel, table=True):
     deployment_id: str = Field(primary_key=True, foreign_key="deployment.id", ondelete="CASCADE", max_length=64)
     number: int = Field(primary_key=True)
     size: int
+    capacity: int | None = None
     opens: str = Field(max_length=16)
     opens_at: float | None = None
     delay_s: float
     soak_s: float
     opened_at: float | None = None
     done_at: float | None = None
+    ailment: str = Field(default="", max_length=128)
 
 
 class DeviceDeploymentTable(SQLModel, table=True):
@@ -151,6 +145,15 @@ class DeviceDeploymentTable(SQLModel, table=True):
         Index("device_deployment_deadline", "deadline_at", sqlite_where=text("deadline_at IS NOT NULL")),
         Index("device_deployment_retry", "next_attempt_at", sqlite_where=text("next_attempt_at IS NOT NULL")),
         Index("device_deployment_phase", "deployment_id", "phase", "status"),
+        # A device's history, and where it succeeded before it fell back.
+        Index("device_deployment_device", "device_id", "sequence"),
+        # How many devices are under way, for a limit on them.
+        Index(
+            "device_deployment_under_way",
+            "deployment_id",
+            sqlite_where=text("offered AND finished_at IS NULL"),
+            postgresql_where=text("offered AND finished_at IS NULL"),
+        ),
     )
     deployment_id: str = Field(primary_key=True, foreign_key="deployment.id", ondelete="CASCADE", max_length=64)
     device_id: str = Field(primary_key=True, max_length=128)
@@ -163,6 +166,7 @@ class DeviceDeploymentTable(SQLModel, table=True):
     seen: int = Field(sa_type=BigInteger)
     artifact_id: str | None = Field(default=None, max_length=64)
     former_name: str | None = Field(default=None, max_length=256)
+    restore_name: str | None = Field(default=None, max_length=256)
     substate: str = Field(max_length=200)
     progress_done: int | None = Field(default=None, sa_type=BigInteger)
     progress_total: int | None = Field(default=None, sa_type=BigInteger)
@@ -171,10 +175,13 @@ class DeviceDeploymentTable(SQLModel, table=True):
     inconsistent: bool
     created_at: float
     started_at: float | None = None
+    offered_at: float | None = None
+    status_at: float | None = None
     updated_at: float
     finished_at: float | None = None
     next_attempt_at: float | None = None
     deadline_at: float | None = None
+    regressed_at: float | None = None
 
 
 class TallyTable(SQLModel, table=True):

@@ -16,12 +16,13 @@ from sqlalchemy import Connection, select
 
 from wainwright_common.codes import Code
 from wainwright_common.statuses import FINISHED, DeploymentStatus, Hold
+from wainwright_controller import settling
 from wainwright_controller.bulletin import Bulletin
+from wainwright_controller.drip import Drip
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.rows import DEPLOYMENT, PART, PHASE
-from wainwright_controller.rules import phases as phase_rules
+from wainwright_controller.rules import lifecycle, pace, phases, timeouts
 from wainwright_controller.rules.retries import failed
-from wainwright_controller.rules.why import ago
 from wainwright_controller.store import Store
 from wainwright_controller.timeline import Keep, remove, surplus
 from wainwright_controller.waker import Waker
@@ -30,6 +31,8 @@ LOG = logging.getLogger(__name__)
 
 TICK_S = 0.5  # how late a phase may open or a retry may start
 TIDY_EVERY_S = 3600.0  # between two looks through the timelines
+
+HEALTH_EVERY_S = 5.0  # how late a phase opens whose devices have recovered; one count over the phase each time
 AT_ONCE_MAX = 500  # parts in one transaction; the rest follow in the next
 
 Key = tuple[str, str]
@@ -48,6 +51,9 @@ class Ticker:
         self._random = random.Random()  # noqa: S311  spreads retries, hides nothing
         self._keep = keep
         self._look_at = 0.0
+
+        self._drip = Drip()
+        self._judged_at: dict[str, float] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
 
@@ -75,7 +81,10 @@ class Ticker:
             moving, late, due = _moving(connection), _late(connection, now), _due(connection, now)
             ledger = Ledger(connection, now)
             ledger.load_deployments(moving)
-            moving = [i for i in moving if _is_due(ledger, i)]
+            moving = [i for i in moving if self._is_due(ledger, i)]
+            turns = self._drip.due(connection, now)
+        for deployment_id, devices in turns.items():
+            self._waker.wake(devices, deployment_id)
         if not (moving or late or due):
             return False
         with self._store.write() as connection:
@@ -91,7 +100,7 @@ class Ticker:
             for key in ledger.parts.keys() & set(due):
                 self._retry(ledger, key)
             ledger.flush()
-        self._waker.wake(ledger.wakes)
+        self._waker.deliver(ledger)
         self._bulletin.post(ledger.changed)
         return len(late) == AT_ONCE_MAX or len(due) == AT_ONCE_MAX
 
@@ -109,6 +118,27 @@ class Ticker:
             self._look_at = now + TIDY_EVERY_S
         return bool(ids)
 
+    def _is_due(self, ledger: Ledger, deployment_id: str) -> bool:
+        """Say whether time alone moves a deployment on now: a phase opens, or begins to wait for a person.
+
+        A phase that was not healthy is looked at again after HEALTH_EVERY_S, and moves when its health has changed.
+        """
+        deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
+        if lifecycle.is_held(deployment):
+            return False
+        judged = phases.judged(plan, ledger.now)
+        if judged is not None and judged.ailment:
+            if ledger.now - self._judged_at.get(deployment_id, 0.0) < HEALTH_EVERY_S:
+                return False
+            self._judged_at[deployment_id] = ledger.now
+            return settling.ailment_of(ledger, deployment, plan) != judged.ailment
+        due = phases.next_due_at(plan)
+        if due is not None and due <= ledger.now:
+            return True
+        pairs = zip([None, *plan], plan, strict=False)
+        waits = any(phases.awaits_approval(phase, before, ledger.now) for before, phase in pairs)
+        return waits and deployment.hold is not Hold.AWAITING_PROMOTION
+
     def _give_up(self, ledger: Ledger, key: Key) -> None:
         """End an attempt whose device has been silent for too long; one that has spoken since gets a later deadline.
 
@@ -118,11 +148,10 @@ class Ticker:
         if part.deadline_at is None or part.deadline_at > ledger.now or part.status in FINISHED:
             return
         deployment = ledger.deployments[part.deployment_id]
-        deadline = part.updated_at + deployment.in_progress_timeout_s
-        if deadline > ledger.now:
-            ledger.put_part(replace(part, deadline_at=deadline), actor="controller")
+        text = timeouts.overdue(part, deployment, ledger.now)
+        if text is None:
+            ledger.put_part(replace(part, deadline_at=timeouts.deadline_of(part, deployment)), actor="controller")
             return
-        text = f"The device was silent for {ago(deployment.in_progress_timeout_s)} while {part.status}."
         ended = failed(
             part,
             Code.TIMEOUT,
@@ -139,7 +168,8 @@ class Ticker:
         part = ledger.parts[key]
         if part.next_attempt_at is not None and part.next_attempt_at <= ledger.now:
             ledger.put_part(replace(part, next_attempt_at=None), actor="controller")
-            ledger.wakes.append(part.device_id)
+            if pace.places(ledger.deployments[part.deployment_id], 0, ledger.now) is None:
+                ledger.wake_for(part.deployment_id, [part.device_id])
 
 
 def _moving(connection: Connection) -> list[str]:
@@ -150,19 +180,6 @@ def _moving(connection: Connection) -> list[str]:
         .where(DEPLOYMENT.c.status != DeploymentStatus.FINISHED, PHASE.c.opened_at.is_(None))
     )
     return list(connection.execute(query.distinct()).scalars())
-
-
-def _is_due(ledger: Ledger, deployment_id: str) -> bool:
-    """Say whether time alone moves a deployment on now: a phase opens, or begins to wait for a person."""
-    deployment, phases = ledger.deployments[deployment_id], ledger.phases[deployment_id]
-    if deployment.hold in {Hold.PAUSED, Hold.AWAITING_START, Hold.AWAITING_APPROVAL}:
-        return False
-    due = phase_rules.next_due_at(phases)
-    if due is not None and due <= ledger.now:
-        return True
-    pairs = zip([None, *phases], phases, strict=False)
-    waits = any(phase_rules.awaits_approval(phase, before, ledger.now) for before, phase in pairs)
-    return waits and deployment.hold is not Hold.AWAITING_PROMOTION
 
 
 def _late(connection: Connection, now: float) -> list[Key]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
+from functools import lru_cache
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
-from wainwright_common.statuses import FINISHED
-from wainwright_controller.records import Artifact, Deployment, Device, DeviceDeployment, Phase
+from wainwright_common.messages import Attributes
+from wainwright_common.statuses import FINISHED, DeploymentStatus
+from wainwright_controller.facts import NONE, Facts, load_facts
+from wainwright_controller.records import Artifact, Deployment, Device, DeviceDeployment, DeviceState, Kind, Phase
 from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE, PART, PHASE, all_parts, from_row, in_chunks
+from wainwright_controller.rules import arrivals
+from wainwright_controller.rules.filters import attributes_of, parse
 from wainwright_controller.rules.selection import Candidate
 
+parsed = lru_cache(maxsize=4096)(parse)  # filters of running deployments, asked at every check-in
 Key = tuple[str, str]
 """A device deployment: (deployment id, device id)."""
 
@@ -18,14 +25,20 @@ Key = tuple[str, str]
 class WorkingSet:
     """Loads records; what is loaded stays as it is here, whatever the store says later."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, now: float) -> None:
         self.connection = connection
+        self.now = now
         self.devices: dict[str, Device] = {}
         self.parts: dict[Key, DeviceDeployment] = {}
         self.deployments: dict[str, Deployment] = {}
         self.phases: dict[str, list[Phase]] = {}
         self.artifacts: dict[str, list[Artifact]] = {}
         self._open: dict[str, list[Key]] = {}
+        self._dynamic: list[str] = []
+        self._had: set[Key] = set()
+        self._facts: dict[str, Facts] = {}
+        self._under_way: dict[str, int] = {}
+        self._unwritten: Counter[str] = Counter()
 
     def load_devices(self, ids: Collection[str]) -> None:
         """Load the devices that exist among `ids`."""
@@ -40,7 +53,7 @@ class WorkingSet:
         for chunk in in_chunks(wanted):
             self._open.update((i, []) for i in chunk)
             self._keep_parts(PART.c.device_id.in_(chunk), PART.c.finished_at.is_(None))
-        self.load_deployments({key[0] for i in wanted for key in self._open[i]})
+        self._load_around(key for i in wanted for key in self._open[i])
 
     def load_parts(self, keys: Collection[Key]) -> None:
         """Load the parts that exist among `keys`, finished or not, with their deployments."""
@@ -50,7 +63,13 @@ class WorkingSet:
         deployments = {deployment for deployment, _ in wanted}
         for chunk in in_chunks(sorted({device for _, device in wanted})):
             self._keep_parts(PART.c.device_id.in_(chunk), PART.c.deployment_id.in_(deployments))
-        self.load_deployments(deployments)
+        self._load_around(wanted)
+
+    def _load_around(self, keys: Iterable[Key]) -> None:
+        """Load the deployments of parts, and the artifacts that these bring back."""
+        keys = list(keys)
+        self.load_deployments({deployment for deployment, _ in keys})
+        self.load_artifacts({p.restore_name for key in keys if (p := self.parts.get(key)) and p.restore_name})
 
     def _keep_parts(self, *where: ColumnElement[bool]) -> None:
         for part in all_parts(self.connection, *where):
@@ -73,18 +92,91 @@ class WorkingSet:
             phases = select(PHASE).where(PHASE.c.deployment_id.in_(chunk)).order_by(PHASE.c.number)
             for row in self.connection.execute(phases).mappings():
                 self.phases[row["deployment_id"]].append(from_row(Phase, row))
-        names = {self.deployments[i].artifact_name for i in wanted if i in self.deployments} - self.artifacts.keys()
-        self.artifacts.update((name, []) for name in names)
-        for chunk in in_chunks(sorted(names)):
+        self.load_artifacts({self.deployments[i].artifact_name for i in wanted if i in self.deployments})
+
+    def load_artifacts(self, names: Collection[str]) -> None:
+        """Load the artifacts of these releases."""
+        wanted = sorted(set(names) - self.artifacts.keys())
+        self.artifacts.update((name, []) for name in wanted)
+        for chunk in in_chunks(wanted):
             for row in self.connection.execute(select(ARTIFACT).where(ARTIFACT.c.name.in_(chunk))).mappings():
                 self.artifacts[row["name"]].append(from_row(Artifact, row))
 
     def candidates(self, device_id: str) -> list[Candidate]:
         """Return the unfinished parts of a device that `load_open_parts` has loaded, as they stand now."""
-        result = []
-        for key in self._open.get(device_id, []):
-            part, deployment = self.parts[key], self.deployments[key[0]]
-            if part.status not in FINISHED:
-                artifacts = self.artifacts[deployment.artifact_name]
-                result.append(Candidate(part, deployment, self.phases[key[0]], artifacts))
-        return result
+        open_parts = [self.parts[key] for key in self._open.get(device_id, [])]
+        return [self._candidate(part) for part in open_parts if part.status not in FINISHED]
+
+    def _candidate(self, part: DeviceDeployment, *, is_new: bool = False) -> Candidate:
+        deployment = self.deployments[part.deployment_id]
+        artifacts = self.artifacts[part.restore_name or deployment.artifact_name]
+        under_way = self.under_way(deployment)
+        return Candidate(part, deployment, self.phases[deployment.id], artifacts, is_new, under_way)
+
+    def add_open(self, key: Key) -> None:
+        """Count a part among the unfinished ones of a device whose others were loaded."""
+        if key[1] in self._open:
+            self._open[key[1]].append(key)
+
+    # ---- dynamic deployments ----------------------------------------------------------------------------------
+
+    def load_joinable(self, device_ids: Collection[str]) -> None:
+        """Load the dynamic deployments that take devices, and of these devices what their filters ask for."""
+        if not device_ids:
+            return
+        takes = (DEPLOYMENT.c.kind == Kind.DYNAMIC, DEPLOYMENT.c.closed_at.is_(None))
+        query = select(DEPLOYMENT.c.id).where(*takes, DEPLOYMENT.c.status != DeploymentStatus.FINISHED)
+        self._dynamic = list(self.connection.execute(query.order_by(DEPLOYMENT.c.sequence)).scalars())
+        if not self._dynamic:
+            return
+        self.load_deployments(self._dynamic)
+        for chunk in in_chunks(sorted(set(device_ids) - self._facts.keys())):
+            had = select(PART.c.deployment_id, PART.c.device_id).where(
+                PART.c.device_id.in_(chunk), PART.c.deployment_id.in_(self._dynamic)
+            )
+            self._had.update((row[0], row[1]) for row in self.connection.execute(had))
+            self._facts.update(load_facts(self.connection, chunk))
+
+    def learn(self, device_id: str, inventory: Attributes) -> None:
+        """Take a device's new inventory into account."""
+        known = self._facts.get(device_id, NONE)
+        self._facts[device_id] = known._replace(inventory=inventory)
+
+    def joinable(self, device: Device) -> list[Candidate]:
+        """Return the dynamic deployments that a device would join, each with the part that it would get."""
+        if not self._dynamic or device.state is not DeviceState.ACCEPTED:
+            return []
+        facts = self._facts.get(device.id, NONE)
+        attributes = attributes_of(device, facts.inventory, facts.tags, facts.group)
+        found = []
+        for deployment_id in self._dynamic:
+            deployment, key = self.deployments[deployment_id], (deployment_id, device.id)
+            if key in self._had or key in self.parts or not parsed(deployment.filter or "").matches(attributes):
+                continue
+            part = arrivals.proposed(deployment, self.phases[deployment_id], device.id, self.now)
+            if part is not None:
+                found.append(self._candidate(part, is_new=True))
+        return found
+
+    # ---- devices under way ------------------------------------------------------------------------------------
+
+    def under_way(self, deployment: Deployment) -> int:
+        """Return how many devices were offered a deployment and have not finished; 0 where its pace does not ask."""
+        if deployment.pace.concurrency is None:
+            return 0
+        if deployment.id not in self._under_way:
+            where = (PART.c.deployment_id == deployment.id, PART.c.offered.is_(True), PART.c.finished_at.is_(None))
+            stored = self.connection.execute(select(func.count()).select_from(PART).where(*where)).scalar_one()
+            self._under_way[deployment.id] = stored + self._unwritten[deployment.id]
+        return self._under_way[deployment.id]
+
+    def forget_under_way(self, deployment_id: str) -> None:
+        """Count again when it is asked for next; everything must be written by then."""
+        self._under_way.pop(deployment_id, None)
+        self._unwritten.pop(deployment_id, None)
+
+    def _count_under_way(self, part: DeviceDeployment, before: DeviceDeployment) -> None:
+        change = (part.offered and part.finished_at is None) - (before.offered and before.finished_at is None)
+        self._unwritten[part.deployment_id] += change
+        if part.deployment_id in self._under_way:
+            self._under_way[part.deployment_id] += change

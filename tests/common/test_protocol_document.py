@@ -26,7 +26,7 @@ from wainwright_controller import waker
 from wainwright_controller.config import Config as ControllerConfig
 from wainwright_controller.ingest import traffic
 from wainwright_controller.ingest.budgets import BUDGETS
-from wainwright_controller.operations.deployments import TIMEOUT_S
+from wainwright_controller.operations.orders import TIMEOUT_S
 from wainwright_controller.rules import reports, retries
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations import NotFound, Operations, Order
 from wainwright_controller.records import Deployment, DeviceState, Opens
 from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE, EVENT, MEMBER, PART, TALLY
-from wainwright_controller.rules.lifecycle import Refused
+from wainwright_controller.rules.actions import Refused
 from wainwright_controller.rules.phases import BadPlan, PhaseSpec
 from wainwright_controller.store import Store, StoreError
 from wainwright_controller.ticker import Ticker
@@ -31,7 +31,6 @@ from wainwright_controller.timeline import Keep
 from wainwright_controller.waker import Waker
 
 IDS = [f"d{i:02}" for i in range(10)]
-LAST = "last"
 
 
 class Fleet:
@@ -52,8 +51,7 @@ class Fleet:
 
     def woken(self) -> list[str]:
         """Return the devices that were asked to check in since the last call."""
-        self.waker.command(LAST, CommandName.SEND_INVENTORY)
-        wait_until(lambda: any(device == LAST for device, _ in self.sent), what="the waker to send everything")
+        wait_until(lambda: self.waker.waiting == 0, what="the waker to send everything")
         found, self.sent[:] = sorted(d for d, name in self.sent if name is CommandName.CHECK_IN), []
         return found
 
@@ -390,7 +388,7 @@ def test_a_database_whose_driver_is_missing_says_what_to_install(mocker: MockerF
 def test_a_store_that_is_up_to_date_is_left_alone(store: Store) -> None:
     store.upgrade()
     with store.read() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [("0002",)]
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [("0003",)]
 
 
 def test_the_migrations_lead_to_exactly_the_tables_of_the_code(store: Store) -> None:

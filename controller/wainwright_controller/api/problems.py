@@ -19,7 +19,7 @@ from wainwright_controller.api.models import Problem
 from wainwright_controller.artifact_store import ArtifactTooLarge, StorageFull
 from wainwright_controller.links import BadLink
 from wainwright_controller.operations import NotFound
-from wainwright_controller.rules.lifecycle import Refused
+from wainwright_controller.rules.actions import Refused
 from wainwright_controller.rules.phases import BadPlan
 
 LOG = logging.getLogger(__name__)

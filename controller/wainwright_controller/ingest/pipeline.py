@@ -130,7 +130,8 @@ class Pipeline:
             for topic, message in answers:
                 self._link.publish(topic, message)
             self._counts.batches += 1
-        self._link.acknowledge(delivery.token for delivery in received)
+        for delivery in received:
+            self._link.acknowledge(delivery.token)
 
     def _commit(self, arrivals: Sequence[Arrival]) -> list[Answer] | None:
         """Return the answers of a committed batch; None when we are stopped before the store could take it."""
@@ -171,7 +172,7 @@ class Pipeline:
             result = self._traffic.apply(ledger, arrivals)
         for reason, device, text in result.refused:
             self._counts.refuse(reason, device, text)
-        self._waker.wake(ledger.wakes)
+        self._waker.deliver(ledger)
         self._bulletin.post(ledger.changed)
         return result.answers
 

@@ -8,7 +8,7 @@ the commit.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -19,31 +19,21 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from wainwright_common.messages import (
     Ack,
-    Action,
     CheckIn,
     Inventory,
     LogLines,
     Message,
-    Offer,
     Presence,
-    Reason,
-    Reply,
     Report,
     Verdict,
-    WhyCode,
 )
-from wainwright_common.messages import Artifact as ArtifactLink
 from wainwright_common.topics import Kind, Topic
-from wainwright_controller.attribute_store import Source, put_attributes
+from wainwright_controller.ingest.check_ins import MakeLink, take
 from wainwright_controller.ingest.intake import Arrival
 from wainwright_controller.ledger import Ledger
-from wainwright_controller.records import Artifact, Device, DeviceState
+from wainwright_controller.records import Device, DeviceState
 from wainwright_controller.rows import DEVICE, LOG_LINE
-from wainwright_controller.rules.filters import Attributes
-from wainwright_controller.rules.filters.attributes import scoped
-from wainwright_controller.rules.filters.terms import Scope
 from wainwright_controller.rules.reports import judge
-from wainwright_controller.rules.selection import choose
 
 LOG_LINES_MAX = 2_000  # lines of one attempt, 8 MB at most; beyond, a log is cut, so that no device can fill the store
 SEEN_EVERY_S = 30.0  # `last_seen_at` of a device that only reports is at most this old: saves a write per message
@@ -56,7 +46,6 @@ _SET_INVENTORY = (
 _SET_SEEN = update(DEVICE).where(DEVICE.c.id == bindparam("key")).values(last_seen_at=bindparam("seen"))
 
 Answer = tuple[Topic, Message]
-MakeLink = Callable[[Artifact, float], ArtifactLink]
 
 
 class Settings(NamedTuple):
@@ -110,7 +99,6 @@ class _Batch:
         self._answers: list[Answer] = []
         self._acks: dict[tuple[str, str, int, Verdict], Ack] = {}
         self._inventories: dict[str, dict[str, object]] = {}
-        self._attributes: dict[str, Attributes] = {}
         self._seen: dict[str, dict[str, object]] = {}
         self._lines: dict[tuple[str, str, int, int], dict[str, object]] = {}
 
@@ -141,6 +129,7 @@ class _Batch:
         self._ledger.load_devices(speakers)
         self._ledger.load_open_parts(askers | {device for _, device in told})
         self._ledger.load_parts(told)
+        self._ledger.load_joinable({a.device for a in arrivals if a.kind in {Kind.CHECK_IN, Kind.INVENTORY}})
         known = len([1 for i in speakers if i in self._ledger.devices])
         self._room = 0 if known == len(speakers) else self._settings.pending_max - self._pending()
 
@@ -193,41 +182,7 @@ class _Batch:
         device = self._device(device_id)
         if device is None:
             return
-        ledger = self._ledger
-        wants_inventory = check_in.inventory_digest != device.inventory_digest
-        artifact_name = check_in.provides.get("artifact_name", "")
-        if check_in.by_hand is True and artifact_name != device.artifact_name:
-            before = f" in place of {device.artifact_name}" if device.artifact_name else ""
-            ledger.note("by-hand", f"{artifact_name} was installed{before} by hand", "device", device_id=device_id)
-        device = replace(
-            device,
-            last_seen_at=ledger.now,
-            last_check_in_at=ledger.now,
-            device_type=check_in.device_type,
-            artifact_name=artifact_name,
-            provides=check_in.provides,
-            boot_id=check_in.boot_id,
-            agent_version=check_in.agent_version,
-        )
-        choice = choose(device, ledger.candidates(device_id), ledger.now)
-        for part in choice.changed:
-            ledger.put_part(part, actor="controller")
-        ledger.put_device(replace(device, last_why=choice.why[0] if choice.why else ""))
-        after_s = self._settings.check_in_interval_s
-        if choice.retry_at is not None and choice.why is not None and choice.why[0] is WhyCode.RETRY_LATER:
-            after_s = min(after_s, max(1, round(choice.retry_at - ledger.now)))
-        reply = Reply(
-            check_in_id=check_in.id,
-            check_in_after_s=after_s,
-            send_inventory=wants_inventory,
-            why=Reason(code=choice.why[0], text=choice.why[1]) if choice.why else UNSET,
-            offer=UNSET,
-        )
-        if choice.offer is not None:
-            part, artifact = choice.offer
-            link = self._make_link(artifact, ledger.now)
-            offer = Offer(deployment_id=part.deployment_id, attempt=part.attempt, action=Action.INSTALL, artifact=link)
-            reply = replace(reply, offer=offer)
+        reply = take(self._ledger, device, check_in, self._make_link, self._settings.check_in_interval_s)
         self._answers.append((Topic(device_id, Kind.REPLY), reply))
 
     def _presence(self, device_id: str, presence: Presence, *, is_retained: bool) -> None:
@@ -260,12 +215,14 @@ class _Batch:
         if device is None:
             return
         self._ledger.put_device(replace(device, last_seen_at=self._ledger.now, inventory_digest=inventory.digest))
-        self._attributes[device_id] = scoped(Scope.INVENTORY, inventory.attributes)
         self._inventories[device_id] = {
             "key": device_id,
             "digest": inventory.digest,
             "attributes": msgspec.json.encode(inventory.attributes).decode(),
         }
+        self._ledger.learn(device_id, inventory.attributes)
+        if self._ledger.joinable(self._ledger.devices[device_id]):
+            self._ledger.wakes.append(device_id)  # with what it has told now, a deployment concerns it
 
     def _log(self, device_id: str, lines: LogLines) -> None:
         part = self._ledger.parts.get((lines.deployment_id, device_id))
@@ -292,7 +249,6 @@ class _Batch:
         ledger.flush()
         if self._inventories:
             ledger.connection.execute(_SET_INVENTORY, list(self._inventories.values()))
-            put_attributes(ledger.connection, Source.INVENTORY, self._attributes)
         if self._seen:
             ledger.connection.execute(_SET_SEEN, list(self._seen.values()))
         if self._lines:

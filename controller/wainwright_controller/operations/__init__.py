@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from wainwright_controller.operations.artifacts import ArtifactOperations
 from wainwright_controller.operations.base import NotFound, listed
-from wainwright_controller.operations.deployments import RETRIES_MAX, TIMEOUT_S, DeploymentOperations, Order
+from wainwright_controller.operations.deployments import DeploymentOperations
 from wainwright_controller.operations.devices import DeviceOperations
 from wainwright_controller.operations.groups import GroupOperations
+from wainwright_controller.operations.orders import RETRIES_MAX, TIMEOUT_S, Order
 
 __all__ = ["RETRIES_MAX", "TIMEOUT_S", "NotFound", "Operations", "Order", "listed"]
 

@@ -18,7 +18,7 @@ from wainwright_controller.rows import (
     from_row,
     to_row,
 )
-from wainwright_controller.rules.lifecycle import Refused
+from wainwright_controller.rules.actions import Refused
 
 
 class ArtifactOperations(Operator):

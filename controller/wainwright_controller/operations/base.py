@@ -29,14 +29,33 @@ def listed(ids: Sequence[str]) -> str:
     return ", ".join(ids[:LISTED_MAX]) + more
 
 
-class Operator:
-    """Base of the operations; safe to share between threads."""
+def group_filter(connection: Connection, name: str) -> str | None:
+    """Return the filter of a dynamic group, None of a static one; raises NotFound."""
+    if not connection.execute(select(GROUP.c.name).where(GROUP.c.name == name)).first():
+        raise NotFound(f"No such group: {name}. `wainwright group list` shows all.")
+    return None
 
-    def __init__(self, store: Store, bulletin: Bulletin, waker: Waker, clock: Callable[[], float] = time.time) -> None:
+
+class Operator:
+    """Base of the operations; safe to share between threads.
+
+    A deployment to more than `approval_above` devices asks for an approval; None asks for none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        bulletin: Bulletin,
+        waker: Waker,
+        clock: Callable[[], float] = time.time,
+        *,
+        approval_above: int | None = None,
+    ) -> None:
         self.store = store
         self._bulletin = bulletin
         self._waker = waker
         self._clock = clock
+        self.approval_above = approval_above
 
     @contextmanager
     def _transaction(self) -> Iterator[Ledger]:
@@ -45,7 +64,7 @@ class Operator:
             ledger = Ledger(connection, self._clock())
             yield ledger
             ledger.flush()
-        self._waker.wake(ledger.wakes)
+        self._waker.deliver(ledger)
         self._bulletin.post(ledger.changed)
 
     def _device(self, ledger: Ledger, device_id: str) -> Device:

@@ -1,158 +1,250 @@
-"""Deployments: made, opened phase by phase, aborted, deleted."""
+"""Deployments: made, moved on by people, undone, deleted. What a state does not allow is refused (rules/actions.py)."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import msgspec
 from msgspec.structs import replace
 from sqlalchemy import delete, select
 
-from wainwright_common.messages import CommandName
-from wainwright_common.statuses import DeviceStatus, Outcome
+from wainwright_common.statuses import DeviceStatus, Hold, Outcome
+from wainwright_controller import rollbacks
 from wainwright_controller.ledger import Ledger
-from wainwright_controller.operations.base import NotFound, Operator, listed
-from wainwright_controller.records import (
-    Deployment,
-    DeviceState,
-    Opens,
-    Strategy,
-)
-from wainwright_controller.rows import (
-    ARTIFACT,
-    DEVICE,
-    LOG_LINE,
-    MEMBER,
-)
+from wainwright_controller.operations.base import NotFound, Operator
+from wainwright_controller.operations.orders import TIMEOUT_S, Order, Target, specs_of, target_of
+from wainwright_controller.operations.previews import Preview, RollbackPreview, preview, rollback_preview
+from wainwright_controller.records import Deployment, DeviceState, Kind, Strategy
+from wainwright_controller.rows import ARTIFACT, DEVICE, LOG_LINE, PART
 from wainwright_controller.rules import lifecycle, phases
-from wainwright_controller.rules.lifecycle import Act
+from wainwright_controller.rules.actions import Act, Refused, check_allowed
+from wainwright_controller.rules.filters import parse
 from wainwright_controller.rules.phases import PhaseSpec
-
-RETRIES_MAX = 100  # more would hide a broken release
-TIMEOUT_S = 24 * 3600.0  # a device that is silent for a day in the middle of an update is worth a look
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A deployment as an operator orders it: a release, exactly one kind of target, and a plan."""
-
-    release: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-    devices: list[str] | None = None
-    all_devices: bool = False
-    group: str | None = None
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
-    phases: list[PhaseSpec] = []
-    strategy: Strategy = Strategy.IMMEDIATE
-    retries: Annotated[int, msgspec.Meta(ge=0, le=RETRIES_MAX)] = 0
-    in_progress_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=365 * 86400)] | None = None
-    force: bool = False
-    manual: bool = False
+from wainwright_controller.targets import matching_devices
 
 
 class DeploymentOperations(Operator):
     """What operators do with deployments."""
 
     def create_deployment(self, order: Order, actor: str) -> Deployment:
-        """Make a deployment; its devices are fixed now, and those of the first phase are woken."""
-        specs = order.phases or [PhaseSpec()]
-        phases.check(specs)
-        if order.manual:
-            specs = [replace(specs[0], opens=Opens.APPROVAL), *specs[1:]]
-        with self._transaction() as ledger:
-            if not ledger.connection.execute(select(ARTIFACT.c.id).where(ARTIFACT.c.name == order.release)).first():
-                raise NotFound(f"No such release: {order.release}. `wainwright release list` shows all.")
-            device_ids, target = self._targets(ledger, order)
-            deployment_id = str(uuid.uuid4())
-            deployment = Deployment(
-                id=deployment_id,
-                sequence=0,
-                name=order.name or f"{order.release} to {target}",
-                artifact_name=order.release,
-                target=target,
-                strategy=order.strategy,
-                retries=order.retries,
-                in_progress_timeout_s=order.in_progress_timeout_s or TIMEOUT_S,
-                force=order.force,
-                device_count=len(device_ids),
-                created_at=ledger.now,
-                created_by=actor,
-            )
-            laid_out = phases.lay_out(deployment_id, specs, len(device_ids), ledger.now)
-            ledger.note(
-                "deployment",
-                f"created for {len(device_ids)} device{'s' if len(device_ids) > 1 else ''}",
-                actor,
-                deployment_id,
-            )
-            ledger.add_deployment(deployment, laid_out, device_ids)
-            ledger.flush()
-            return ledger.deployments[deployment_id]
+        """Make a deployment, and wake whom its open phases concern.
 
-    def _targets(self, ledger: Ledger, order: Order) -> tuple[list[str], str]:
-        kinds = [order.devices is not None, order.all_devices, order.group is not None]
-        if sum(kinds) != 1:
-            raise phases.BadPlan("A deployment goes to devices, to a group or to all: give exactly one of these.")
-        accepted = select(DEVICE.c.id).where(DEVICE.c.state == DeviceState.ACCEPTED).order_by(DEVICE.c.id)
-        if order.devices is not None:
-            ids = list(dict.fromkeys(order.devices))
-            ledger.load_devices(ids)
-            wrong = [i for i in ids if i not in ledger.devices or ledger.devices[i].state is not DeviceState.ACCEPTED]
-            if wrong:
-                raise NotFound(f"Not an accepted device: {listed(wrong)}. `wainwright device list` shows all.")
-            target = ids[0] if len(ids) == 1 else f"{len(ids)} devices"
-        elif order.group is not None:
-            self._group(ledger.connection, order.group)
-            members = select(MEMBER.c.device_id).where(MEMBER.c.group_name == order.group)
-            ids = list(ledger.connection.execute(accepted.where(DEVICE.c.id.in_(members))).scalars())
-            target = f"group {order.group}"
-        else:
-            ids = list(ledger.connection.execute(accepted).scalars())
-            target = "all devices"
-        if not ids:
-            raise phases.BadPlan(f"There is no accepted device in {target}: accept some, or choose another target.")
-        return ids, target
+        The devices of a static one are fixed now; those of a dynamic one join as they check in.
+        """
+        specs = specs_of(order)
+        with self._transaction() as ledger:
+            _check_release(ledger, order.release)
+            target = target_of(ledger, order)
+            deployment = _ordered(order, target, actor, ledger.now)
+            if self._asks_for_approval(order, target):
+                deployment = replace(deployment, hold=Hold.AWAITING_APPROVAL)
+            return _add(ledger, deployment, specs, target, order.max_devices)
+
+    def plan_deployment(self, order: Order) -> Preview:
+        """Say what an order would do, and write nothing; raises what `create_deployment` would."""
+        specs = specs_of(order)
+        with self.store.read() as connection:
+            ledger = Ledger(connection, self._clock())
+            _check_release(ledger, order.release)
+            target = target_of(ledger, order)
+            return preview(ledger, order, target, specs, needs_approval=self._asks_for_approval(order, target))
+
+    def _asks_for_approval(self, order: Order, target: Target) -> bool:
+        return order.approval or (self.approval_above is not None and len(target.device_ids) > self.approval_above)
 
     def start(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
-        """Start a deployment that awaits its start."""
-        return self._open_next(Act.START, deployment_id, actor, reason)
+        """Start a deployment that waits for its start, or for its time."""
+        with self._acting(Act.START, deployment_id, actor, reason) as ledger:
+            deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
+            ledger.put_deployment(*lifecycle.start(deployment, plan, ledger.now), actor)
+            _wake_matching(ledger, ledger.deployments[deployment_id])
+        return ledger.deployments[deployment_id]
+
+    def approve(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
+        """Let a deployment go on that waits for an approval; who made it may not."""
+        with self._acting(Act.APPROVE, deployment_id, actor, reason) as ledger:
+            deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
+            ledger.put_deployment(lifecycle.approve(deployment, plan, actor, ledger.now), plan, actor)
+            _wake_matching(ledger, ledger.deployments[deployment_id])
+        return ledger.deployments[deployment_id]
+
+    def deny(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
+        """End a deployment that waits for an approval."""
+        return self._end(Act.DENY, deployment_id, actor, reason)
 
     def promote(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
-        """Open the next phase, which waits for a person."""
-        return self._open_next(Act.PROMOTE, deployment_id, actor, reason)
-
-    def _open_next(self, act: Act, deployment_id: str, actor: str, reason: str) -> Deployment:
-        with self._transaction() as ledger:
-            deployment = self._deployment(ledger, deployment_id)
-            lifecycle.check_allowed(act, deployment)
-            opened = lifecycle.promote(deployment, ledger.phases[deployment_id], ledger.now)
-            ledger.note("deployment", _with_reason(str(act), reason), actor, deployment_id)
+        """Open the next phase, whether or not its turn has come."""
+        with self._acting(Act.PROMOTE, deployment_id, actor, reason) as ledger:
+            deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
+            opened = lifecycle.promote(deployment, plan, ledger.now)
             ledger.put_deployment(replace(deployment, hold=None), opened, actor)
-            ledger.settle_later(deployment_id)
-            ledger.flush()
-            return ledger.deployments[deployment_id]
+        return ledger.deployments[deployment_id]
+
+    def pause(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
+        """Make no more offers until it is resumed; devices under way go on."""
+        with self._acting(Act.PAUSE, deployment_id, actor, reason) as ledger:
+            paused = lifecycle.pause(ledger.deployments[deployment_id], reason or f"by {actor}")
+            ledger.put_deployment(paused, ledger.phases[deployment_id], actor)
+        return ledger.deployments[deployment_id]
+
+    def resume(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
+        """Go on with a paused deployment; what has failed by now is acknowledged."""
+        with self._acting(Act.RESUME, deployment_id, actor, reason) as ledger:
+            deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
+            resumed = lifecycle.resume(deployment, plan, ledger.tally(deployment_id), ledger.now)
+            ledger.put_deployment(resumed, plan, actor)
+            ledger.wake_pending(deployment_id)
+            _wake_matching(ledger, resumed)
+        return ledger.deployments[deployment_id]
 
     def abort(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
         """End a deployment: devices under way are told to stop, and roll back what they have not committed."""
+        return self._end(Act.ABORT, deployment_id, actor, reason)
+
+    def finish(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
+        """Let no more devices join a dynamic deployment, and let those go that have not begun."""
+        with self._acting(Act.FINISH, deployment_id, actor, reason) as ledger:
+            ledger.end_parts(deployment_id, DeviceStatus.ABORTED, actor, waiting_only=True)
+            closed = replace(ledger.deployments[deployment_id], closed_at=ledger.now, hold=None, hold_reason="")
+            ledger.put_deployment(closed, ledger.phases[deployment_id], actor)
+        return ledger.deployments[deployment_id]
+
+    def rollback(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
+        """Stop a deployment, and give its devices back what they ran before; returns the deployment that is undone."""
         with self._transaction() as ledger:
+            self._deployment(ledger, deployment_id)
+            rollbacks.begin(ledger, deployment_id, actor, reason)
+        return ledger.deployments[deployment_id]
+
+    def plan_rollback(self, deployment_id: str) -> RollbackPreview:
+        """Say what a rollback would do, and write nothing; raises Refused when it is not possible."""
+        with self.store.read() as connection:
+            ledger = Ledger(connection, self._clock())
             deployment = self._deployment(ledger, deployment_id)
-            lifecycle.check_allowed(Act.ABORT, deployment)
-            ledger.note("deployment", _with_reason("abort", reason), actor, deployment_id)
-            under_way = ledger.end_parts(deployment_id, DeviceStatus.ABORTED, actor)
-            finished = lifecycle.finish(deployment, Outcome.ABORTED, ledger.now)
-            ledger.put_deployment(finished, ledger.phases[deployment_id], actor)
-        for device_id in under_way:
-            self._waker.command(device_id, CommandName.ABORT, deployment_id)
-        return finished
+            check_allowed(Act.ROLLBACK, deployment)
+            return rollback_preview(ledger, deployment)
+
+    def retry(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
+        """Make a deployment of the same release to the devices that failed; returns the new one."""
+        with self._acting(Act.RETRY, deployment_id, actor, reason) as ledger:
+            failed = _failed_devices(ledger, deployment_id)
+            old = ledger.deployments[deployment_id]
+            if old.rolls_back is not None:
+                raise Refused(
+                    "is-a-rollback", f"{old.name} is a rollback: roll its deployment's devices out anew instead."
+                )
+            if not failed:
+                raise Refused("nothing-to-retry", f"No device of {old.name} has failed and is still in the fleet.")
+            words = f"{len(failed)} failed device{'' if len(failed) == 1 else 's'} of {old.name}"
+            target = Target(Kind.STATIC, words, failed)
+            again = _again(old, target, actor, ledger.now)
+            made = _add(ledger, again, [PhaseSpec()], target, None)
+            ledger.note("deployment", f"retried for {len(failed)} devices as {again.name}", actor, deployment_id)
+        return made
 
     def delete(self, deployment_id: str, actor: str) -> None:
         """Delete a finished deployment with its logs; the devices' own timelines keep it."""
         with self._transaction() as ledger:
             deployment = self._deployment(ledger, deployment_id)
-            lifecycle.check_allowed(Act.DELETE, deployment)
+            check_allowed(Act.DELETE, deployment)
             ledger.connection.execute(delete(LOG_LINE).where(LOG_LINE.c.deployment_id == deployment_id))
             ledger.delete_deployment(deployment_id)
             ledger.note("deployment", f"deployment {deployment.name} deleted", actor)
 
+    def _end(self, act: Act, deployment_id: str, actor: str, reason: str) -> Deployment:
+        with self._acting(act, deployment_id, actor, reason) as ledger:
+            ledger.end_parts(deployment_id, DeviceStatus.ABORTED, actor)
+            finished = lifecycle.finish(ledger.deployments[deployment_id], Outcome.ABORTED, ledger.now)
+            ledger.put_deployment(finished, ledger.phases[deployment_id], actor)
+        return ledger.deployments[deployment_id]
 
-def _with_reason(act: str, reason: str) -> str:
-    return f"{act}: {reason}" if reason else act
+    @contextmanager
+    def _acting(self, act: Act, deployment_id: str, actor: str, reason: str) -> Iterator[Ledger]:
+        """Yield a ledger with the deployment, whose state allows `act`; what is put is settled and committed."""
+        with self._transaction() as ledger:
+            check_allowed(act, self._deployment(ledger, deployment_id))
+            ledger.note("deployment", f"{act}: {reason}" if reason else str(act), actor, deployment_id)
+            yield ledger
+            ledger.settle_later(deployment_id)
+
+
+def _check_release(ledger: Ledger, name: str) -> None:
+    if not ledger.connection.execute(select(ARTIFACT.c.id).where(ARTIFACT.c.name == name)).first():
+        raise NotFound(f"No such release: {name}. `wainwright release list` shows all.")
+
+
+def _ordered(order: Order, target: Target, actor: str, now: float) -> Deployment:
+    return Deployment(
+        id=str(uuid.uuid4()),
+        sequence=0,
+        name=order.name or f"{order.release} to {target.words}"[:256],
+        artifact_name=order.release,
+        target=target.words,
+        strategy=order.strategy,
+        retries=order.retries,
+        in_progress_timeout_s=order.in_progress_timeout_s or TIMEOUT_S,
+        time_limits=order.time_limits,
+        limits=order.limits,
+        pace=order.pace,
+        policy=order.policy,
+        force=order.force,
+        kind=target.kind,
+        filter=target.filter,
+        max_devices=order.max_devices,
+        device_count=len(target.device_ids) if target.kind is Kind.STATIC else 0,
+        created_at=now,
+        created_by=actor,
+        tokens_at=now,
+    )
+
+
+def _again(old: Deployment, target: Target, actor: str, now: float) -> Deployment:
+    """Return a deployment like `old` for other devices, at their full number at once."""
+    kept = {name: getattr(old, name) for name in ("artifact_name", "retries", "time_limits", "pace", "policy", "force")}
+    return Deployment(
+        **kept,
+        id=str(uuid.uuid4()),
+        sequence=0,
+        name=f"{old.name} (retry)"[:256],
+        target=target.words,
+        strategy=Strategy.IMMEDIATE,
+        in_progress_timeout_s=old.in_progress_timeout_s,
+        device_count=len(target.device_ids),
+        created_at=now,
+        created_by=actor,
+        tokens_at=now,
+        retry_of=old.id,
+    )
+
+
+def _add(
+    ledger: Ledger, deployment: Deployment, specs: list[PhaseSpec], target: Target, max_devices: int | None
+) -> Deployment:
+    is_dynamic = target.kind is Kind.DYNAMIC
+    basis = max_devices or len(target.device_ids)
+    plan = phases.lay_out(deployment.id, specs, basis, ledger.now, is_dynamic=is_dynamic)
+    count = len(target.device_ids)
+    words = "devices that match" if is_dynamic else f"{count} device{'' if count == 1 else 's'}"
+    ledger.note("deployment", f"created for {words}", deployment.created_by, deployment.id)
+    if is_dynamic:
+        ledger.add_empty(deployment, plan)
+    else:
+        ledger.add_deployment(deployment, plan, target.device_ids)
+    ledger.flush()
+    if is_dynamic and ledger.deployments[deployment.id].hold is None:
+        ledger.wake_for(deployment.id, target.device_ids)
+    return ledger.deployments[deployment.id]
+
+
+def _wake_matching(ledger: Ledger, deployment: Deployment) -> None:
+    """Have the devices asked that a dynamic deployment takes from now on."""
+    if deployment.filter is not None and deployment.hold is None:
+        ledger.wake_for(deployment.id, matching_devices(ledger.connection, parse(deployment.filter)))
+
+
+def _failed_devices(ledger: Ledger, deployment_id: str) -> list[str]:
+    failed = (PART.c.deployment_id == deployment_id, PART.c.status == DeviceStatus.FAILURE)
+    query = select(DEVICE.c.id).join(PART, PART.c.device_id == DEVICE.c.id).where(*failed)
+    accepted = query.where(DEVICE.c.state == DeviceState.ACCEPTED).order_by(DEVICE.c.id)
+    return list(ledger.connection.execute(accepted).scalars())

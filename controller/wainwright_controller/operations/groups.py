@@ -13,7 +13,7 @@ from wainwright_controller.rows import (
     MEMBER,
     in_chunks,
 )
-from wainwright_controller.rules.lifecycle import Refused
+from wainwright_controller.rules.actions import Refused
 
 
 class GroupOperations(Operator):

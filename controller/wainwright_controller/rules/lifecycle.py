@@ -1,74 +1,38 @@
-"""Where a deployment stands, what it waits for, how it ended, and what an operator may do with it.
+"""Where a deployment stands, what it waits for, and how it ended.
 
 1. `pending` until the first of its devices has been offered something or has finished, then `inprogress`, and
-   `finished` when all have finished.
+   `finished` when all have finished. A dynamic one does not finish while devices may join it.
 2. The outcome is `success` when every device ended well, `failure` when none did, `partial` otherwise; `aborted` when a
-   person ended it.
-3. The hold says what it waits for other than its devices: the start time of its first phase, a start by a person, or a
-   promotion. A pause is set and lifted by people only.
+   person or a limit ended it; `rolled-back` when the rollback that undoes it brought a device back, or had none to.
+3. The hold says what it waits for other than its devices: an approval, a start by a person, the start time of its first
+   phase, or a promotion. A pause is set by a person or by a limit (gates.py), and lifted by a person.
+4. While it is being undone by a rollback, only the end of that rollback moves it.
 
 Nothing here reads a clock, the store or the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from wainwright_common.errors import WainwrightError
 from wainwright_common.statuses import GOOD, IN_PROGRESS, DeploymentStatus, DeviceStatus, Hold, Outcome
-from wainwright_controller.records import Deployment, Opens, Phase, Tally
+from wainwright_controller.records import Deployment, Kind, Opens, Phase, Tally
+from wainwright_controller.rules import gates
 from wainwright_controller.rules import phases as phase_rules
+from wainwright_controller.rules.actions import Act, Refused, check_allowed
+
+_HELD = frozenset({Hold.PAUSED, Hold.AWAITING_START, Hold.AWAITING_APPROVAL})
 
 
-class Refused(WainwrightError):  # noqa: N818  the name is the sentence: "refused: …"
-    """What was asked for is not possible in this state. `code` is a stable word."""
+def outcome_of(tally: Tally, *, without_aborted: bool = False) -> Outcome:
+    """Return how a deployment ended whose devices stand as in `tally`, all of them finished.
 
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class Act(StrEnum):
-    """What an operator may do with a deployment."""
-
-    START = "start"
-    PROMOTE = "promote"
-    ABORT = "abort"
-    DELETE = "delete"
-
-
-_RUNNING = frozenset({DeploymentStatus.PENDING, DeploymentStatus.INPROGRESS})
-
-# fmt: off
-ALLOWED: Mapping[Act, frozenset[DeploymentStatus]] = {
-    Act.START:   _RUNNING,  # and only while it awaits the start
-    Act.PROMOTE: _RUNNING,  # and only while a phase waits for a person
-    Act.ABORT:   _RUNNING,
-    Act.DELETE:  frozenset({DeploymentStatus.FINISHED}),
-}
-# fmt: on
-
-
-def check_allowed(act: Act, deployment: Deployment) -> None:
-    """Raise Refused, with the reason, when `act` is not possible in the deployment's state."""
-    if deployment.status not in ALLOWED[act]:
-        is_over = deployment.status is DeploymentStatus.FINISHED
-        raise Refused(
-            "deployment-finished" if is_over else "deployment-not-finished",
-            f"Deployment {deployment.name} is {deployment.status}, so {act} is not possible"
-            + (": make a new one." if is_over else ": abort it, or wait until it is finished."),
-        )
-    if act is Act.START and deployment.hold is not Hold.AWAITING_START:
-        raise Refused("not-awaiting-start", f"Deployment {deployment.name} does not wait for a start: it has begun.")
-
-
-def outcome_of(tally: Tally) -> Outcome:
-    """Return how a deployment ended whose devices stand as in `tally`, all of them finished."""
+    `without_aborted` is for a dynamic one, whose devices that had not begun are let go when a person finishes it.
+    """
     good = sum(n for (_, status), n in tally.items() if status in GOOD)
-    total = sum(tally.values())
+    total = sum(n for (_, status), n in tally.items() if not (without_aborted and status is DeviceStatus.ABORTED))
     if good == total:
         return Outcome.SUCCESS
     return Outcome.PARTIAL if good else Outcome.FAILURE
@@ -76,7 +40,7 @@ def outcome_of(tally: Tally) -> Outcome:
 
 def hold_of(deployment: Deployment, phases: Sequence[Phase], now: float) -> Hold | None:
     """Return what a deployment waits for other than its devices."""
-    if deployment.hold in {Hold.PAUSED, Hold.AWAITING_START, Hold.AWAITING_APPROVAL}:
+    if deployment.hold in _HELD:
         return deployment.hold
     closed = next((phase for phase in phases if phase.opened_at is None), None)
     if closed is None:
@@ -89,16 +53,32 @@ def hold_of(deployment: Deployment, phases: Sequence[Phase], now: float) -> Hold
     return None
 
 
+def grows(deployment: Deployment) -> bool:
+    """Say whether devices may join a deployment still."""
+    return deployment.kind is Kind.DYNAMIC and deployment.closed_at is None
+
+
+def is_held(deployment: Deployment) -> bool:
+    """Say whether time moves nothing in a deployment: a person has to act, or its rollback has to end."""
+    return deployment.hold in _HELD or deployment.rollback_id is not None
+
+
 def advance(
-    deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: float, *, begun: bool
+    deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: float, *, begun: bool, ailment: str = ""
 ) -> tuple[Deployment, list[Phase]]:
-    """Return the deployment and its phases brought up to `now`; `begun` says that a device was offered something."""
-    if deployment.status is DeploymentStatus.FINISHED:
+    """Return the deployment and its phases brought up to `now`.
+
+    `begun` says that a device was offered something; `ailment` is what is wrong with the phase that is judged.
+    """
+    if deployment.status is DeploymentStatus.FINISHED or deployment.rollback_id is not None:
         return deployment, list(phases)
-    held = deployment.hold in {Hold.PAUSED, Hold.AWAITING_START, Hold.AWAITING_APPROVAL}
-    opened = list(phases) if held else phase_rules.advance(phases, tally, now)
-    if not any(n for (_, status), n in tally.items() if status in IN_PROGRESS):
-        return finish(deployment, outcome_of(tally), now), opened
+    growing = grows(deployment)
+    opened = list(phases)
+    if deployment.hold not in _HELD:
+        opened = phase_rules.advance(phases, tally, now, ailment=ailment, grows=growing)
+    if not growing and not any(n for (_, status), n in tally.items() if status in IN_PROGRESS):
+        is_dynamic = deployment.kind is Kind.DYNAMIC
+        return finish(deployment, outcome_of(tally, without_aborted=is_dynamic), now), opened
     pending = sum(n for (_, status), n in tally.items() if status is DeviceStatus.PENDING)
     moved = begun or deployment.status is DeploymentStatus.INPROGRESS or pending < deployment.device_count
     return replace(
@@ -115,23 +95,66 @@ def finish(deployment: Deployment, outcome: Outcome, now: float) -> Deployment:
         deployment,
         status=DeploymentStatus.FINISHED,
         hold=None,
+        hold_reason="",
         outcome=outcome,
         started_at=deployment.started_at or now,
         finished_at=now,
+        closed_at=deployment.closed_at or (now if deployment.kind is Kind.DYNAMIC else None),
     )
 
 
-def promote(deployment: Deployment, phases: Sequence[Phase], now: float) -> list[Phase]:
-    """Return the phases with the next one opened that waits for a person, whether or not the one before is done.
+def start(deployment: Deployment, phases: Sequence[Phase], now: float) -> tuple[Deployment, list[Phase]]:
+    """Return a deployment that waits for a person, or for its time, begun: its first phase is open."""
+    check_allowed(Act.START, deployment)
+    return replace(deployment, hold=None, hold_reason=""), _with_open(phases, phases[0], now)
 
-    Raises Refused when no phase waits for a person, or one before it has not opened yet.
+
+def approve(deployment: Deployment, phases: Sequence[Phase], actor: str, now: float) -> Deployment:
+    """Return a deployment that an admin lets go on; who made it may not approve it."""
+    check_allowed(Act.APPROVE, deployment)
+    if actor == deployment.created_by:
+        raise Refused(
+            "own-deployment", f"{actor} made deployment {deployment.name}, so another admin has to approve it."
+        )
+    free = replace(deployment, hold=None, hold_reason="", approved_by=actor)
+    return replace(free, hold=hold_of(free, phases, now))
+
+
+def pause(deployment: Deployment, reason: str) -> Deployment:
+    """Return the deployment paused: no offers, no wakes, no phase opens; devices under way go on."""
+    check_allowed(Act.PAUSE, deployment)
+    return replace(deployment, hold=Hold.PAUSED, hold_reason=reason)
+
+
+def resume(deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: float) -> Deployment:
+    """Return the deployment going on; what has failed by now is acknowledged, and counts for no limit again."""
+    check_allowed(Act.RESUME, deployment)
+    free = replace(
+        deployment,
+        hold=None,
+        hold_reason="",
+        resumed_at=now,
+        seen_failures=gates.failures_of(deployment, tally),
+        seen_tried=gates.tried_of(tally),
+        tokens=0.0 if deployment.pace.per_minute else deployment.tokens,
+        tokens_at=now,  # nothing was saved up while it was paused
+    )
+    return replace(free, hold=hold_of(free, phases, now))
+
+
+def promote(deployment: Deployment, phases: Sequence[Phase], now: float) -> list[Phase]:
+    """Return the phases with the next one opened, whether or not the one before is done.
+
+    Raises Refused when every phase is open, or the first one is not yet.
     """
     check_allowed(Act.PROMOTE, deployment)
     closed = next((phase for phase in phases if phase.opened_at is None), None)
     if closed is None:
         raise Refused("nothing-to-promote", f"Every phase of {deployment.name} is open already.")
-    if closed.opens is not Opens.APPROVAL:
-        raise Refused(
-            "nothing-to-promote", f"Phase {closed.number} of {deployment.name} opens by itself: nobody is asked."
-        )
-    return [replace(phase, opened_at=now) if phase is closed else phase for phase in phases]
+    if closed.number == 1:
+        raise Refused("not-started", f"Deployment {deployment.name} has not started: start it instead.")
+    return _with_open(phases, closed, now)
+
+
+def _with_open(phases: Sequence[Phase], opening: Phase, now: float) -> list[Phase]:
+    return [replace(phase, opened_at=now) if phase is opening else phase for phase in phases]

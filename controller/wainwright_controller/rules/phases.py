@@ -1,18 +1,21 @@
 """Which devices belong to which phase, and when a phase opens.
 
 1. Sizes are counts or percents of all devices, percents rounded up; the last phase takes the rest. Who belongs to which
-   phase is fixed when the deployment is made, in the order of the targets.
-2. A phase is *done* when all its devices have finished; an empty one is done as soon as it is open.
-3. The first phase opens when its own condition holds. A later one opens when the one before is done, has soaked,
-   and its own condition holds. The exception is `at`: it opens at its time whether or not the one before is done,
-   as operators of time-phased rollouts expect, but never before the one before has opened.
-4. `approval` opens when a person says so.
+   phase is fixed when the deployment is made, in the order of the targets. In a dynamic deployment the sizes are
+   capacities, filled in the order of arrival; percents are of `max_devices`, or of the devices that match at first.
+2. A phase is *done* when nobody can join it any more and all its devices have finished; an empty one is done as soon as
+   it is open.
+3. The first phase opens when its own condition holds. A later one opens when the one before is done, has soaked, is
+   healthy then (gates.py), and its own condition holds. The exception is `at`: it opens at its time whether or not the
+   one before is done, as operators of time-phased rollouts expect, but never before the one before has opened.
+4. `approval` opens when a person says so, and a person may open any later phase before its turn.
 
 Nothing here reads a clock, the store or the network.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Annotated
@@ -23,6 +26,7 @@ from msgspec.structs import replace
 from wainwright_common.errors import WainwrightError
 from wainwright_common.statuses import IN_PROGRESS
 from wainwright_controller.records import Opens, Phase, Tally
+from wainwright_controller.rules.spans import span
 
 PHASES_MAX = 100  # more than a person can follow; bounds a plan that arrives from outside
 
@@ -46,7 +50,7 @@ def sizes(specs: Sequence[PhaseSpec], devices: int) -> list[int]:
     """Return how many devices each phase gets; their sum is `devices`."""
     left, result = devices, []
     for spec in specs[:-1]:
-        wanted = spec.count if spec.count is not None else math.ceil(devices * (spec.percent or 0) / 100 - 1e-9)
+        wanted = spec.count if spec.count is not None else _part(spec, devices)
         size = min(left, wanted)
         left -= size
         result.append(size)
@@ -70,7 +74,22 @@ def check(specs: Sequence[PhaseSpec]) -> None:
         raise BadPlan(f"The phases add up to {percents:g} %: at most 100 % can be reached.")
 
 
-def lay_out(deployment_id: str, specs: Sequence[PhaseSpec], devices: int, now: float) -> list[Phase]:
+def capacities(specs: Sequence[PhaseSpec], devices: int) -> list[int | None]:
+    """Return how many devices may join each phase of a dynamic deployment, `devices` being what percents are of.
+
+    A percent makes room for one device at least; the last phase takes all that come.
+    """
+    wanted = [s.count if s.count is not None else max(1, _part(s, devices)) for s in specs[:-1]]
+    return [*wanted, None]
+
+
+def _part(spec: PhaseSpec, devices: int) -> int:
+    return math.ceil(devices * (spec.percent or 0) / 100 - 1e-9)
+
+
+def lay_out(
+    deployment_id: str, specs: Sequence[PhaseSpec], devices: int, now: float, *, is_dynamic: bool = False
+) -> list[Phase]:
     """Return the phases of a new deployment, none of them open yet; `now` is when it is made.
 
     A delay of the first phase is counted from `now`, because there is no phase before it.
@@ -78,17 +97,20 @@ def lay_out(deployment_id: str, specs: Sequence[PhaseSpec], devices: int, now: f
     first = specs[0]
     if first.opens is Opens.AFTER:
         specs = [replace(first, opens=Opens.AT, opens_at=now + first.delay_s, delay_s=0.0), *specs[1:]]
+    rooms = capacities(specs, devices) if is_dynamic else [None] * len(specs)
+    counts = [0] * len(specs) if is_dynamic else sizes(specs, devices)
     return [
         Phase(
             deployment_id=deployment_id,
             number=number,
             size=size,
+            capacity=room,
             opens=spec.opens,
             opens_at=spec.opens_at,
             delay_s=spec.delay_s,
             soak_s=spec.soak_s,
         )
-        for number, (spec, size) in enumerate(zip(specs, sizes(specs, devices), strict=True), 1)
+        for number, (spec, size, room) in enumerate(zip(specs, counts, rooms, strict=True), 1)
     ]
 
 
@@ -115,19 +137,42 @@ def awaits_approval(phase: Phase, before: Phase | None, now: float) -> bool:
     return before is None or (before.done_at is not None and before.done_at + before.soak_s <= now)
 
 
-def advance(phases: Sequence[Phase], tally: Tally, now: float) -> list[Phase]:
-    """Return the phases with every one opened, and marked as done, whose turn has come."""
+def is_full(phase: Phase, *, grows: bool) -> bool:
+    """Say whether no device can join a phase any more; `grows` says that the deployment takes devices still."""
+    return not grows or (phase.capacity is not None and phase.size >= phase.capacity)
+
+
+def judged(phases: Sequence[Phase], now: float) -> Phase | None:
+    """Return the phase whose health decides now whether the next one opens, or None."""
+    for before, phase in itertools.pairwise(phases):
+        if phase.opened_at is None:
+            due = due_at(phase, before)
+            waits = phase.opens is not Opens.AT and before.soak_s > 0 and due is not None and due <= now
+            return before if waits else None
+    return None
+
+
+def advance(
+    phases: Sequence[Phase], tally: Tally, now: float, *, ailment: str = "", grows: bool = False
+) -> list[Phase]:
+    """Return the phases with every one opened, and marked as done, whose turn has come.
+
+    `ailment` says what is wrong with the `judged` phase, empty when it is healthy; `grows` is as in `is_full`.
+    """
+    sick = judged(phases, now) if ailment else None
     result: list[Phase] = []
     for phase in phases:
         before = result[-1] if result else None
         current = phase
-        if current.opened_at is None:
+        if current.opened_at is None and (sick is None or current.number <= sick.number):
             due = due_at(current, before)
             if due is not None and due <= now:
                 current = replace(current, opened_at=now)
-        if current.opened_at is not None and current.done_at is None and not unfinished(tally, current.number):
+        is_done = is_full(current, grows=grows) and not unfinished(tally, current.number)
+        if current.opened_at is not None and current.done_at is None and is_done:
             current = replace(current, done_at=now)
-        result.append(current)
+        ill = ailment if sick is not None and current.number == sick.number else ""
+        result.append(current if current.ailment == ill else replace(current, ailment=ill))
     return result
 
 
@@ -139,3 +184,25 @@ def next_due_at(phases: Sequence[Phase]) -> float | None:
         if phase.opened_at is None and (due := due_at(phase, before)) is not None
     ]
     return min(dues, default=None)
+
+
+def waits_for(phases: Sequence[Phase], number: int, now: float) -> str:
+    """Return, as a clause, what a closed phase waits for; empty when it is open."""
+    phase = phases[number - 1]
+    if phase.opened_at is not None:
+        return ""
+    before = phases[number - 2] if number > 1 else None
+    if before is not None and before.opened_at is None:
+        return f"phase {before.number} to open"
+    if phase.opens is Opens.AT and phase.opens_at is not None:
+        return f"its time, in {span(phase.opens_at - now)}"
+    if before is not None and before.done_at is None:
+        return f"phase {before.number} to finish"
+    if before is not None and before.done_at is not None and before.done_at + before.soak_s > now:
+        return f"phase {before.number} to soak for another {span(before.done_at + before.soak_s - now)}"
+    if before is not None and before.ailment:
+        return f"phase {before.number} to be healthy: {before.ailment}"
+    if phase.opens is Opens.APPROVAL:
+        return "a start by a person" if before is None else "a promotion by a person"
+    due = due_at(phase, before)
+    return f"its delay, {span((due or now) - now)} more"

@@ -82,6 +82,7 @@ def judge(
         progress_total=progress.total if progress is not UNSET else part.progress_total,
         inconsistent=part.inconsistent or report.inconsistent is True,
         started_at=part.started_at or now,
+        status_at=part.status_at if report.status is part.status else now,
         updated_at=now,
     )
     if report.status is DeviceStatus.FAILURE:
@@ -96,5 +97,5 @@ def judge(
             failed(replace(taken, status=part.status), code, text, retries=deployment.retries, now=now, jitter=jitter),
         )
     if report.status in FINISHED:
-        taken = replace(taken, finished_at=now, deadline_at=None, error_code=None, error_text=None)
+        taken = replace(taken, finished_at=now, error_code=None, error_text=None)
     return Judgement(Verdict.ACCEPTED, taken)

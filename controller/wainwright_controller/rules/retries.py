@@ -31,7 +31,7 @@ def failed(
     part: DeviceDeployment, code: str, text: str, *, retries: int, now: float, jitter: float
 ) -> DeviceDeployment:
     """Return `part` after its attempt failed: pending again with the time of the next attempt, or finished."""
-    ended = replace(part, error_code=code, error_text=text, updated_at=now, deadline_at=None)
+    ended = replace(part, error_code=code, error_text=text, updated_at=now)
     if part.attempt > retries or not is_retryable(code):
         return replace(ended, status=DeviceStatus.FAILURE, finished_at=now, next_attempt_at=None)
     following = part.attempt + 1
@@ -40,6 +40,8 @@ def failed(
         status=DeviceStatus.PENDING,
         attempt=following,
         offered=False,
+        offered_at=None,
+        status_at=None,
         last_seq=0,
         seen=0,
         progress_done=None,

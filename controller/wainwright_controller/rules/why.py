@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from wainwright_common.messages import WhyCode
 from wainwright_common.statuses import ACTIVE, DeviceStatus
 from wainwright_controller.records import Deployment, Device, DeviceDeployment, DeviceState
+from wainwright_controller.rules import pace
 from wainwright_controller.rules.selection import NOT_ACCEPTED, Candidate, choose_artifact, unmet, wait_of
+from wainwright_controller.rules.spans import span
 
 
 class Answer(NamedTuple):
@@ -21,14 +24,6 @@ class Answer(NamedTuple):
     code: str
     text: str
     deployment_id: str | None = None
-
-
-def ago(seconds: float) -> str:
-    """Print a span of time for a person: 8 s, 5 min, 3 h, 12 days."""
-    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
 
 
 def why(
@@ -77,34 +72,43 @@ def _nothing_to_do(device: Device, last: tuple[DeviceDeployment, Deployment] | N
 
 
 def _waiting(device: Device, candidate: Candidate, now: float) -> Answer:
-    part, deployment, phases, artifacts = candidate
-    silent = f"it is offline since {ago(now - (device.online_since or device.last_seen_at))}"
+    part, deployment = candidate.part, candidate.deployment
+    release = part.restore_name or deployment.artifact_name
+    silent = f"it is offline since {span(now - (device.online_since or device.last_seen_at))}"
     if part.status in ACTIVE:
-        done = ""
-        if part.status is DeviceStatus.DOWNLOADING and part.progress_done is not None and part.progress_total:
-            done = f" ({100 * part.progress_done // part.progress_total} %)"
         tail = "" if device.online else f"; {silent}"
-        text = (
-            f"It is {part.status}{done} {deployment.artifact_name} in {deployment.name}, attempt {part.attempt}{tail}."
-        )
+        text = f"It is {part.status}{_done(part)} {release} in {deployment.name}, attempt {part.attempt}{tail}."
         return Answer("in-progress", text, deployment.id)
     wait = wait_of(candidate, now)
     if wait is not None:
-        text = wait[1]
-        if part.error_code is not None:
-            text += f" Last attempt: {part.error_code}: {part.error_text}"
-        if part.phase > 1:
-            before = phases[part.phase - 2]
-            if before.done_at is None and phases[part.phase - 1].opened_at is None:
-                text += f" It waits for phase {before.number} to finish."
-        return Answer(str(wait[0]), text, deployment.id)
+        last = f" Last attempt: {part.error_code}: {part.error_text}" if part.error_code is not None else ""
+        return Answer(str(wait[0]), wait[1] + last, deployment.id)
     if not device.online:
         return Answer("offline", f"{deployment.name} waits for it, but {silent}.", deployment.id)
     if part.offered:
-        return Answer("offered", f"{deployment.artifact_name} was offered to it in {deployment.name}.", deployment.id)
+        return Answer("offered", f"{release} was offered to it in {deployment.name}.", deployment.id)
+    code, text = _next(device, candidate, release, now)
+    return Answer(code, text, deployment.id)
+
+
+def _next(device: Device, candidate: Candidate, release: str, now: float) -> tuple[str, str]:
+    """Say what the next check-in brings to a device for which an open phase waits."""
+    deployment, artifacts = candidate.deployment, candidate.artifacts
+    if deployment.rolls_back is not None and device.artifact_name != deployment.artifact_name:
+        bad = deployment.artifact_name
+        return "already-installed", f"It does not run {bad}, which {deployment.name} undoes: nothing to do."
+    if deployment.rolls_back is None and device.artifact_name == release and not deployment.force:
+        return "already-installed", f"It runs {release} already."
     if choose_artifact(artifacts, device) is None:
         reasons = "; ".join(f"{a.id[:8]} {', '.join(unmet(a, device))}" for a in artifacts[:3])
-        return Answer("incompatible", f"No artifact of {deployment.artifact_name} fits it: {reasons}.", deployment.id)
-    if device.artifact_name == deployment.artifact_name and not deployment.force:
-        return Answer("already-installed", f"It runs {deployment.artifact_name} already.", deployment.id)
-    return Answer("due", f"It gets {deployment.artifact_name} at its next check-in.", deployment.id)
+        return "incompatible", f"No artifact of {release} fits it: {reasons}."
+    turn = pace.turn(deployment, candidate.under_way, now)
+    if turn.why:
+        return str(WhyCode.RATE_LIMITED), turn.why
+    return "due", f"It gets {release} at its next check-in."
+
+
+def _done(part: DeviceDeployment) -> str:
+    if part.status is not DeviceStatus.DOWNLOADING or part.progress_done is None or not part.progress_total:
+        return ""
+    return f" ({100 * part.progress_done // part.progress_total} %)"

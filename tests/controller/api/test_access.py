@@ -14,7 +14,7 @@ from tests.support.wait import wait_until
 from wainwright_common import __version__
 from wainwright_common.errors import ArtifactError
 from wainwright_controller.api import problems
-from wainwright_controller.rules.lifecycle import Refused
+from wainwright_controller.rules.actions import Refused
 
 
 @pytest.fixture(scope="module")

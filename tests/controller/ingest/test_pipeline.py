@@ -425,7 +425,7 @@ def test_a_message_that_a_bug_of_ours_cannot_apply_is_set_aside_and_the_rest_goe
             raise ZeroDivisionError
         return choose(device, *rest)  # type: ignore[arg-type]  # passed on as they came
 
-    mocker.patch("wainwright_controller.ingest.traffic.choose", buggy)
+    mocker.patch("wainwright_controller.ingest.check_ins.choose", buggy)
     with Device(own_mosquitto.port, "good") as good, Device(own_mosquitto.port, "bad", "broken") as bad:
         payload = (
             b'{"id":"x","reason":"timer","device_type":"broken","provides":{"artifact_name":"a"},"boot_id":"b",'

@@ -28,7 +28,7 @@ def test_a_device_that_nothing_concerns_is_told_so() -> None:
     assert choice.why[0] is WhyCode.NO_DEPLOYMENT
 
 
-def test_an_offer_notes_the_artifact_the_former_release_and_the_time_limit() -> None:
+def test_an_offer_notes_the_artifact_the_former_release_and_the_time() -> None:
     choice = choose(device(), [candidate()], NOW)
 
     assert choice.offer is not None
@@ -36,7 +36,7 @@ def test_an_offer_notes_the_artifact_the_former_release_and_the_time_limit() -> 
     assert choice.why is None
     assert choice.changed == [chosen]
     assert (chosen.offered, chosen.artifact_id, chosen.former_name) == (True, file.id, "panel-1")
-    assert (chosen.deadline_at, chosen.started_at, chosen.status) == (NOW + 600, NOW, DeviceStatus.PENDING)
+    assert (chosen.offered_at, chosen.started_at, chosen.status) == (NOW, NOW, DeviceStatus.PENDING)
 
 
 def test_the_oldest_deployment_comes_first_whatever_order_they_are_given_in() -> None:

@@ -1,0 +1,69 @@
+"""Rollbacks in the store: begun in the transaction that stops the deployment, ended in their own last one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+from sqlalchemy import and_, or_
+
+from wainwright_common.statuses import DeploymentStatus, DeviceStatus
+from wainwright_controller.records import Deployment, DeviceDeployment
+from wainwright_controller.rows import PART, all_parts
+from wainwright_controller.rules import phases, rollback
+from wainwright_controller.rules.actions import Act, check_allowed
+from wainwright_controller.rules.phases import PhaseSpec
+from wainwright_controller.working_set import WorkingSet
+
+if TYPE_CHECKING:
+    from wainwright_controller.ledger import Ledger
+
+
+def begin(ledger: Ledger, deployment_id: str, actor: str, reason: str = "") -> Deployment:
+    """Stop a loaded deployment and make the one that undoes it; returns the deployment that is being undone.
+
+    Raises Refused when its state does not allow that.
+    """
+    undone = ledger.deployments[deployment_id]
+    check_allowed(Act.ROLLBACK, undone)
+    ledger.note("deployment", f"rollback: {reason}" if reason else "rollback", actor, deployment_id)
+    ledger.tally(deployment_id)  # writes what was put, so that the parts read below are the present ones
+    parts, restores = what_it_restores(ledger, undone)
+    if undone.status is not DeploymentStatus.FINISHED:
+        ledger.end_parts(deployment_id, DeviceStatus.ABORTED, actor)
+    if not parts:
+        ended = rollback.ended(undone, ledger.tally(deployment_id), None, ledger.now)
+        ledger.put_deployment(ended, ledger.phases[deployment_id], actor)
+        return ledger.deployments[deployment_id]
+    child = rollback.deployment_of(undone, str(uuid.uuid4()), len(parts), actor, ledger.now)
+    child = ledger.add_empty(child, phases.lay_out(child.id, [PhaseSpec()], len(parts), ledger.now))
+    ledger.note("deployment", f"created to undo {undone.name}", actor, child.id)
+    ledger.add_parts([rollback.part_of(r, p, child) for p, r in zip(parts, restores, strict=True)])
+    stopped = replace(undone, rollback_id=child.id, hold=None, hold_reason="")
+    ledger.put_deployment(stopped, ledger.phases[deployment_id], actor)
+    return ledger.deployments[deployment_id]
+
+
+def what_it_restores(facts: WorkingSet, undone: Deployment) -> tuple[list[DeviceDeployment], list[rollback.Restore]]:
+    """Return the parts that a rollback of a deployment concerns, and what each device gets back, in the same order."""
+    under_way = and_(PART.c.offered.is_(True), PART.c.finished_at.is_(None))
+    wanted = and_(PART.c.deployment_id == undone.id, or_(PART.c.status == DeviceStatus.SUCCESS, under_way))
+    parts: Sequence[DeviceDeployment] = [p for p in all_parts(facts.connection, wanted) if rollback.concerns(p)]
+    facts.load_devices([part.device_id for part in parts])
+    facts.load_artifacts({part.former_name for part in parts if part.former_name})
+    restores = [
+        rollback.restore_of(p, facts.devices.get(p.device_id), facts.artifacts.get(p.former_name or "", []))
+        for p in parts
+    ]
+    return list(parts), restores
+
+
+def end(ledger: Ledger, child: Deployment) -> None:
+    """Let the deployment that a finished rollback has undone end as well."""
+    ledger.load_deployments([child.rolls_back or ""])
+    undone = rollback.tells(ledger.deployments, child)
+    if undone is not None:
+        ended = rollback.ended(undone, ledger.tally(undone.id), child.outcome, ledger.now)
+        ledger.put_deployment(ended, ledger.phases[undone.id])

@@ -1,0 +1,271 @@
+"""What an operator's plan and actions do to devices, step by step on a virtual clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.controller.rollouts.world import Device, World
+from wainwright_common.messages import CommandName
+from wainwright_common.statuses import DeploymentStatus, Hold, Outcome
+from wainwright_controller.records import Kind
+from wainwright_controller.rules.actions import Refused
+
+FIVE = [f"d{i}" for i in range(5)]
+NOBODY = "no-deployment"
+
+
+def _fleet(world: World, *ids: str) -> list[Device]:
+    return [Device(world, i).come() for i in ids or FIVE]
+
+
+def test_a_pause_makes_no_offers_and_a_resume_wakes_those_that_wait(world: World) -> None:
+    devices = _fleet(world)
+    made = world.create("os-2", all_devices=True)
+    assert devices[0].update() == "os-2"
+    world.operations.pause(made.id, "olga", "the line is running")
+
+    assert devices[1].update() == "paused"
+    world.sent.clear()
+    world.operations.resume(made.id, "olga")
+
+    assert sorted(world.sent) == [(i, CommandName.CHECK_IN) for i in FIVE[1:]]
+    assert [d.update() for d in devices[1:]] == ["os-2"] * 4
+    assert world.deployment(made.id).outcome is Outcome.SUCCESS
+
+
+def test_more_failures_than_the_limit_pause_a_rollout_and_a_resume_acknowledges_them(world: World) -> None:
+    devices = _fleet(world)
+    made = world.create("os-2", all_devices=True, limits=[{"count": 1}])
+    assert [d.update("failure", "no-space") for d in devices[:2]] == ["os-2", "os-2"]
+
+    held = world.deployment(made.id)
+    assert (held.hold, held.hold_reason) == (Hold.PAUSED, "2 failed, at most 1 may")
+    assert devices[2].update() == "paused"
+    world.operations.resume(made.id, "olga")
+    assert devices[2].update("failure", "no-space") == "os-2"
+    assert world.deployment(made.id).hold is None
+    assert devices[3].update("failure", "no-space") == "os-2"
+    assert world.deployment(made.id).hold is Hold.PAUSED
+
+
+def test_a_limit_may_be_about_some_error_codes_only(world: World) -> None:
+    devices = _fleet(world)
+    limit = {"count": 0, "codes": ["verification-failed"], "action": "abort"}
+    made = world.create("os-2", all_devices=True, limits=[limit])
+    devices[0].update("failure", "no-space")
+    assert world.deployment(made.id).status is DeploymentStatus.INPROGRESS
+
+    devices[1].update("failure", "verification-failed")
+
+    assert world.deployment(made.id).outcome is Outcome.ABORTED
+    assert world.statuses(made.id)["d2"] == "aborted"
+
+
+def test_a_rollback_brings_back_what_ran_before_also_where_a_device_was_offline(world: World) -> None:
+    devices = _fleet(world)
+    made = world.create("os-2", all_devices=True, retries=0)
+    assert [d.update() for d in devices[:2]] == ["os-2", "os-2"]
+    devices[1].presence(online=False)
+    devices[2].check_in()
+    world.sent.clear()
+
+    undone = world.operations.rollback(made.id, "olga", "screens stay dark")
+
+    assert (undone.status, undone.rollback_id is not None) == (DeploymentStatus.INPROGRESS, True)
+    assert ("d2", CommandName.ABORT) in world.sent
+    assert world.statuses(made.id) == {"d0": "success", "d1": "success"} | dict.fromkeys(FIVE[2:], "aborted")
+    rollback = world.deployment(undone.rollback_id or "")
+    assert sorted(world.parts(rollback.id)) == ["d0", "d1", "d2"]
+    assert devices[0].update() == "restore os-1"
+    assert devices[2].update() == "already-installed"
+    assert world.deployment(made.id).outcome is None
+    devices[1].presence()
+    assert devices[1].update() == "restore os-1"
+    assert [d.runs for d in devices] == ["os-1"] * 5
+    assert world.deployment(rollback.id).outcome is Outcome.SUCCESS
+    assert world.deployment(made.id).outcome is Outcome.ROLLED_BACK
+
+
+def test_a_device_that_commits_while_the_rollback_begins_is_restored_as_well(world: World) -> None:
+    (device,) = _fleet(world, "d0")
+    made = world.create("os-2", all_devices=True)
+    device.check_in()
+    device.report("installing")
+    world.operations.rollback(made.id, "olga")
+
+    assert device.report("success").verdict == "aborted"
+    assert device.update() == "restore os-1"
+    assert world.deployment(made.id).outcome is Outcome.ROLLED_BACK
+
+
+def test_a_rollback_says_from_the_start_who_cannot_be_restored(world: World) -> None:
+    devices = _fleet(world, "d0", "d1")
+    devices[1].runs = "os-lost"
+    made = world.create("os-2", all_devices=True)
+    for device in devices:
+        device.update()
+
+    plan = world.operations.plan_rollback(made.id)
+    assert (plan.devices, plan.restored, plan.releases) == (2, 1, {"os-1": 1})
+    assert [(r.device_id, r.release) for r in plan.not_restored] == [("d1", "os-lost")]
+    undone = world.operations.rollback(made.id, "olga")
+    parts = world.parts(undone.rollback_id or "")
+    assert (parts["d1"].status, parts["d1"].substate) == ("noartifact", plan.not_restored[0].obstacle)
+    with pytest.raises(Refused) as refused:
+        world.operations.rollback(undone.rollback_id or "", "olga")
+    assert refused.value.code == "is-a-rollback"
+
+
+def test_too_many_failures_roll_a_deployment_back_by_themselves(world: World) -> None:
+    devices = _fleet(world)
+    limit = {"percent": 25, "min_sample": 3, "action": "rollback"}
+    made = world.create("os-2", all_devices=True, limits=[limit])
+    devices[0].update()
+    devices[1].update()
+
+    devices[2].update("failure", "no-space")
+
+    assert world.deployment(made.id).rollback_id is not None
+    assert [d.update() for d in devices] == ["restore os-1", "restore os-1", *[NOBODY] * 3]
+    assert world.deployment(made.id).outcome is Outcome.ROLLED_BACK
+
+
+def test_devices_join_a_dynamic_deployment_as_they_match_up_to_its_largest_number(world: World) -> None:
+    north = [Device(world, f"n{i}", site="north").come() for i in range(2)]
+    south = Device(world, "s0", site="south").come()
+    world.sent.clear()
+    made = world.create("os-2", where='inventory.site = "north"', max_devices=3)
+    assert (made.kind, made.device_count) == (Kind.DYNAMIC, 0)
+    assert world.sent == [("n0", CommandName.CHECK_IN), ("n1", CommandName.CHECK_IN)]
+
+    assert [d.update() for d in north] == ["os-2", "os-2"]
+    assert south.update() == NOBODY
+    assert world.deployment(made.id).status is DeploymentStatus.INPROGRESS
+    world.sent.clear()
+    late = [Device(world, f"n{i}", site="north").come() for i in (2, 3)]
+    assert ("n2", CommandName.CHECK_IN) in world.sent
+    assert [d.update() for d in late] == ["os-2", NOBODY]
+    over = world.deployment(made.id)
+    assert (over.device_count, over.outcome) == (3, Outcome.SUCCESS)
+
+
+def test_late_joiners_of_a_dynamic_deployment_pass_the_same_gates(world: World) -> None:
+    devices = [Device(world, f"n{i}", site="north").come() for i in range(4)]
+    plan = [{"count": 1}, {"opens": "approval"}]
+    made = world.create("os-2", where='inventory.site = "north"', phases=plan)
+    assert [d.update() for d in devices] == ["os-2", *["phase-closed"] * 3]
+    assert world.deployment(made.id).hold is Hold.AWAITING_PROMOTION
+
+    world.operations.promote(made.id, "olga")
+
+    assert [d.update() for d in devices[1:]] == ["os-2"] * 3
+    assert Device(world, "n9", site="north").come().update() == "os-2"
+    ended = world.operations.finish(made.id, "olga")
+    assert ended.outcome is Outcome.SUCCESS
+
+
+def test_a_constant_rate_is_kept_and_devices_are_woken_as_their_turn_comes(world: World) -> None:
+    devices = {d.id: d for d in _fleet(world)}
+    world.sent.clear()
+    world.create("os-2", all_devices=True, pace={"per_minute": 60})
+    offered = []
+    for second in range(7):
+        woken = {device_id for device_id, _ in world.sent}
+        world.sent.clear()
+        offered += [second for i in sorted(woken) if devices[i].check_in() is not None]
+        world.pass_time(1)
+
+    assert offered == [1, 2, 3, 4, 5]
+
+
+def test_no_more_devices_are_under_way_than_the_pace_allows(world: World) -> None:
+    devices = _fleet(world)
+    world.create("os-2", all_devices=True, pace={"concurrency": 2})
+    assert [d.check_in() is not None for d in devices] == [True, True, False, False, False]
+
+    devices[0].report("success")
+
+    assert [d.check_in() is not None for d in devices[1:]] == [True, True, False, False]
+
+
+def test_a_device_that_falls_back_is_a_regression_and_counts(world: World) -> None:
+    devices = _fleet(world)
+    made = world.create("os-2", all_devices=True, limits=[{"count": 0}])
+    devices[0].update()
+    devices[0].check_in()
+    devices[0].runs = "os-1"
+
+    devices[0].check_in()
+
+    held = world.deployment(made.id)
+    assert (held.regressed, held.hold) == (1, Hold.PAUSED)
+    part = world.parts(made.id)["d0"]
+    assert (part.status, part.regressed_at) == ("success", world.now)
+
+
+def test_a_phase_opens_only_when_the_one_before_is_healthy_after_its_soak(world: World) -> None:
+    devices = _fleet(world)
+    made = world.create("os-2", all_devices=True, phases=[{"count": 1, "soak_s": 600}, {}])
+    devices[0].update()
+    devices[0].check_in()
+    world.pass_time(300)
+    devices[0].presence(online=False)
+    world.pass_time(301)
+
+    assert devices[1].update() == "phase-closed"
+    world.pass_time(6)
+    devices[0].presence()
+    world.pass_time(6)
+    assert devices[1].update() == "os-2"
+    assert world.deployment(made.id).hold is None
+
+
+def test_who_made_a_deployment_may_not_approve_it(world: World) -> None:
+    devices = _fleet(world)
+    made = world.create("os-2", all_devices=True, approval=True)
+    assert (made.hold, devices[0].update()) == (Hold.AWAITING_APPROVAL, "phase-closed")
+    with pytest.raises(Refused) as refused:
+        world.operations.approve(made.id, "olga")
+    assert refused.value.code == "own-deployment"
+
+    approved = world.operations.approve(made.id, "anton")
+
+    assert (approved.hold, approved.approved_by, devices[0].update()) == (None, "anton", "os-2")
+
+
+def test_a_retry_is_a_deployment_to_those_that_failed(world: World) -> None:
+    devices = _fleet(world)
+    made = world.create("os-2", all_devices=True)
+    for device, status in zip(devices, ["success", "failure", "failure", "success", "success"], strict=True):
+        device.update(status, "no-space")
+
+    again = world.operations.retry(made.id, "olga")
+
+    assert (again.retry_of, sorted(world.parts(again.id))) == (made.id, ["d1", "d2"])
+    assert [d.update() for d in devices] == [NOBODY, "os-2", "os-2", NOBODY, NOBODY]
+
+
+@pytest.mark.parametrize("limit", ["attempt_s", "downloading_s"])
+def test_an_attempt_and_a_status_may_last_only_so_long(world: World, limit: str) -> None:
+    (device,) = _fleet(world, "d0")
+    made = world.create("os-2", all_devices=True, time_limits={limit: 60})
+    device.check_in()
+    for _ in range(3):
+        device.report("downloading")
+        world.pass_time(25)
+
+    part = world.parts(made.id)["d0"]
+    assert (part.status, part.error_code) == ("failure", "timeout")
+
+
+def test_a_plan_says_who_would_get_what_and_who_not(world: World) -> None:
+    devices = _fleet(world)
+    devices[4].runs = "os-2"
+    devices[4].check_in()
+    world.create("os-2", devices=["d0"])  # another deployment comes first for d0
+
+    plan = world.operations.plan_deployment(world.order("os-2", all_devices=True, phases=[{"percent": 10}, {}]))
+
+    assert (plan.devices, plan.updated, plan.bytes, plan.waiting) == (5, 4, 400, 1)
+    assert [(one.device_id, one.code) for one in plan.left] == [("d4", "already-installed")]
+    assert [phase.size for phase in plan.phases] == [1, 4]
