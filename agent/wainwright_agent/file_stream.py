@@ -9,7 +9,6 @@ from wainwright_agent.failure import UpdateError
 from wainwright_common.codes import Code
 from wainwright_common.messages import Artifact
 
-SCHEME = "file:"
 CHUNK = 1024 * 1024  # bytes
 
 

@@ -12,7 +12,6 @@ Whether the bytes are the right ones is for the digest and the signature to say.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from wainwright_agent.failure import LinkRefused, UpdateError
 from wainwright_agent.masking import mask
 from wainwright_agent.redirects import follow
 from wainwright_agent.throttle import Throttle
+from wainwright_common.artifact.digest import Digest
 from wainwright_common.codes import Code
 from wainwright_common.messages import Artifact
 
@@ -75,7 +75,6 @@ class HttpStream:
         is_digest_known: bool = True,
     ) -> None:
         self._artifact = artifact
-        self._is_digest_known = is_digest_known
         self._on_bytes = on_bytes
         self._pauses = pauses_s
         self._throttle = Throttle(bytes_per_second, time.monotonic()) if bytes_per_second else None
@@ -83,7 +82,7 @@ class HttpStream:
         self._session = _Session()
         self._response: requests.Response | None = None
         self._etag = None if checkpoint is None else checkpoint.etag
-        self._hash = hashlib.sha256()
+        self._digest = Digest() if is_digest_known else None
         self._failures = 0
         self._waited_s = 0.0
         self._good_at = GOOD_PIECE
@@ -108,10 +107,10 @@ class HttpStream:
         """Read what is left, and raise UpdateError unless the whole was the offered file."""
         while self.read(CHUNK_MAX):
             pass
-        if self._is_digest_known and self._hash.hexdigest() != self._artifact.sha256:
+        if self._digest is not None and (found := self._digest.hexdigest()) != self._artifact.sha256:
             raise UpdateError(
                 Code.VERIFICATION_FAILED,
-                f"The file has the digest {self._hash.hexdigest()}, not {self._artifact.sha256} as offered. "
+                f"The file has the digest {found}, not {self._artifact.sha256} as offered. "
                 "It was changed in the store or on the way.",
             )
 
@@ -126,7 +125,8 @@ class HttpStream:
         return CHUNK_MAX if self._throttle is None else min(CHUNK_MAX, self._throttle.piece)
 
     def _count(self, data: bytes) -> bytes:
-        self._hash.update(data)
+        if self._digest is not None:
+            self._digest.update(data)
         self.offset += len(data)
         self._on_bytes(self.offset)
         return data

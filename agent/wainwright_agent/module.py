@@ -32,7 +32,7 @@ ANSWER_MAX = 256  # bytes of an answer that are kept; the longest legal one has 
 GATE = ("sh", "-c", 'read -r go && exec "$@" </dev/null', "wainwright-gate")
 GO = b"go\n"
 # A module that wants Python takes this one: the device's own, if it has any, may be another.
-PYTHON = ("env", f"WAINWRIGHT_PYTHON={sys.executable}")
+PYTHON = {"WAINWRIGHT_PYTHON": sys.executable}
 
 DOWNLOAD = "Download"
 DOWNLOAD_WITH_SIZES = "DownloadWithFileSizes"
@@ -134,10 +134,11 @@ class Module:
         log.info("Calling the update module %s %s.", self.path.name, state)
         try:
             with Process(
-                (*GATE, *PYTHON, str(self.path), state, str(self.tree.path)),
+                (*GATE, str(self.path), state, str(self.tree.path)),
                 self._around,
                 cwd=self.tree.path,
                 stdin=GO,
+                env=PYTHON,
                 on_output=take,
                 on_errors=errors.feed,
             ) as process:

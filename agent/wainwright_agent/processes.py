@@ -17,7 +17,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -118,8 +118,9 @@ class Process:
         stdin: bytes,
         on_output: Callable[[bytes], None],
         on_errors: Callable[[bytes], None],
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the program; raises OSError when that is impossible."""
+        """Start the program, with `env` added to our environment; raises OSError when that is impossible."""
         self._around = surroundings
         self._selector = selectors.DefaultSelector()
         self._exit_read, self._exit_write = os.pipe2(os.O_CLOEXEC)
@@ -128,6 +129,7 @@ class Process:
             self._popen = subprocess.Popen(
                 list(argv),
                 cwd=cwd,
+                env=None if env is None else os.environ | env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

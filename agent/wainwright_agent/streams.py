@@ -15,7 +15,9 @@ r"""How a payload gets to an update module: through FIFOs, one at a time, or as 
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import selectors
 import threading
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from wainwright_common.artifact import PayloadFile
 
 CHUNK = 256 * 1024  # bytes read from the artifact at a time; larger ones were no faster
+PIPE = 1024 * 1024  # bytes that a stream holds, instead of 64 KiB: the most that proc(5), pipe-max-size, usually allows
 
 
 class _Gone(Exception):  # noqa: N818  the module ended: not yet a failure
@@ -168,6 +171,8 @@ class _Feeding:
                 raise _Gone
             self._fd = opening.take()
         os.set_blocking(self._fd, False)
+        with contextlib.suppress(OSError):  # a smaller stream is slower, and as good
+            fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, PIPE)
 
     def _close(self) -> None:
         if self._fd is not None:

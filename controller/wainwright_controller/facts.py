@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from wainwright_common.messages import Attributes
+from wainwright_controller.attribute_store import load_tags
 from wainwright_controller.rows import DEVICE, MEMBER
 
 
@@ -26,10 +27,14 @@ NONE = Facts({}, {}, None)
 
 def load_facts(connection: Connection, device_ids: Sequence[str]) -> dict[str, Facts]:
     """Return the facts of the devices that exist among `device_ids`, which are few enough for one query."""
+    tags = load_tags(connection, device_ids)
     query = (
         select(DEVICE.c.id, DEVICE.c.attributes, MEMBER.c.group_name)
         .select_from(DEVICE)
         .outerjoin(MEMBER, MEMBER.c.device_id == DEVICE.c.id)
         .where(DEVICE.c.id.in_(device_ids))
     )
-    return {row.id: Facts(msgspec.json.decode(row.attributes), {}, row.group_name) for row in connection.execute(query)}
+    return {
+        row.id: Facts(msgspec.json.decode(row.attributes), tags.get(row.id, {}), row.group_name)
+        for row in connection.execute(query)
+    }

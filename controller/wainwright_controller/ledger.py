@@ -18,6 +18,7 @@ from wainwright_controller import settling, timeline
 from wainwright_controller.records import Deployment, Device, DeviceDeployment, Phase
 from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, PHASE, to_row
 from wainwright_controller.rules import arrivals, pace, timeouts
+from wainwright_controller.rules.filters.attributes import reported
 from wainwright_controller.rules.spans import span
 from wainwright_controller.working_set import Key
 from wainwright_controller.writer import Writer
@@ -42,8 +43,11 @@ class Ledger(Writer):
 
     def put_device(self, device: Device) -> None:
         """Replace a device, or add it."""
-        if device.id not in self.devices:
+        before = self.devices.get(device.id)
+        if before is None:
             self._new_devices.add(device.id)
+        if before is None or reported(device) != reported(before):
+            self._told.add(device.id)
         self.devices[device.id] = device
         self._put_devices.add(device.id)
 

@@ -27,6 +27,8 @@ def _table(model: Any) -> Table:  # noqa: ANN401  SQLModel gives `__table__` no 
 DEVICE = _table(tables.DeviceTable)
 GROUP = _table(tables.GroupTable)
 MEMBER = _table(tables.GroupMemberTable)
+TAG = _table(tables.TagTable)
+ATTRIBUTE = _table(tables.AttributeTable)
 ARTIFACT = _table(tables.ArtifactTable)
 DEPLOYMENT = _table(tables.DeploymentTable)
 PHASE = _table(tables.PhaseTable)

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, Text, text
 from sqlmodel import Field, SQLModel
 
 _BIG = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for its own INTEGER
+_BY_CODE_POINT = Text().with_variant(Text(collation="C"), "postgresql")  # as SQLite and Python order texts
 
 
 class DeviceTable(SQLModel, table=True):
@@ -34,11 +35,12 @@ class DeviceTable(SQLModel, table=True):
 
 
 class GroupTable(SQLModel, table=True):
-    """A static group."""
+    """A group: a dynamic one has a filter, of which this is the canonical text."""
 
     __tablename__ = "device_group"
     name: str = Field(primary_key=True, max_length=128)
     created_at: float
+    filter: str | None = Field(default=None, sa_type=Text)
 
 
 class GroupMemberTable(SQLModel, table=True):
@@ -47,6 +49,33 @@ class GroupMemberTable(SQLModel, table=True):
     __tablename__ = "group_member"
     device_id: str = Field(primary_key=True, max_length=128)
     group_name: str = Field(index=True, foreign_key="device_group.name", max_length=128)
+
+
+class TagTable(SQLModel, table=True):
+    """A tag of a device."""
+
+    __tablename__ = "tag"
+    device_id: str = Field(primary_key=True, foreign_key="device.id", ondelete="CASCADE", max_length=128)
+    name: str = Field(primary_key=True, max_length=64)
+    value: str = Field(max_length=255)
+
+
+class AttributeTable(SQLModel, table=True):
+    """What filters see: one row for each element of each attribute, by its full name; follows from other tables.
+
+    A text has at most 256 characters, so that a row of an index stays below PostgreSQL's limit of 2,704 bytes.
+    """
+
+    __tablename__ = "attribute"
+    __table_args__ = (
+        Index("attribute_text", "name", "text"),
+        Index("attribute_number", "name", "number"),
+        {"sqlite_with_rowid": False},  # every index then has the device's id
+    )
+    device_id: str = Field(primary_key=True, foreign_key="device.id", ondelete="CASCADE", max_length=128)
+    name: str = Field(sa_column=Column(_BY_CODE_POINT, primary_key=True))
+    text: str = Field(sa_column=Column(_BY_CODE_POINT, primary_key=True))
+    number: float | None = None
 
 
 class ArtifactTable(SQLModel, table=True):

@@ -14,8 +14,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller import timeline
+from wainwright_controller.attribute_store import Source, put_attributes
 from wainwright_controller.records import Deployment, DeviceDeployment, Event, Phase, Tally
 from wainwright_controller.rows import DEPLOYMENT, DEVICE, EVENT, PART, PHASE, TALLY, Bulk, to_row
+from wainwright_controller.rules.filters.attributes import reported
 from wainwright_controller.working_set import Key, WorkingSet
 
 _FIXED = {"deployment_id", "device_id", "sequence", "phase", "created_at", "restore_name"}
@@ -56,6 +58,7 @@ class Writer(WorkingSet):
         self._new_parts: list[Key] = []
         self._new_devices: set[str] = set()
         self._put_devices: set[str] = set()
+        self._told: set[str] = set()
         self._put_deployments: set[str] = set()
         self._put_phases: set[tuple[str, int]] = set()
         self._tally: Counter[tuple[str, int, DeviceStatus]] = Counter()
@@ -88,6 +91,8 @@ class Writer(WorkingSet):
             names = [name for name in rows[0] if name != "id"]
             statement = update(DEVICE).where(DEVICE.c.id == bindparam("key"))
             self.connection.execute(statement.values({name: bindparam(name) for name in names}), old)
+        put_attributes(self.connection, Source.CHECK_IN, {i: reported(self.devices[i]) for i in self._told})
+        self._told.clear()
         self._put_devices.clear()
         self._new_devices.clear()
 

@@ -23,7 +23,7 @@ from wainwright_agent.supervisor import log_to_stderr
 from wainwright_agent.update import Updater
 
 ANSWER_S = 10.0  # the agent answers in milliseconds
-LOOK_S = 0.2  # between two looks at how far an update is
+LOOK_S = 0.2  # between two looks at how far the service's update is
 STOP_S = 20.0  # for a module's process group to be ended
 
 SEE_LOG = "What was done, step by step: wain logs"
@@ -40,6 +40,9 @@ class Owner(Protocol):
 
     def look(self) -> status.Status:
         """Return the status."""
+
+    def pause(self) -> None:
+        """Wait until it is worth another look."""
 
 
 def install(config: Config, arguments: Namespace) -> Exit:
@@ -85,6 +88,9 @@ class _Service:
     def look(self) -> status.Status:
         return next(iter(ask(self._config, "status", line_s=ANSWER_S)))
 
+    def pause(self) -> None:
+        time.sleep(LOOK_S)
+
 
 class _Ourselves:
     """This process, with an updater of its own, as long as the context lasts."""
@@ -93,11 +99,12 @@ class _Ourselves:
         self._config = config
         self._journal = journal
         before = journal.state.update
-        self._updater = Updater(config, journal, publish=lambda _: None)
+        self._news = threading.Event()
+        self._updater = Updater(config, journal, publish=lambda _: None, changed=self._news.set)
         self._thread = threading.Thread(target=self._updater.run, name="update", daemon=True)
         self._thread.start()
         while not self._updater.is_settled and self._thread.is_alive():
-            time.sleep(LOOK_S)
+            self.pause()
         after = journal.state.update
         self.is_idle = after is None
         """Whether no update is left."""
@@ -114,6 +121,10 @@ class _Ourselves:
         if "trying" in found:
             found["trying"].update(self._updater.snapshot())
         return found
+
+    def pause(self) -> None:
+        self._news.wait(LOOK_S)  # and not longer: a thread that dies has no news
+        self._news.clear()
 
     def close(self) -> None:
         self._updater.stop()
@@ -178,7 +189,7 @@ def _wait_and_tell(owner: Owner, told: str, *, is_rollback: bool) -> Exit:
         if trying["state"] != told:
             told = trying["state"]
             talk(f"{trying['artifact_name']}: {told}")
-        time.sleep(LOOK_S)
+        owner.pause()
 
 
 def _held(trying: dict[str, Any]) -> Exit:

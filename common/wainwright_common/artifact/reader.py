@@ -9,12 +9,12 @@ It does not decide whether the artifact fits a device (see `provides`), and does
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from wainwright_common.artifact.compression import BY_SUFFIX, expander
+from wainwright_common.artifact.digest import Digest
 from wainwright_common.artifact.documents import parse_version
 from wainwright_common.artifact.header import Header, parse_header
 from wainwright_common.artifact.limits import DEFAULT, MIB, Limits
@@ -49,7 +49,7 @@ class PayloadFile:
         self.sha256 = sha256
         self._read = read
         self._left = entry.size
-        self._hash = hashlib.sha256()
+        self._hash = Digest()
         self._check_when_complete()
 
     def read(self, n: int = CHUNK) -> bytes:
@@ -69,10 +69,10 @@ class PayloadFile:
         return data
 
     def _check_when_complete(self) -> None:
-        if self._left == 0 and self._hash.hexdigest() != self.sha256:
+        if self._left == 0 and (found := self._hash.hexdigest()) != self.sha256:
             raise refusal(
                 Rule.PAYLOAD_DIGEST,
-                f"The payload file {self.name} has the digest {self._hash.hexdigest()}, not {self.sha256} as listed.",
+                f"The payload file {self.name} has the digest {found}, not {self.sha256} as listed.",
             )
 
 

@@ -130,8 +130,7 @@ class Pipeline:
             for topic, message in answers:
                 self._link.publish(topic, message)
             self._counts.batches += 1
-        for delivery in received:
-            self._link.acknowledge(delivery.token)
+        self._link.acknowledge(delivery.token for delivery in received)
 
     def _commit(self, arrivals: Sequence[Arrival]) -> list[Answer] | None:
         """Return the answers of a committed batch; None when we are stopped before the store could take it."""

@@ -28,11 +28,15 @@ from wainwright_common.messages import (
     Verdict,
 )
 from wainwright_common.topics import Kind, Topic
+from wainwright_controller.attribute_store import Source, put_attributes
 from wainwright_controller.ingest.check_ins import MakeLink, take
 from wainwright_controller.ingest.intake import Arrival
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.records import Device, DeviceState
 from wainwright_controller.rows import DEVICE, LOG_LINE
+from wainwright_controller.rules.filters import Attributes
+from wainwright_controller.rules.filters.attributes import scoped
+from wainwright_controller.rules.filters.terms import Scope
 from wainwright_controller.rules.reports import judge
 
 LOG_LINES_MAX = 2_000  # lines of one attempt, 8 MB at most; beyond, a log is cut, so that no device can fill the store
@@ -99,6 +103,7 @@ class _Batch:
         self._answers: list[Answer] = []
         self._acks: dict[tuple[str, str, int, Verdict], Ack] = {}
         self._inventories: dict[str, dict[str, object]] = {}
+        self._attributes: dict[str, Attributes] = {}
         self._seen: dict[str, dict[str, object]] = {}
         self._lines: dict[tuple[str, str, int, int], dict[str, object]] = {}
 
@@ -215,6 +220,7 @@ class _Batch:
         if device is None:
             return
         self._ledger.put_device(replace(device, last_seen_at=self._ledger.now, inventory_digest=inventory.digest))
+        self._attributes[device_id] = scoped(Scope.INVENTORY, inventory.attributes)
         self._inventories[device_id] = {
             "key": device_id,
             "digest": inventory.digest,
@@ -249,6 +255,7 @@ class _Batch:
         ledger.flush()
         if self._inventories:
             ledger.connection.execute(_SET_INVENTORY, list(self._inventories.values()))
+            put_attributes(ledger.connection, Source.INVENTORY, self._attributes)
         if self._seen:
             ledger.connection.execute(_SET_SEEN, list(self._seen.values()))
         if self._lines:

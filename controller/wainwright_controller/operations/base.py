@@ -31,9 +31,11 @@ def listed(ids: Sequence[str]) -> str:
 
 def group_filter(connection: Connection, name: str) -> str | None:
     """Return the filter of a dynamic group, None of a static one; raises NotFound."""
-    if not connection.execute(select(GROUP.c.name).where(GROUP.c.name == name)).first():
+    stored = connection.execute(select(GROUP.c.filter).where(GROUP.c.name == name)).first()
+    if stored is None:
         raise NotFound(f"No such group: {name}. `wainwright group list` shows all.")
-    return None
+    condition: str | None = stored.filter
+    return condition
 
 
 class Operator:

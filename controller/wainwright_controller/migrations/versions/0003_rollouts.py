@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -47,3 +47,23 @@ def upgrade() -> None:
         sqlite_where=under_way,
         postgresql_where=under_way,
     )
+
+
+def downgrade() -> None:
+    """Bring the tables back to the revision before; dynamic deployments and rollbacks become plain ones."""
+    op.drop_index("device_deployment_under_way", "device_deployment")
+    with op.batch_alter_table("device_deployment") as table:
+        table.drop_index("device_deployment_device")
+        for name in ("restore_name", "offered_at", "status_at", "regressed_at"):
+            table.drop_column(name)
+    with op.batch_alter_table("phase") as table:
+        table.drop_column("capacity")
+        table.drop_column("ailment")
+    with op.batch_alter_table("deployment") as table:
+        table.drop_index(table.f("ix_deployment_rolls_back"))
+        for name in (
+            *("kind", "filter", "max_devices", "closed_at", *_TEXTS, "hold_reason", "approved_by", "tokens"),
+            *("tokens_at", "offers", "regressed", "seen_failures", "seen_tried", "resumed_at", "rollback_ended_at"),
+            *("rolls_back", "rollback_id", "retry_of"),
+        ):
+            table.drop_column(name)
