@@ -115,6 +115,7 @@ def test_a_root_whose_check_of_itself_fails_is_left_again(roots: Roots) -> None:
 @pytest.mark.parametrize(
     ("release", "change"),
     [("no-init", "rm sbin/init lib/systemd/systemd"), ("no-agent", BROKEN_AGENT), ("older-journal", journal_schema(0))],
+    ids=["it has no init", "its agent does not start", "its agent is of an older journal"],
 )
 def test_a_root_that_does_not_come_up_is_left_by_the_boot_loader(roots: Roots, release: str, change: str) -> None:
     roots.release(release, change)
