@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus mksquashfs:squashfs-tools systemd-analyze:systemd
+PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus mksquashfs:squashfs-tools systemd-analyze:systemd initdb:postgresql
 
 # For a Debian guest with systemd; it needs root.
 GUESTS := systemd-nspawn:systemd-container mmdebstrap mke2fs:e2fsprogs
@@ -15,7 +15,7 @@ EMULATOR := qemu-system-x86_64:qemu-system-x86 /usr/lib/grub/i386-pc/boot.img:gr
 .PHONY: help demo test test-long check format bench peers clean
 help:
 	@echo "make demo       the whole system on this machine: broker, controller, 12 agents, one rollout"
-	@echo "make test       the tests (a few minutes); installs mosquitto and mender-artifact where they are missing"
+	@echo "make test       the tests (a few minutes); installs Mosquitto, PostgreSQL and others where they are missing"
 	@echo "make test-long  the tests that take longer: many kills, many inputs"
 	@echo "make check      formatting, lint and types"
 	@echo "make bench      the figures of benchmarks/README.md"
@@ -27,7 +27,7 @@ $(VENV)/.demo: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[controller,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[controller,postgresql,dev]'
 	@touch $@
 
 demo: $(VENV)/.demo

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.mosquitto import Mosquitto
+from tests.support.postgresql import Postgresql
 
 # A shell starts what runs in its background with SIGINT ignored, and every process inherits that: then no test could
 # press Ctrl+C. With a handler here, the processes that tests start have the default again.
@@ -19,6 +20,20 @@ def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     """A Mosquitto shared by all tests that do not stop it; use a topic prefix or device ids of your own."""
     with Mosquitto(tmp_path_factory.mktemp("mosquitto")) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL shared by all tests that do not stop it; each makes databases of its own."""
+    with Postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL of the test's own, to be killed and restarted."""
+    with Postgresql() as server:
+        yield server
 
 
 @pytest.fixture

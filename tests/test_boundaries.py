@@ -31,6 +31,7 @@ ALLOWED = {
         "fastapi",
         "msgspec",
         "paho",
+        "psycopg",
         "pydantic",
         "re2",
         "requests",

@@ -1,5 +1,8 @@
 """What the clock brings: phases whose time has come, attempts that are due, time limits that have passed.
 
+Of several controllers on one store one ticks (lead.py). What it remembers from one tick to the next is lost when
+another takes over, and two may tick for a moment: all that is decided is decided again under the write lock.
+
 Looks with a read, and writes only when there is something to do; so an idle controller writes nothing.
 """
 
@@ -19,17 +22,19 @@ from wainwright_common.statuses import FINISHED, DeploymentStatus, Hold
 from wainwright_controller import settling
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.drip import Drip
+from wainwright_controller.lead import Lead
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.rows import DEPLOYMENT, PART, PHASE
 from wainwright_controller.rules import lifecycle, pace, phases, timeouts
 from wainwright_controller.rules.retries import failed
-from wainwright_controller.store import Store
+from wainwright_controller.store import Store, is_refusal, said
 from wainwright_controller.timeline import Keep, remove, surplus
 from wainwright_controller.waker import Waker
 
 LOG = logging.getLogger(__name__)
 
 TICK_S = 0.5  # how late a phase may open or a retry may start
+TASK = "clock"  # what lead.py knows it by
 TIDY_EVERY_S = 3600.0  # between two looks through the timelines
 
 HEALTH_EVERY_S = 5.0  # how late a phase opens whose devices have recovered; one count over the phase each time
@@ -52,6 +57,7 @@ class Ticker:
         self._keep = keep
         self._look_at = 0.0
 
+        self._lead = Lead(store, TASK)
         self._drip = Drip()
         self._judged_at: dict[str, float] = {}
         self._stopping = threading.Event()
@@ -65,14 +71,18 @@ class Ticker:
         """Tick no more."""
         self._stopping.set()
         self._thread.join()
+        self._lead.give_up()
 
     def _run(self) -> None:
         while not self._stopping.wait(TICK_S):
             try:
-                while self.tick() or self.tidy():
+                while self._lead.is_ours() and (self.tick() or self.tidy()):
                     pass
-            except Exception:  # a bug of ours must not stop the clock: what it could not do now it tries again
-                LOG.exception("what the clock brought could not be done; trying again")
+            except Exception as error:  # a bug of ours must not stop the clock: what it could not do now it tries again
+                if is_refusal(error):
+                    LOG.warning("the clock waits for the store: %s", said(error))
+                else:
+                    LOG.exception("what the clock brought could not be done; trying again")
 
     def tick(self) -> bool:
         """Do what is due now; returns whether there may be more."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.mosquitto import Mosquitto
-from wainwright_controller.config import BrokerSection, Config
+from tests.support.postgresql import Postgresql
+from wainwright_controller.config import BrokerSection, Config, StoreSection
 from wainwright_controller.controller import Controller
 from wainwright_controller.records import Artifact
 from wainwright_controller.store import Store
@@ -29,19 +30,29 @@ def make_artifact(name: str = "panel-2", artifact_id: str = "a1", device_type: s
     )
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database; what uses it runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    server: Postgresql = request.getfixturevalue("postgresql")
+    return server.database()
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty SQLite store."""
-    opened = Store(f"sqlite:///{tmp_path / 'store.db'}")
+def store(store_url: str) -> Iterator[Store]:
+    """An empty store."""
+    opened = Store(store_url)
     opened.upgrade()
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def controller(tmp_path: Path, own_mosquitto: Mosquitto) -> Iterator[Controller]:
+def controller(tmp_path: Path, own_mosquitto: Mosquitto, store_url: str) -> Iterator[Controller]:
     """A running controller, with release panel-2 for the device type pi4 in its store."""
-    config = Config(data_dir=tmp_path / "controller", broker=BrokerSection(url=own_mosquitto.url))
+    broker = BrokerSection(url=own_mosquitto.url)
+    config = Config(data_dir=tmp_path / "controller", broker=broker, store=StoreSection(url=store_url))
     running = Controller(config, "http://127.0.0.1:9")
     running.operations.add_artifact(make_artifact(), "test")
     running.start()

@@ -6,12 +6,9 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from msgspec.structs import replace
 from pytest_mock import MockerFixture
 from sqlalchemy import func, select, update
-from sqlmodel import SQLModel
 
 from tests.controller.conftest import make_artifact
 from tests.support.wait import wait_until
@@ -25,7 +22,7 @@ from wainwright_controller.records import Deployment, DeviceState, Opens
 from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE, EVENT, MEMBER, PART, TALLY
 from wainwright_controller.rules.actions import Refused
 from wainwright_controller.rules.phases import BadPlan, PhaseSpec
-from wainwright_controller.store import Store, StoreError
+from wainwright_controller.store import Store
 from wainwright_controller.ticker import Ticker
 from wainwright_controller.timeline import Keep
 from wainwright_controller.waker import Waker
@@ -370,34 +367,3 @@ def test_operators_on_many_threads_leave_exact_counts(fleet: Fleet) -> None:
         counted = {tuple(row) for row in connection.execute(select(*key, func.count()).group_by(*key))}
         tally = {tuple(row) for row in connection.execute(select(TALLY).where(TALLY.c.n != 0))}
     assert counted == tally
-
-
-def test_a_database_that_cannot_be_used_is_named() -> None:
-    with pytest.raises(StoreError, match="/nowhere/at/all"):
-        Store("sqlite:////nowhere/at/all/x.db").upgrade()
-
-
-def test_a_database_whose_driver_is_missing_says_what_to_install(mocker: MockerFixture) -> None:
-    missing = ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
-    mocker.patch("wainwright_controller.store.create_engine", side_effect=missing)
-
-    with pytest.raises(StoreError, match="pip install 'psycopg'"):
-        Store("postgresql+psycopg://127.0.0.1/x")
-
-
-def test_a_store_that_is_up_to_date_is_left_alone(store: Store) -> None:
-    store.upgrade()
-    with store.read() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [("0003",)]
-
-
-def test_the_migrations_lead_to_exactly_the_tables_of_the_code(store: Store) -> None:
-    with store.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
-
-
-def test_a_commit_is_on_the_disk_when_it_returns(store: Store) -> None:
-    with store.read() as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import Response
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from wainwright_common import __version__
 from wainwright_common.statuses import DeploymentStatus
@@ -37,7 +37,7 @@ def readyz(context: InContext, response: Response) -> Readiness:
         with context.store.read() as connection:
             connection.execute(select(1))
         store = True
-    except DBAPIError:
+    except SQLAlchemyError:
         store = False
     broker = context.broker_is_connected()
     if not (store and broker):

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -102,8 +102,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(WainwrightError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OperationalError, _store_away)
-    app.add_exception_handler(PoolTimeout, _store_away)
+    for away in (OperationalError, InterfaceError, InternalError, PoolTimeout):  # as store.is_refusal has them
+        app.add_exception_handler(away, _store_away)
     app.add_exception_handler(Exception, _unforeseen)
 
 

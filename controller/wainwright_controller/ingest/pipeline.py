@@ -18,8 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import exc
-
 from wainwright_common.topics import PREFIX
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.ingest.intake import Arrival, Counts, Delivery, admit
@@ -27,7 +25,7 @@ from wainwright_controller.ingest.link import Link
 from wainwright_controller.ingest.throttle import Throttle
 from wainwright_controller.ingest.traffic import Answer, Traffic
 from wainwright_controller.ledger import Ledger
-from wainwright_controller.store import Store
+from wainwright_controller.store import Store, is_refusal, said
 from wainwright_controller.waker import Waker
 
 LOG = logging.getLogger(__name__)
@@ -37,6 +35,7 @@ QUEUE_MAX = 4 * BATCH_MAX  # messages; some brokers send more than their in-flig
 SHARE_MAX = BATCH_MAX // 10  # messages of one device that go before those of others: a tenth of a batch, some 5 ms
 IDLE_S = 0.2  # how late we notice that we are to stop, or that there is room again in a budget
 TRACE_EVERY_S = 60.0  # between two traces of what a message made fail
+REFUSAL_EVERY_S = 10.0  # between two lines about a store that refuses
 STORE_RETRY_S = 0.5  # between attempts to write when the store refuses (disk full, locked, server away)
 
 
@@ -67,6 +66,8 @@ class Pipeline:
         self._queue: queue.Queue[Delivery] = queue.Queue(QUEUE_MAX)
         self._stopping = threading.Event()
         self._traced_at = -TRACE_EVERY_S
+        self._refused_since: float | None = None
+        self._refusal_logged_at = -REFUSAL_EVERY_S
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
 
     def start(self) -> None:
@@ -137,10 +138,11 @@ class Pipeline:
         while not self._stopping.is_set():
             try:
                 return self._transact(arrivals)
-            except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError):
-                LOG.exception("the store refused a batch of %d messages; trying again", len(arrivals))
-                self._stopping.wait(STORE_RETRY_S)
             except Exception as error:  # noqa: BLE001  a bug of ours must not stop the fleet: the message is set aside
+                if is_refusal(error):
+                    self._log_refusal(error, len(arrivals))
+                    self._stopping.wait(STORE_RETRY_S)
+                    continue
                 if len(arrivals) == 1:
                     self._counts.refuse("internal", arrivals[0].device, f"{error!r} in {arrivals[0].kind}")
                     return []
@@ -148,6 +150,16 @@ class Pipeline:
                 self._log_trace(error)
                 return self._commit_singly(arrivals)
         return None
+
+    def _log_refusal(self, error: Exception, count: int) -> None:
+        """Say that the store takes nothing, at once and then every REFUSAL_EVERY_S; `_transact` says when it does."""
+        now = time.monotonic()
+        self._refused_since = self._refused_since or now
+        if now - self._refusal_logged_at >= REFUSAL_EVERY_S:
+            self._refusal_logged_at = now
+            LOG.error(
+                "the store refuses %d messages, which wait for it and stay unacknowledged: %s", count, said(error)
+            )
 
     def _log_trace(self, error: Exception) -> None:
         """Write an exception's trace, once in TRACE_EVERY_S: a hostile message must not fill the disk."""
@@ -169,6 +181,9 @@ class Pipeline:
         with self._store.write() as connection:
             ledger = Ledger(connection, self._clock())
             result = self._traffic.apply(ledger, arrivals)
+        if self._refused_since is not None:
+            LOG.info("the store takes messages again, after %.1f s", time.monotonic() - self._refused_since)
+            self._refused_since, self._refusal_logged_at = None, -REFUSAL_EVERY_S
         for reason, device, text in result.refused:
             self._counts.refuse(reason, device, text)
         self._waker.deliver(ledger)
