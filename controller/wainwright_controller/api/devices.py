@@ -20,15 +20,19 @@ from wainwright_controller.api.models import (
     IdsIn,
     LogLineOut,
     Page,
+    TagsIn,
     Why,
     known_moment,
     moment,
 )
 from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
+from wainwright_controller.api.problems import BadRequest
 from wainwright_controller.api.views import find_deployment, part_fields
+from wainwright_controller.attribute_store import load_tags, members_of, sql_of
 from wainwright_controller.operations import NotFound
 from wainwright_controller.records import Device, DeviceDeployment, DeviceState, Event
 from wainwright_controller.rows import DEPLOYMENT, DEVICE, EVENT, LOG_LINE, MEMBER, PART, from_row
+from wainwright_controller.rules.filters import parse
 
 router = routing.router("devices", "/devices")
 
@@ -42,6 +46,7 @@ def list_devices(
     context: InContext,
     state: Annotated[list[DeviceState] | None, Query(description="Repeatable.")] = None,
     group: str | None = None,
+    where: Annotated[str | None, Query(description="A filter: docs/filters.md.")] = None,
     q: Search = None,
     online: bool | None = None,  # noqa: FBT001  a query parameter is always named
     limit: Limit = LIMIT,
@@ -51,19 +56,22 @@ def list_devices(
     matching: list[ColumnElement[bool]] = []
     if state:
         matching.append(DEVICE.c.state.in_(state))
-    if group is not None:
-        matching.append(MEMBER.c.group_name == group)
     if q:
         fields = (DEVICE.c.id, DEVICE.c.device_type, DEVICE.c.artifact_name)
         matching.append(or_(*(field.icontains(q, autoescape=True) for field in fields)))
     if online is not None:
         matching.append(DEVICE.c.online.is_(online))
-    piece = _WITH_GROUP.where(and_(True, *matching)).order_by(DEVICE.c.id).limit(limit + 1)  # noqa: FBT003  SQL's TRUE
-    if cursor is not None:
-        piece = piece.where(DEVICE.c.id > key_of(cursor, tuple[str])[0])
-    counted = _WITH_GROUP.where(and_(True, *matching)).with_only_columns(func.count())  # noqa: FBT003  as above
+    wanted = parse(where) if where is not None else None
     with context.store.read() as connection:
-        total = connection.execute(counted).scalar_one()
+        if group is not None:
+            matching.append(members_of(connection, group))
+        if wanted is not None:
+            matching.append(sql_of(wanted, connection))
+        everything = _WITH_GROUP.where(and_(True, *matching))  # noqa: FBT003  SQL's TRUE
+        total = connection.execute(everything.with_only_columns(func.count())).scalar_one()
+        piece = everything.order_by(DEVICE.c.id).limit(limit + 1)
+        if cursor is not None:
+            piece = piece.where(DEVICE.c.id > key_of(cursor, tuple[str])[0])
         rows, following = cut(connection.execute(piece).mappings().all(), limit, lambda row: (row["id"],))
     return Page(items=[DeviceOut(**_device_fields(row)) for row in rows], total=total, next=following)
 
@@ -98,6 +106,15 @@ def ask_to_check_in(body: IdsIn, context: InContext) -> Changed:
     return Changed(changed=body.ids)
 
 
+@router.post("/tags")
+def change_tags(body: TagsIn, context: InContext) -> Changed:
+    """Give and remove tags; the devices that this changes are asked to check in."""
+    if (body.ids is None) is (body.where is None):
+        raise BadRequest("Tags are for devices by ids, or by a filter: give `ids` or `where`.")
+    chosen = parse(body.where) if body.where is not None else body.ids or []
+    return Changed(changed=context.operations.change_tags(chosen, body.given, body.removed, OPERATOR))
+
+
 @router.post("/{device_id}/decommission")
 def decommission_device(device_id: str, context: InContext) -> Changed:
     """Take a device out of the fleet for good; its unfinished deployments end as `decommissioned`."""
@@ -107,8 +124,9 @@ def decommission_device(device_id: str, context: InContext) -> Changed:
 
 @router.get("/{device_id}")
 def show_device(device_id: str, context: InContext) -> DeviceDetail:
-    """Show a device with its inventory."""
+    """Show a device with its tags and its inventory."""
     with context.store.read() as connection:
+        tags = load_tags(connection, [device_id])
         row = connection.execute(_WITH_GROUP.where(DEVICE.c.id == device_id)).mappings().first()
     if row is None:
         raise NotFound(f"No such device: {device_id}. `wainwright device list` shows all.")
@@ -117,6 +135,7 @@ def show_device(device_id: str, context: InContext) -> DeviceDetail:
         boot_id=row["boot_id"] or None,
         provides=msgspec.json.decode(row["provides"] or "{}"),
         attributes=msgspec.json.decode(row["attributes"] or "{}"),
+        tags=tags.get(device_id, {}),
     )
 
 

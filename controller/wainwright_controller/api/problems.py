@@ -20,7 +20,9 @@ from wainwright_controller.artifact_store import ArtifactTooLarge, StorageFull
 from wainwright_controller.links import BadLink
 from wainwright_controller.operations import NotFound
 from wainwright_controller.rules.actions import Refused
+from wainwright_controller.rules.filters import BadFilter
 from wainwright_controller.rules.phases import BadPlan
+from wainwright_controller.rules.tags import BadTag
 
 LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -53,6 +55,8 @@ STATUSES: Mapping[type[WainwrightError], tuple[HTTPStatus, str]] = {
     Refused:          (HTTPStatus.CONFLICT, "refused"),
     Ambiguous:        (HTTPStatus.CONFLICT, "ambiguous"),
     BadPlan:          (HTTPStatus.UNPROCESSABLE_ENTITY, "bad-plan"),
+    BadFilter:        (HTTPStatus.UNPROCESSABLE_ENTITY, "bad-filter"),
+    BadTag:           (HTTPStatus.UNPROCESSABLE_ENTITY, "bad-tag"),
     BadTopic:         (HTTPStatus.UNPROCESSABLE_ENTITY, "bad-id"),
     BadRequest:       (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid"),
     ArtifactError:    (HTTPStatus.UNPROCESSABLE_ENTITY, "artifact"),
@@ -74,10 +78,23 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def problem(status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the response that tells a problem."""
-    body = Problem(type=f"urn:wainwright:problem:{code}", title=status.phrase, status=status, detail=detail, code=code)
-    return JSONResponse(body.model_dump(), status, dict(headers or {}), MEDIA_TYPE)
+def problem(
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    column: int | None = None,
+) -> JSONResponse:
+    """Return the response that tells a problem; `column` is where a filter is wrong."""
+    body = Problem(
+        type=f"urn:wainwright:problem:{code}",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        column=column,
+    )
+    return JSONResponse(body.model_dump(exclude_none=True), status, dict(headers or {}), MEDIA_TYPE)
 
 
 def tell(error: WainwrightError) -> JSONResponse:
@@ -94,7 +111,8 @@ def tell(error: WainwrightError) -> JSONResponse:
     elif isinstance(error, Refused | BadLink):
         code = error.code
     headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else None
-    return problem(status, code, str(error), headers)
+    column = error.column if isinstance(error, BadFilter) else None
+    return problem(status, code, str(error), headers, column)
 
 
 def install(app: FastAPI) -> None:

@@ -59,6 +59,10 @@ class Client:
         """Do something."""
         return self._json(self._request("POST", path, json=body if body is not None else {}))
 
+    def put(self, path: str, body: Json) -> Json:
+        """Replace something."""
+        return self._json(self._request("PUT", path, json=body))
+
     def delete(self, path: str) -> None:
         """Delete something."""
         self._request("DELETE", path)

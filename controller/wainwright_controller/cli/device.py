@@ -12,6 +12,7 @@ from wainwright_controller.cli.confirm import confirm
 from wainwright_controller.cli.exits import CliError, ExitCode
 from wainwright_controller.cli.output import Columns, Json, fields, printable, put_done, put_list, put_object
 from wainwright_controller.cli.settings import Command, Group, Settings, in_settings
+from wainwright_controller.cli.tags import label, unlabel
 from wainwright_controller.cli.words import ago, api_stamp, count, short
 
 STATES = ("pending", "accepted", "rejected", "decommissioned")
@@ -58,9 +59,14 @@ def device() -> None:
     """The devices of the fleet: who takes part, what they run."""
 
 
+device.add_command(label)
+device.add_command(unlabel)
+
+
 @device.command("list")
 @click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these. Repeatable.")
 @click.option("--group", metavar="G", help="Only members of this group.")
+@click.option("--where", metavar="FILTER", help="Only what meets this filter, such as 'tags.site = \"north\"'.")
 @click.option("--search", metavar="TEXT", help="Only where id, type or release has this text.")
 @click.option("--online/--offline", "online", default=None, help="Only devices that are, or are not, connected.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many. [all]")
@@ -69,6 +75,7 @@ def list_(
     settings: Settings,
     states: tuple[str, ...],
     group: str | None,
+    where: str | None,
     search: str | None,
     online: bool | None,  # noqa: FBT001  click passes options by name
     limit: int | None,
@@ -76,7 +83,7 @@ def list_(
     """List devices."""
     wanted = None if online is None else str(online).lower()
     found = settings.client.items(
-        "devices", limit=limit, state=list(states) or None, group=group, q=search, online=wanted
+        "devices", limit=limit, state=list(states) or None, group=group, where=where, q=search, online=wanted
     )
     put_list(settings, found, COLUMNS, "No devices.")
 
@@ -85,7 +92,7 @@ def list_(
 @click.argument("device_id", metavar="DEVICE")
 @in_settings
 def show(settings: Settings, device_id: str) -> None:
-    """Show a device with its inventory."""
+    """Show a device with its tags and its inventory."""
     found = settings.client.get(f"devices/{seg(device_id)}")
     put_object(settings, found, _about(found))
 
@@ -106,7 +113,8 @@ def _about(device: Json) -> list[str]:
         ("first seen", ago(device["created_at"])),
     ]
     lines = list(fields(known))
-    for title, pairs in (("provides", device["provides"]), ("inventory", device["attributes"])):
+    parts = (("tags", device["tags"]), ("provides", device["provides"]), ("inventory", device["attributes"]))
+    for title, pairs in parts:
         if pairs:
             lines += [f"{title}:", *(f"  {line}" for line in fields(sorted(pairs.items())))]
     return lines

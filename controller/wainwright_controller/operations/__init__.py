@@ -12,9 +12,10 @@ from wainwright_controller.operations.deployments import DeploymentOperations
 from wainwright_controller.operations.devices import DeviceOperations
 from wainwright_controller.operations.groups import GroupOperations
 from wainwright_controller.operations.orders import RETRIES_MAX, TIMEOUT_S, Order
+from wainwright_controller.operations.tags import TagOperations
 
 __all__ = ["RETRIES_MAX", "TIMEOUT_S", "NotFound", "Operations", "Order", "listed"]
 
 
-class Operations(DeviceOperations, GroupOperations, ArtifactOperations, DeploymentOperations):
+class Operations(DeviceOperations, GroupOperations, TagOperations, ArtifactOperations, DeploymentOperations):
     """All operations of one controller; safe to share between threads."""

@@ -77,8 +77,7 @@ class Operator:
 
     @staticmethod
     def _group(connection: Connection, name: str) -> None:
-        if not connection.execute(select(GROUP.c.name).where(GROUP.c.name == name)).first():
-            raise NotFound(f"No such group: {name}. `wainwright group list` shows all.")
+        group_filter(connection, name)
 
     @staticmethod
     def _deployment(ledger: Ledger, deployment_id: str) -> Deployment:

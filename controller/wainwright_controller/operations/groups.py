@@ -1,56 +1,83 @@
-"""Static groups: lists of devices, each device in at most one."""
+"""Groups. A static one is a list, and a device is in at most one of those; a dynamic one is a filter.
+
+What a group is, it stays: its members are changed by `add` and `remove`, or by another filter.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
 from wainwright_controller.ledger import Ledger
-from wainwright_controller.operations.base import NotFound, Operator, listed
+from wainwright_controller.operations.base import NotFound, Operator, group_filter, listed
 from wainwright_controller.rows import (
     GROUP,
     MEMBER,
     in_chunks,
 )
 from wainwright_controller.rules.actions import Refused
+from wainwright_controller.rules.filters import Filter
 
 
 class GroupOperations(Operator):
     """What operators do with groups."""
 
-    def create_group(self, name: str, device_ids: Sequence[str], actor: str) -> None:
-        """Make a static group; a device that is in another moves over."""
+    def create_group(self, name: str, device_ids: Sequence[str], actor: str, where: Filter | None = None) -> None:
+        """Make a static group, to which a device that is in another moves over; with `where`, a dynamic one."""
         with self._transaction() as ledger:
             if ledger.connection.execute(select(GROUP.c.name).where(GROUP.c.name == name)).first():
-                raise Refused("group-exists", f"There is a group {name} already: add devices to it, or delete it.")
-            ledger.connection.execute(insert(GROUP), {"name": name, "created_at": ledger.now})
+                raise Refused("group-exists", f"There is a group {name} already: change it, or delete it.")
+            row = {"name": name, "created_at": ledger.now, "filter": where.text if where else None}
+            ledger.connection.execute(insert(GROUP), row)
+            if where is not None:
+                ledger.note("group", f"group {name} created: {where.text}", actor)
+                return
             self._join(ledger, name, device_ids)
             ledger.note("group", f"group {name} created with {len(device_ids)} devices", actor)
+
+    def change_group(self, name: str, where: Filter, actor: str) -> None:
+        """Give a dynamic group another filter."""
+        with self._transaction() as ledger:
+            if group_filter(ledger.connection, name) is None:
+                raise Refused(
+                    "group-static", f"Group {name} is a list: add or remove devices, or make another group by a filter."
+                )
+            ledger.connection.execute(update(GROUP).where(GROUP.c.name == name).values(filter=where.text))
+            ledger.note("group", f"group {name} changed: {where.text}", actor)
 
     def add_to_group(self, name: str, device_ids: Sequence[str], actor: str) -> None:
         """Add devices to a static group; a device that is in another moves over."""
         with self._transaction() as ledger:
-            self._group(ledger.connection, name)
+            self._check_static(ledger, name)
             self._join(ledger, name, device_ids)
             ledger.note("group", f"{len(device_ids)} devices added to group {name}", actor)
 
     def remove_from_group(self, name: str, device_ids: Sequence[str], actor: str) -> None:
         """Take devices out of a static group; running deployments keep them."""
         with self._transaction() as ledger:
-            self._group(ledger.connection, name)
+            self._check_static(ledger, name)
             for chunk in in_chunks(device_ids):
                 members = delete(MEMBER).where(MEMBER.c.group_name == name, MEMBER.c.device_id.in_(chunk))
                 ledger.connection.execute(members)
             ledger.note("group", f"{len(device_ids)} devices removed from group {name}", actor)
 
     def delete_group(self, name: str, actor: str) -> None:
-        """Delete a static group; its devices stay, and running deployments keep them."""
+        """Delete a group; its devices stay, and running deployments keep them."""
         with self._transaction() as ledger:
             self._group(ledger.connection, name)
             ledger.connection.execute(delete(MEMBER).where(MEMBER.c.group_name == name))
             ledger.connection.execute(delete(GROUP).where(GROUP.c.name == name))
             ledger.note("group", f"group {name} deleted", actor)
+
+    @staticmethod
+    def _check_static(ledger: Ledger, name: str) -> None:
+        where = group_filter(ledger.connection, name)
+        if where is not None:
+            raise Refused(
+                "group-dynamic",
+                f"The members of group {name} follow from its filter, {where}: change the filter, or tag the devices.",
+            )
 
     def _join(self, ledger: Ledger, name: str, device_ids: Sequence[str]) -> None:
         ledger.load_devices(device_ids)

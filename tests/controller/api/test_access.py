@@ -110,8 +110,7 @@ def test_openapi_describes_every_answer_and_every_problem(served: Served) -> Non
 def test_the_page_about_the_api_lists_every_code_that_a_problem_can_have() -> None:
     page = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
     codes = {code for kind, (_, code) in problems.STATUSES.items() if kind not in {ArtifactError, Refused}}
-    for folder in ("rules", "."):
-        for source in (Path(problems.__file__).parents[1] / folder).glob("*.py"):
-            codes |= set(re.findall(r'Refused\(\s*"([a-z-]+)"', source.read_text(encoding="utf-8")))
+    for source in Path(problems.__file__).parents[1].rglob("*.py"):
+        codes |= set(re.findall(r'Refused\(\s*"([a-z-]+)"', source.read_text(encoding="utf-8")))
     assert len(codes) > 12
     assert {code for code in codes if f"`{code}`" not in page} == set()

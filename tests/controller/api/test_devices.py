@@ -43,7 +43,7 @@ def test_all_pending_devices_can_be_accepted_at_once(served: Served) -> None:
 def test_what_a_device_never_told_is_absent_and_times_are_utc(served: Served) -> None:
     served.accept("silent-1")
     shown = served.get("devices/silent-1")
-    assert set(shown) == {"id", "state", "online", "created_at", "provides", "attributes"}
+    assert set(shown) == {"id", "state", "online", "created_at", "provides", "attributes", "tags"}
     assert datetime.fromisoformat(shown["created_at"]).utcoffset() == datetime.now(UTC).utcoffset()
     assert shown["created_at"].endswith("Z")
 
@@ -118,6 +118,13 @@ BAD = [
     ("POST", "groups", {"name": ""}, 422, "invalid"),
     ("POST", "groups", {"name": "strangers", "ids": ["nobody"]}, 404, "not-found"),
     ("PUT", "groups", {}, 405, "method-not-allowed"),
+    ("POST", "groups", {"name": "both", "ids": ["x"], "where": "a exists"}, 422, "invalid"),
+    ("PUT", "groups/nobody/filter", {"where": "a exists"}, 404, "not-found"),
+    ("POST", "devices/tags", {"given": {"a": "1"}}, 422, "invalid"),
+    ("POST", "devices/tags", {"ids": [], "where": "a exists"}, 422, "invalid"),
+    ("POST", "devices/tags", {"ids": ["nobody"], "given": {"a": "1"}}, 404, "not-found"),
+    ("POST", "devices/tags", {"ids": [], "given": {"a b": "1"}}, 422, "bad-tag"),
+    ("POST", "devices/tags", {"ids": [], "given": {"a": 1}}, 422, "invalid"),
     ("GET", "nonsense", None, 404, "not-found"),
 ]
 

@@ -38,6 +38,20 @@ ROWS = [
     ("group show nobody", 1, "No such group"),
     ("group members nobody", 1, "No such group"),
     ("group delete nobody --yes", 1, "No such group"),
+    ("group create g --where x --device y", 2, "a list or a filter"),
+    ("group create g --where x==1", 1, "column 2: `==` is written `=` here.\n  x==1\n   ^\n"),
+    ("group change nobody --where x=1", 1, "No such group"),
+    ("group add nobody press-07", 1, "No such group"),
+    ("device list --where x=1", 0, "No devices"),
+    ("device list --where x=", 1, "found the end"),
+    ("device label press-07", 2, "NAME=VALUE"),
+    ("device label site=north", 2, "--where"),
+    ("device label nobody site=north", 1, "No such device: nobody"),
+    ("device label nobody --where x=1 site=north", 2, "--where"),
+    ("device label --where x=1 site=north", 5, "Nothing to change"),
+    ("device label nobody a%b=1", 1, "name of a tag"),
+    ("device unlabel nobody", 2, "Name the tags"),
+    ("device unlabel nobody site", 1, "No such device: nobody"),
     ("artifact list", 0, "panel-2"),
     ("artifact list --release nothing", 0, "No artifacts"),
     ("artifact show panel-2", 0, "sha256"),
@@ -124,6 +138,21 @@ def test_devices_are_accepted_rejected_grouped_and_retired(run: Run, served: Ser
         assert run("group create shop").code == 4
         assert run("group add shop shop-2 shop-3").code == 0
         assert run("group remove shop shop-3").code == 0
+        assert run("device label shop-1 shop-2 site=north floor=3").err == "Tags of 2 devices changed.\n"
+        assert run("device", "label", "--where", 'tags.site = "north"', "site=south").code == 0
+        assert run("device unlabel shop-1 floor").code == 0
+        assert "tags:\n  site  south\n" in run("device show shop-1").out
+        found = run("device", "list", "--where", 'tags.site = "south" and tags.floor = 3', "-o", "json")
+        assert [d["id"] for d in found.json] == ["shop-2"]
+        assert (
+            run("group", "create", "south", "--where", "tags.site='south'").err == "Group south made, with 2 devices.\n"
+        )
+        assert run("group", "change", "south", "--where", "tags.site='south' and tags.floor exists").code == 0
+        shown = run("group show south").out
+        assert 'filter   tags.site = "south" and tags.floor exists' in shown
+        assert "members:\n  shop-2\n" in shown
+        assert run("group add south shop-1").code == 4
+        assert run("group delete south -y").code == 0
         assert [d["id"] for d in run("group members shop -o json").json] == ["shop-1", "shop-2"]
         assert "2" in run("group list").out
         assert "online" in run("device show shop-1").out

@@ -23,6 +23,7 @@ Moment = Annotated[AwareDatetime, AfterValidator(_in_calendar)]
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 GroupName = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f]{1,128}$")]
+Where = Annotated[str, Field(description="A filter: docs/filters.md.")]
 Ids = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=128)]], Field(max_length=IDS_MAX)]
 
 
@@ -58,3 +59,4 @@ class Problem(BaseModel):
     status: int
     detail: str
     code: str
+    column: int | None = Field(None, description="Of `bad-filter`: where, in characters from 1.")

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
 from wainwright_common.messages import Attributes
-from wainwright_controller.api.models.base import GroupName, Ids, Taken
+from wainwright_controller.api.models.base import GroupName, Ids, Taken, Where
 from wainwright_controller.records import DeviceState
+
+
+class GroupKind(StrEnum):
+    """What a group is."""
+
+    STATIC = "static"
+    DYNAMIC = "dynamic"
 
 
 class DeviceOut(BaseModel):
@@ -29,11 +37,12 @@ class DeviceOut(BaseModel):
 
 
 class DeviceDetail(DeviceOut):
-    """A device with all that it reported."""
+    """A device with all that it reported, and its tags."""
 
     boot_id: str | None = None
     provides: dict[str, str]
     attributes: Attributes
+    tags: dict[str, str]
 
 
 class IdsIn(Taken):
@@ -73,16 +82,34 @@ class LogLineOut(BaseModel):
     text: str
 
 
+class TagsIn(Taken):
+    """Which devices, by `ids` or by a filter, get tags and lose tags."""
+
+    ids: Ids | None = None
+    where: Where | None = None
+    given: dict[str, str] = Field(default_factory=dict)
+    removed: list[str] = Field(default_factory=list)
+
+
 class GroupIn(Taken):
-    """A new static group, with its first devices."""
+    """A new group: a static one, with its first devices, or with `where` a dynamic one."""
 
     name: GroupName
     ids: Ids = Field(default_factory=list)
+    where: Where | None = None
+
+
+class FilterIn(Taken):
+    """A filter."""
+
+    where: Where
 
 
 class GroupOut(BaseModel):
-    """A static group; `device_count` counts its members."""
+    """A group; `device_count` counts its present members. A dynamic one has `where`, its filter in canonical form."""
 
     name: str
+    kind: GroupKind
+    where: str | None = None
     device_count: int
     created_at: datetime
