@@ -29,9 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from wainwright_controller.records import Device, DeviceState
-from wainwright_controller.rows import ATTRIBUTE, DEVICE, GROUP, MEMBER, TAG, from_row, in_chunks
-from wainwright_controller.rules.filters import Attributes, Filter, attributes_of, parse
+from wainwright_controller.records import DeviceState
+from wainwright_controller.rows import ATTRIBUTE, DEVICE, GROUP, MEMBER, TAG, in_chunks
+from wainwright_controller.rules.filters import Attributes, Filter, parse
 from wainwright_controller.rules.filters.attributes import REPORTED, rows
 from wainwright_controller.rules.filters.matching import COMPARED, is_true
 from wainwright_controller.rules.filters.terms import (
@@ -86,22 +86,7 @@ def put_attributes(connection: Connection, source: Source, devices: Mapping[str,
             connection.execute(insert(ATTRIBUTE), new)
 
 
-# ---- one device -------------------------------------------------------------------------------------------------
-
-
-def load_attributes(connection: Connection, devices: Mapping[str, Device]) -> dict[str, Attributes]:
-    """Return what a filter may ask of these devices, by id: the records as they are here, the rest from the store."""
-    found: dict[str, Attributes] = {}
-    for chunk in in_chunks(list(devices)):
-        tags = load_tags(connection, chunk)
-        query = select(DEVICE.c.id, DEVICE.c.attributes, MEMBER.c.group_name)
-        joined = query.join(MEMBER, MEMBER.c.device_id == DEVICE.c.id, isouter=True).where(DEVICE.c.id.in_(chunk))
-        stored = {row.id: (row.attributes, row.group_name) for row in connection.execute(joined)}
-        for device_id in chunk:
-            inventory, group = stored.get(device_id, ("{}", None))
-            known = msgspec.json.decode(inventory)
-            found[device_id] = attributes_of(devices[device_id], known, tags.get(device_id, {}), group)
-    return found
+# ---- some devices ------------------------------------------------------------------------------------------------
 
 
 def load_tags(connection: Connection, device_ids: Collection[str]) -> dict[str, dict[str, str]]:
@@ -112,12 +97,6 @@ def load_tags(connection: Connection, device_ids: Collection[str]) -> dict[str, 
         for row in connection.execute(query):
             found[row.device_id][row.name] = row.value
     return dict(found)
-
-
-def load_matching(connection: Connection, condition: ColumnElement[bool]) -> dict[str, Attributes]:
-    """Return the attributes of all devices that a condition selects, by id."""
-    found = connection.execute(select(DEVICE).where(condition)).mappings()
-    return load_attributes(connection, {row["id"]: from_row(Device, row) for row in found})
 
 
 # ---- all devices ------------------------------------------------------------------------------------------------
