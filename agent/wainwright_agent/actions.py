@@ -75,8 +75,19 @@ class Actions:
         self._scripts = Scripts(config, surroundings, note)
         self.tree = WorkTree(config.data_dir)
 
-    def perform(self, update: Update, provides: Mapping[str, str], on_progress: Callable[[Progress], None]) -> Ending:
-        """Carry out the step of the update's state. Raises Interrupted when the surroundings say so."""
+    def perform(
+        self,
+        update: Update,
+        provides: Mapping[str, str],
+        on_progress: Callable[[Progress], None],
+        *,
+        is_again: bool = False,
+    ) -> Ending:
+        """Carry out the step of the update's state. Raises Interrupted when the surroundings say so.
+
+        `is_again` is a download that goes on with a fresh link: its Enter scripts, which may have asked a person, have
+        run, and neither Leave nor Error has followed yet.
+        """
         if update.state is S.ASK:
             return self._ask(update)
         if update.state is S.CLEANUP:
@@ -85,7 +96,8 @@ class Actions:
         if update.state in GOING_BACK:
             return self._go_back(update, step)
         try:
-            self._scripts.run(step.before, update.waiting)
+            if not is_again:
+                self._scripts.run(step.before, update.waiting)
             ending = self._act(update, step, provides, on_progress)
             self._scripts.run(step.after, update.waiting)
         except UpdateError as error:

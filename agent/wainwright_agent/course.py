@@ -54,6 +54,8 @@ class Course:
         self._attempt_log = attempt_log
         self._limits = limits
         self._changed = changed
+        self.stuck = ""
+        """Why the update cannot go on before somebody has done something; empty when it can."""
 
     def begin(self, offer: Offer, facts: ByHand | None = None) -> None:
         """Store and tell that an update begins, and wake the worker; raises JournalError."""
@@ -73,9 +75,12 @@ class Course:
             except JournalError as problem:
                 log.error("The update cannot go on: %s", problem)  # noqa: TRY400  the text says it all
                 event, error = self._without_journal(event, error, problem)
+                self.stuck = str(problem)
+                self._changed()
                 until_stop = Surroundings(self._data_dir, lambda: self._orders.is_stopping, self._orders.wake)
                 pause(until_stop, self._limits.journal_retry_s)
                 continue
+            self.stuck = ""
             return
 
     def note_waiting(self, waiting: Waiting) -> None:

@@ -22,7 +22,7 @@ from typing import Self
 
 import msgspec
 
-from wainwright_agent import schemas
+from wainwright_agent import data_folder, schemas
 from wainwright_agent.states import UpdateState
 from wainwright_agent.synced import sync_folder, write_synced
 from wainwright_common.errors import WainwrightError
@@ -148,11 +148,14 @@ class Journal:
     def open(cls, data_dir: Path) -> Journal:
         """Take the journal of a data folder for this process; makes the folder (0700).
 
-        Raises JournalError when another agent has it, or when it cannot be opened or is of a newer agent.
+        Raises JournalError when another agent has it, when it is not ours alone (data_folder.py), or
+        when it cannot be opened or is of a newer agent.
         """
         try:
-            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            data_folder.prepare(data_dir)
             lock_fd = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except data_folder.Untrusted as error:
+            raise JournalError(str(error)) from error
         except OSError as error:
             raise JournalError(f"{data_dir}: the data folder cannot be used: {error.strerror}. Check it.") from error
         try:

@@ -27,6 +27,7 @@ from wainwright_agent.config import Broker
 from wainwright_agent.events import Connected, Disconnected, EventQueue, Received
 from wainwright_agent.masking import mask
 from wainwright_agent.pace import spread
+from wainwright_agent.ration import Ration
 from wainwright_common import __version__
 from wainwright_common.errors import BadMessage, BadTopic
 from wainwright_common.messages import Ack, Command, Message, Presence, Reply, decode, encode
@@ -58,6 +59,7 @@ mqtt = _import_paho()
 log = logging.getLogger(__name__)
 
 QUEUED_MAX = 1000  # messages in each direction; bounds memory when a peer floods or does not acknowledge
+TOPIC_SHOWN = 200  # characters of the topic of what is dropped; one has up to 65,535
 LOOP_S = 5.0  # longest sleep of the network thread; messages and commands wake it
 STABLE_S = 30.0  # a connection that lasted this long was a success: the pauses start anew
 REPEATED = 3  # connections lost without a reason, each before it was stable
@@ -82,6 +84,7 @@ class Link:
         self._events = events
         self._random = random
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        self._rubbish = Ration(log, "messages dropped")
         self._hurry = threading.Event()
         self._stopping = threading.Event()
         self._client: Any = None
@@ -196,6 +199,7 @@ class Link:
             deadline = time.monotonic() + 2 * self.broker.connect_timeout_s  # the session and the subscription
             sleep_s = min(LOOP_S, self.broker.keep_alive_s / 4)
             while client.loop(sleep_s if self.is_up else 0.1) == mqtt.MQTT_ERR_SUCCESS and not self._failure:
+                self._rubbish.sum_up(time.monotonic())
                 if not self.is_up and time.monotonic() > deadline:
                     self._failure = f"{self.broker.url} does not answer as an MQTT broker"
                 if self._stopping.is_set() and not self.is_up:
@@ -267,7 +271,8 @@ class Link:
         except (BadTopic, BadMessage) as error:
             reason = error.reason if isinstance(error, BadMessage) else "bad-topic"
             self.dropped[reason] += 1
-            log.warning("dropped a message on %s (%s): %s", message.topic, reason, error)
+            told = message.topic[:TOPIC_SHOWN], reason, error
+            self._rubbish.log(time.monotonic(), logging.WARNING, "dropped a message on %r (%s): %s", *told)
             return
         if log.isEnabledFor(logging.DEBUG):
             log.debug("received %s: %s", message.topic, mask(bytes(message.payload).decode(errors="replace")))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ANSWER_MAX = 256  # bytes of an answer that are kept; the longest legal one has 9
+LINES_MAX = 500  # of what one call says on each of its two outputs, in the logs; its last words are kept beside them
 # The module runs only when this reads a line, which is after its group is on record: an agent that dies in between
 # leaves nothing running.
 GATE = ("sh", "-c", 'read -r go && exec "$@" </dev/null', "wainwright-gate")
@@ -93,14 +94,16 @@ class Module:
     def call(self, state: str, *, survives: bool = False) -> None:
         """Call a state and wait for its end. If it `survives`, an interruption leaves it running, as a reboot."""
         output, errors = self.log_lines(state), self.log_lines(state)
-        with self.running(state, CODES[state], output.feed, errors) as process:
-            try:
-                status = process.wait(self.deadline())
-            except Interrupted:
-                if survives:
-                    process.leave_running()
-                raise
-        output.end()
+        try:
+            with self.running(state, CODES[state], output.feed, errors) as process:
+                try:
+                    status = process.wait(self.deadline())
+                except Interrupted:
+                    if survives:
+                        process.leave_running()
+                    raise
+        finally:
+            output.end()
         self.check(state, status, errors)
 
     def ask(self, question: str) -> str:
@@ -161,7 +164,7 @@ class Module:
 
     def log_lines(self, state: str) -> Lines:
         """Return a taker of output that logs each line."""
-        return Lines(lambda line: log.info("%s %s: %s", self.path.name, state, line))
+        return Lines(lambda line: log.info("%s %s: %s", self.path.name, state, line), most=LINES_MAX)
 
 
 def last_words(errors: Lines) -> str:

@@ -97,6 +97,11 @@ class Orders:
         update = self._journal.state.update
         return self.taken_back is not None and update is not None and update.state is S.DOWNLOAD
 
+    def unwanted(self) -> str | None:
+        """Return why nobody need wait any longer for what goes forward; None on the way back, which must be gone."""
+        update = self._journal.state.update
+        return self.taken_back if update is not None and allows(update.state, E.ABORTED) else None
+
     def check_stopping(self) -> None:
         """Raise Interrupted when the worker is to end."""
         if self.is_stopping:

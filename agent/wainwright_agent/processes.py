@@ -68,6 +68,8 @@ class Surroundings:
     """Asked after each poke of `wake`: whether what runs is to be broken off."""
     wake: Wake | None = None
     grace_s: float = KILL_GRACE_S
+    unwanted: Callable[[], str | None] = lambda: None
+    """Asked like `interrupted`, by what only waits: why it need not wait any longer."""
 
 
 @dataclass
@@ -75,6 +77,9 @@ class Lines:
     """Cuts bytes into lines, passes each on, and keeps the last words. A line that is too long is cut."""
 
     sink: Callable[[str], None]
+    most: int | None = None
+    """How many lines are passed on; those after them are counted."""
+    _passed: int = 0
     _rest: bytes = b""
     _tail: list[str] = field(default_factory=list)
 
@@ -90,6 +95,9 @@ class Lines:
         if self._rest:
             self._pass(self._rest)
         self._rest = b""
+        if self.most is not None and self._passed > self.most:
+            self.sink(f"... {self._passed - self.most} lines left out")
+            self._passed = self.most
 
     @property
     def tail(self) -> str:
@@ -100,7 +108,9 @@ class Lines:
         text = line[:LINE_MAX].decode(errors="replace").strip()
         if text:
             self._tail = [*self._tail[-4:], text]
-            self.sink(text)
+            self._passed += 1
+            if self.most is None or self._passed <= self.most:
+                self.sink(text)
 
 
 class Process:
@@ -289,8 +299,8 @@ class Process:
             os.close(self._exit_write)
 
 
-def pause(surroundings: Surroundings, seconds: float) -> None:
-    """Wait; raises Interrupted when the surroundings say so."""
+def pause(surroundings: Surroundings, seconds: float, until: Callable[[], object] = lambda: None) -> None:
+    """Wait, or until `until` says something true after a poke; raises Interrupted when the surroundings say so."""
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
         if surroundings.wake is not None:
@@ -298,5 +308,7 @@ def pause(surroundings: Surroundings, seconds: float) -> None:
         while (left := deadline - time.monotonic()) > 0:
             if surroundings.interrupted():
                 raise Interrupted
+            if until():
+                return
             if selector.select(left) and surroundings.wake is not None:
                 surroundings.wake.calm()

@@ -151,7 +151,9 @@ class Scripts:
             self._note(Waiting(script=script.name, waited_s=waited_s))
             left_s = limit_s - waited_s
             log.info("The state script %s asks to be run again later; %.0f s are left.", script.name, max(0.0, left_s))
-            pause(self._around, min(max(0.0, left_s), self._settings.script_retry_interval_s))
+            pause(self._around, min(max(0.0, left_s), self._settings.script_retry_interval_s), self._around.unwanted)
+            if (why := self._around.unwanted()) is not None:
+                raise UpdateError(Code.ABORTED, why)
             if left_s <= self._settings.script_retry_interval_s:
                 text = f"The state script {script.name} asked to be run again later for more than {limit_s:g} s."
                 raise UpdateError(Code.SCRIPT_FAILED, text)

@@ -46,6 +46,7 @@ from wainwright_agent.journal import Journal
 from wainwright_agent.link import Link
 from wainwright_agent.log_sender import LogSender
 from wainwright_agent.outbox import Outbox
+from wainwright_agent.ration import Ration
 from wainwright_agent.rounds import Rounds
 from wainwright_agent.supervisor import notify, watchdog_interval_s
 from wainwright_agent.update import Updater
@@ -91,6 +92,7 @@ class Service:
         self._control = Server(config, self._events)
         self._check_ins = CheckIns(config.check_in.interval_s, self._random)
         self._inquiries = Inquiries()
+        self._chatter = Ration(log, "commands and replies")
         self._rounds = Rounds(config, self._events)
         self._collector = Collector(config, self._journal, self._link, self._events, self._random)
         self._running: Running | None = None
@@ -156,6 +158,7 @@ class Service:
     def _do_what_is_due(self, now: float) -> None:
         if self._check_ins.due_at <= now and not self._rounds.is_busy:
             self._begin_check_in()
+        self._chatter.sum_up(now)
         if self._outbox.due_at <= now:
             self._outbox.resend()
         if self._inquiries.due_at <= now:
@@ -193,7 +196,7 @@ class Service:
             case Received(Reply() as reply):
                 self._on_reply(reply, now)
             case Received(Command() as command):
-                self._on_command(command)
+                self._on_command(command, now)
             case Received(Ack() as ack):
                 self._updater.verdict(ack)
             case Collected(attributes):
@@ -242,7 +245,7 @@ class Service:
 
     def _on_reply(self, reply: Reply, now: float) -> None:
         if not self._check_ins.accept(reply, now):
-            log.info("ignored a reply to check-in %s: it is not the latest", reply.check_in_id)
+            self._chatter.log(now, logging.INFO, "ignored a reply to check-in %s: not the latest", reply.check_in_id)
             return
         self._last_reply, self._last_reply_at = reply, datetime.now(UTC)
         if reply.send_inventory:
@@ -276,8 +279,8 @@ class Service:
         )
         return taken
 
-    def _on_command(self, command: Command) -> None:
-        log.info("command %s", command.name.value)
+    def _on_command(self, command: Command, now: float) -> None:
+        self._chatter.log(now, logging.INFO, "command %s", command.name.value)
         if command.name is CommandName.CHECK_IN:
             self._check_ins.ask(CheckInReason.COMMAND)
         elif command.name is CommandName.SEND_INVENTORY:

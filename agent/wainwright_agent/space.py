@@ -22,8 +22,9 @@ def require(folder: Path, needed: int, what: str) -> None:
     there = free(folder)
     if there >= needed + RESERVE:
         return
+    wants = f"; {what} needs {needed}, and " if needed else ", and "
     raise UpdateError(
         Code.NO_SPACE,
-        f"{folder} has {there} bytes free; {what} needs {needed}, and {RESERVE} must stay free for the agent. "
+        f"{folder} has {there} bytes free{wants}{RESERVE} must stay free for the agent. "
         f"Free {needed + RESERVE - there} bytes there.",
     )

@@ -105,6 +105,7 @@ def download(
         with module.running(state, CODES[state], output.feed, errors) as process:
             return _Feeding(module, process, state, sizes=sizes).feed(files, check_end, begins, errors)
     finally:
+        output.end()
         module.tree.remove_streams()
 
 

@@ -71,7 +71,11 @@ class Updater:
         self._orders = Orders(journal)
         self._progress: Progress | None = None
         self._around = Surroundings(
-            config.data_dir / RECORDS, self._orders.is_interrupted, self._orders.wake, limits.grace_s
+            config.data_dir / RECORDS,
+            self._orders.is_interrupted,
+            self._orders.wake,
+            limits.grace_s,
+            self._orders.unwanted,
         )
         self._log = DeploymentLog(config.data_dir)
         self._course = Course(config.data_dir, journal, self._orders, self._reporter, self._log, limits, changed)
@@ -212,6 +216,8 @@ class Updater:
             facts["hold"] = held.why
         if update.failure is not None:
             facts["error"] = rules.as_plain(update.failure)
+        if self._course.stuck:
+            facts["to_do"] = self._course.stuck
         return facts
 
     def _begin(self, offer: Offer, facts: ByHand | None = None) -> None:
@@ -251,7 +257,7 @@ class Updater:
             if state.update is None:
                 raise Interrupted
             try:
-                return self._actions.perform(state.update, state.provides, self._progressed)
+                return self._actions.perform(state.update, state.provides, self._progressed, is_again=refusals > 0)
             except LinkRefused as refusal:
                 if state.update.by_hand is not None:
                     return self._actions.fail(state.update, Reason(code=Code.DOWNLOAD_FAILED, text=str(refusal)))

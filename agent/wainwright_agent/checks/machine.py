@@ -8,6 +8,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from wainwright_agent import data_folder
 from wainwright_agent.checks.finding import Finding
 from wainwright_agent.config import Config
 from wainwright_agent.journal import FILE, Journal, JournalError
@@ -58,8 +59,11 @@ def check_disk(config: Config) -> Finding:
         folder = folder.parent
     try:
         if folder == config.data_dir:
+            data_folder.check(folder)
             _try_writing(folder / PROBE)
         found = os.statvfs(folder)
+    except data_folder.Untrusted as error:
+        return Finding("disk", error.text, error.remedy)
     except PermissionError as error:
         return Finding("disk", f"{folder}: {error.strerror}", "Run this as root; check the folder's owner.")
     except OSError as error:
@@ -76,7 +80,7 @@ def check_disk(config: Config) -> Finding:
 
 
 def _try_writing(file: Path) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, b"\0")
         os.fsync(descriptor)

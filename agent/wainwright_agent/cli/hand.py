@@ -179,6 +179,7 @@ def _follow(owner: Owner, told: str = "", *, is_rollback: bool = False) -> Exit:
 
 
 def _wait_and_tell(owner: Owner, told: str, *, is_rollback: bool) -> Exit:
+    wished = ""
     while True:
         found = owner.look()
         trying = found.get("trying")
@@ -189,6 +190,9 @@ def _wait_and_tell(owner: Owner, told: str, *, is_rollback: bool) -> Exit:
         if trying["state"] != told:
             told = trying["state"]
             talk(f"{trying['artifact_name']}: {told}")
+        if trying.get("to_do", "") not in ("", wished):
+            wished = trying["to_do"]
+            talk(f"{trying['artifact_name']} waits: {wished}")
         owner.pause()
 
 

@@ -191,7 +191,7 @@ def test_rubbish_is_counted_logged_with_its_topic_and_stops_nothing(agent: Agent
     assert dropped.pop("bad-topic") == 2
     assert sum(dropped.values()) == 7
     assert set(dropped) <= {"not-json", "not-utf8", "invalid", "too-large"}
-    assert f"dropped a message on {topic} (not-json)" in agent.logged()
+    assert f"dropped a message on '{topic}' (not-json)" in agent.logged()
 
 
 def test_a_retained_command_is_not_obeyed_each_time_the_agent_connects(agent: Agent, controller: Controller) -> None:

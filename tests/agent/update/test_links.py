@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from pytest_mock import MockerFixture
 
 from tests.agent.update.lab import TAKE_STREAMS, Agent, Lab
+from tests.agent.update.scripted import install_own_scripts
 from tests.agent.update.web import Manners
 from tests.support.wait import wait_until
 from wainwright_agent import checkpoint, http_stream, space
@@ -75,6 +76,23 @@ def test_a_link_that_expires_in_the_middle_costs_no_byte_where_the_module_takes_
     assert (lab.root / "installed").read_bytes() == BIG
     assert lab.web.sent == offer.artifact.size
     assert lab.calls.count("Download") == 1
+
+
+def test_a_person_is_not_asked_again_because_a_link_was_refused(lab: Lab) -> None:
+    own = install_own_scripts(lab)
+    lab.web.manners = Manners(answers=[403, 403])
+    offer = lab.offer(lab.artifact())
+    with lab.agent(limits=AT_ONCE, scripts=own) as agent:
+        agent.updater.offer(offer)
+
+        def is_over() -> bool:
+            if agent.updater.needs_link:
+                agent.updater.offer(offer)
+            return agent.is_idle()
+
+        wait_until(is_over, 30, "the end of the update")
+    assert agent.reports[-1].status == "success"
+    assert [call for call in lab.calls if call.startswith("Download_")] == ["Download_Enter_00", "Download_Leave_00"]
 
 
 def test_a_module_that_streams_starts_its_stream_again_with_the_fresh_link(lab: Lab) -> None:

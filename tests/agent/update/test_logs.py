@@ -69,7 +69,9 @@ def test_a_log_goes_on_after_a_restart_and_a_torn_line_is_cut_off(lab: Lab) -> N
 
 
 def test_a_chattering_module_does_not_push_out_what_decides(lab: Lab) -> None:
-    lab.on("ArtifactInstall", "yes chatter | head -n 5000; exit 3")
+    both = "yes chatter | head -n 5000; yes chatter | head -n 5000 >&2"
+    lab.on("Download", both)
+    lab.on("ArtifactInstall", f"{both}; exit 3")
     lab.update(lab.offer(lab.artifact()))
     file = logs(lab.data)[0]
     assert file.stat().st_size <= BYTES_MAX
@@ -78,6 +80,16 @@ def test_a_chattering_module_does_not_push_out_what_decides(lab: Lab) -> None:
     assert sum("chatter" in text for text in texts) < 1600
     assert [text for text in texts if "lines were left out here" in text]
     assert [text for text in texts if "ended with status 3" in text]
+
+
+def test_of_what_one_call_says_the_first_lines_are_logged_and_its_last_words_told(lab: Lab) -> None:
+    lab.on("ArtifactInstall", "seq 5000; echo at last >&2; exit 3")
+    error = lab.update(lab.offer(lab.artifact()))[-1].error
+    texts = [text.partition(": ")[2] for text in _texts(lab) if "ArtifactInstall: " in text]
+    # Sorted, for the two outputs are read as they come.
+    assert sorted(texts) == sorted([*map(str, range(1, 501)), "at last", "... 4500 lines left out"])
+    assert error
+    assert "Its last words: at last" in error.text
 
 
 def test_what_is_no_text_is_marked_and_does_no_harm(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

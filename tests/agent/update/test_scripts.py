@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.update.lab import TAKE_STREAMS, Lab, statuses
-from tests.agent.update.scripted import SCRIPT, Drivers, install_own_scripts, short_calls
+from tests.agent.update.scripted import SCRIPT, Drivers, install_own_scripts, script_arguments, short_calls
 from tests.support.wait import wait_until
 from wainwright_agent import scripts
 from wainwright_agent.config import Config, Update
@@ -233,6 +233,61 @@ def test_an_abort_ends_the_wait_for_a_person_before_the_download(lab: Lab) -> No
     assert short_calls(lab) == "dE"
     assert agent.reports[-1].error
     assert agent.reports[-1].error.code == Code.ABORTED
+
+
+# fmt: off
+WAITS = [
+    # What waits,               what is called after it, and the state that is left.
+    ("ArtifactInstall_Enter_00", "iE iX bE B bL fE F fL CU"),
+    ("ArtifactInstall_Leave_00", "iE I iL iX bE B bL fE F fL CU"),
+    ("ArtifactCommit_Enter_00",  "iE I iL cE cX bE B bL fE F fL CU"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("waits", "expected"), WAITS, ids=[row[0] for row in WAITS])
+def test_an_abort_ends_the_wait_for_a_person_wherever_there_is_a_way_back(lab: Lab, waits: str, expected: str) -> None:
+    lab.answer(SupportsRollback="Yes")
+    lab.on(waits, AGAIN)
+    artifact = lab.artifact(args=script_arguments(lab.root / "scripts"))
+    with lab.agent(script_retry_interval_s=1000.0, script_retry_timeout_s=10_000.0) as agent:
+        agent.updater.offer(lab.offer(artifact))
+        wait_until(lambda: (update := agent.journal.state.update) is not None and update.waiting is not None)
+        agent.updater.abort("d-1")
+        agent.wait_idle()
+
+    assert short_calls(lab).endswith(f"D {expected}")
+    assert agent.reports[-1].error
+    assert agent.reports[-1].error.code == Code.ABORTED
+    assert agent.journal.state.last is not None
+    assert agent.journal.state.last.rolled_back
+
+
+def test_an_abort_that_is_too_late_ends_no_wait(lab: Lab) -> None:
+    lab.on("ArtifactCommit_Leave_00", 'if [ ! -e "$lab/go" ]; then exit 21; fi')
+    artifact = lab.artifact(args=script_arguments(lab.root / "scripts"))
+    with lab.agent(script_retry_interval_s=0.1) as agent:
+        agent.updater.offer(lab.offer(artifact))
+        wait_until(lambda: (update := agent.journal.state.update) is not None and update.waiting is not None)
+        agent.updater.abort("d-1")
+        (lab.root / "go").touch()
+        agent.wait_idle()
+
+    assert agent.reports[-1].status == "success"
+
+
+def test_a_script_that_waits_on_the_way_back_is_waited_for(lab: Lab) -> None:
+    lab.answer(SupportsRollback="Yes")
+    lab.on("ArtifactInstall_Leave_00", AGAIN)
+    lab.on("ArtifactRollback_Enter_00", ONCE_AGAIN)
+    artifact = lab.artifact(args=script_arguments(lab.root / "scripts"))
+    with lab.agent(script_retry_interval_s=0.1, script_retry_timeout_s=1000.0) as agent:
+        agent.updater.offer(lab.offer(artifact))
+        wait_until(lambda: (update := agent.journal.state.update) is not None and update.waiting is not None)
+        agent.updater.abort("d-1")
+        agent.wait_idle()
+
+    assert "bE bE B bL" in short_calls(lab)
 
 
 def test_software_with_scripts_of_another_version_is_not_kept(lab: Lab) -> None:
