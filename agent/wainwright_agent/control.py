@@ -31,8 +31,9 @@ from wainwright_common.errors import WainwrightError
 GROUP = "wainwright"
 MODE = 0o660
 REQUEST_MAX = 64 * 1024  # bytes; a request is a command and a few options
-CLIENTS_MAX = 64  # at once, a thread of some 30 kB each; others wait in the backlog, and then where they are
-RETRY_S = 0.02  # between two tries of a client to get into a backlog that is full
+CLIENTS_MAX = 64  # at once, a thread of some 30 kB each; others wait in the backlog
+BACKLOG = 1024  # connections that cost the agent nothing yet; the kernel allows 4096, or 128 if it is an old one
+RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between two tries of a client to get into a backlog that is full
 CLIENT_S = 2.0  # for a client to send its request, or to take a line of the answer
 ANSWER_S = 3600.0  # between two lines of an answer; whoever asks gives up before
 ADDRESS_MAX = 107  # bytes; sun_path of sys/un.h, without its final zero
@@ -202,7 +203,7 @@ def _listen(path: Path) -> socket.socket:
         with contextlib.suppress(KeyError, PermissionError):
             os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
         path.chmod(MODE)
-        listener.listen(CLIENTS_MAX)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
@@ -213,7 +214,7 @@ def _connect(path: Path, wait_s: float = 0.0) -> socket.socket:
     """Return a connection; waits up to `wait_s` for room in the backlog, and raises BlockingIOError without any."""
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     client.settimeout(CLIENT_S)
-    deadline = time.monotonic() + wait_s
+    deadline, pause_s = time.monotonic() + wait_s, RETRY_FIRST_S
     try:
         with _address(path) as address:
             while True:
@@ -222,7 +223,8 @@ def _connect(path: Path, wait_s: float = 0.0) -> socket.socket:
                 except BlockingIOError:  # unix(7): the backlog is full, and a socket with a time limit does not wait
                     if time.monotonic() >= deadline:
                         raise
-                    time.sleep(RETRY_S)
+                    time.sleep(pause_s)
+                    pause_s = min(RETRY_MAX_S, 2 * pause_s)
                 else:
                     return client
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from random import SystemRandom
 from typing import Any
 
 from wainwright_agent.cli.exits import Exit
@@ -11,7 +12,7 @@ from wainwright_agent.config import Config
 from wainwright_agent.control import AgentUnreachable, ask
 from wainwright_agent.events import Answer
 
-BUSY_S = 0.2  # until it is asked again whether there is room to wait for an answer; check-ins are 0.5 s apart
+BUSY_S = 1.0  # give or take a half, until it is asked again whether there is room to wait for an answer
 GRACE_S = 5.0  # the agent keeps the time; this is for its answer to arrive
 EXITS = {"not-connected": Exit.UNREACHABLE, "no-answer": Exit.STILL_RUNNING, "busy": Exit.STILL_RUNNING}
 
@@ -61,7 +62,7 @@ def _ask(config: Config, command: str, timeout_s: float) -> Answer:
             return {"error": "forbidden" if error.is_forbidden else "unreachable", "text": str(error)}
         if answer.get("error") != "busy" or left_s < BUSY_S:
             return answer
-        time.sleep(BUSY_S)
+        time.sleep(SystemRandom().uniform(BUSY_S / 2, BUSY_S * 1.5))  # so that a crowd comes spread out
 
 
 def _complain(answer: Answer) -> Exit:
