@@ -59,7 +59,7 @@ class ArtifactStore:
         self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         removed = []
         for part in sorted(self.folder.glob(f"*{_PART}")):
-            with part.open("rb") as file:
+            with part.open("r+b") as file:  # NFS locks only what is open for writing
                 if not _lock(file):
                     continue
                 if is_known(part.stem):

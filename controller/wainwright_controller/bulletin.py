@@ -1,21 +1,22 @@
 """News inside one controller: after each commit, which deployments changed.
 
 Listeners (live pages, `deployment watch`) wait for a number to rise and then read the store; so a listener that is slow
-misses numbers, never facts. Several controllers on one store do not hear each other: their listeners' wait ends by its
-time limit and they read the store then.
+misses numbers, never facts. What other controllers on the same store change, news.py makes heard here; while it cannot,
+the listeners' wait ends by its time limit and they read the store then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 
 class Bulletin:
     """Counts postings; any thread posts, any event loop waits."""
 
     def __init__(self) -> None:
+        self.on_post: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._number = 0
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
@@ -29,6 +30,12 @@ class Bulletin:
         """Say that these deployments changed; an empty collection says nothing."""
         if not deployments:
             return
+        self.hear()
+        if (tell := self.on_post) is not None:
+            tell()
+
+    def hear(self) -> None:
+        """Raise the number, without telling anybody else: another controller posted."""
         with self._lock:
             self._number += 1
             waiting, self._waiting = self._waiting, set()

@@ -41,7 +41,7 @@ class Http(Section, frozen=True, kw_only=True):
 class StoreSection(Section, frozen=True, kw_only=True):
     """The database."""
 
-    url: Annotated[str, Meta(description="URL of SQLAlchemy; else a SQLite file in `data_dir`.")] = ""
+    url: Annotated[str, Meta(description="`postgresql://USER@HOST/DATABASE`; else a SQLite file in `data_dir`.")] = ""
 
 
 class BrokerSection(Section, frozen=True, kw_only=True):
@@ -79,6 +79,9 @@ class Devices(Section, frozen=True, kw_only=True):
 class Artifacts(Section, frozen=True, kw_only=True):
     """The stored files."""
 
+    folder: Annotated[
+        str, Meta(description="Folder of the files, the same for several controllers; else `artifacts` in `data_dir`.")
+    ] = ""
     max_bytes: Annotated[int, Meta(ge=1024, description="Largest artifact that is taken, in bytes.")] = 10 * 2**30
     link_lifetime_s: Annotated[int, Meta(ge=10, le=30 * 86_400, description="How long a download link is valid.")] = (
         86_400
@@ -117,6 +120,11 @@ class Config(Section, frozen=True, kw_only=True):
     artifacts: Artifacts = Artifacts()
     timeline: Timeline = Timeline()
     log: Log = Log()
+
+    @property
+    def artifacts_folder(self) -> Path:
+        """Where the stored files are."""
+        return Path(self.artifacts.folder) if self.artifacts.folder else self.data_dir / "artifacts"
 
     @property
     def store_url(self) -> str:

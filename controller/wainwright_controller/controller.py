@@ -23,6 +23,7 @@ from wainwright_controller.ingest.link import Link
 from wainwright_controller.ingest.pipeline import Pipeline
 from wainwright_controller.ingest.traffic import Settings, Traffic
 from wainwright_controller.links import Links
+from wainwright_controller.news import News
 from wainwright_controller.operations import Operations
 from wainwright_controller.records import Artifact
 from wainwright_controller.rows import ARTIFACT
@@ -59,7 +60,7 @@ class Controller:
         self.bulletin = Bulletin()
         self.counts = Counts()
         self.links = Links.of_store(self.store, config.artifacts.link_lifetime_s)
-        self.artifacts = ArtifactStore(config.data_dir / "artifacts", config.artifacts.max_bytes)
+        self.artifacts = ArtifactStore(config.artifacts_folder, config.artifacts.max_bytes)
         self.artifacts.prepare(self._has_artifact)
         self.link = Link(config.broker, self.broker_url)
         self.waker = Waker(self.link.publish)
@@ -73,6 +74,7 @@ class Controller:
         self.pipeline = Pipeline(
             self.store, self.link, traffic, self.counts, self.waker, self.bulletin, prefix=config.broker.prefix
         )
+        self.news = News(self.store, self.bulletin)
         self.ticker = Ticker(
             self.store,
             self.waker,
@@ -100,6 +102,7 @@ class Controller:
         if self.broker is not None:
             self.broker.start()
         self.waker.start()
+        self.news.start()
         self.pipeline.start()
         self.ticker.start()
 
@@ -109,6 +112,7 @@ class Controller:
         self.ticker.stop()
         self.waker.stop()
         self.pipeline.stop()
+        self.news.stop()
         if self.broker is not None:
             self.broker.stop()
         self.store.close()

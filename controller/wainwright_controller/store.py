@@ -3,7 +3,7 @@
 1. Reads see one snapshot.
 2. Writes are one after the other: what a transaction has read cannot change before it writes, and timeline lines become
    visible in the order of their numbers. On SQLite its own write lock does that; on PostgreSQL one advisory lock, which
-   all controllers of a database take at the beginning of each write (docs/decisions/0006).
+   all controllers of a database take at the beginning of each write (docs/decisions/0008).
 3. A commit is on the disk when it returns: device traffic is acknowledged on its strength.
 4. Writers of one process take turns before they ask the database: SQLite's own waiting polls, and on PostgreSQL each
    waiting writer would hold a connection.

@@ -16,9 +16,11 @@ from sqlmodel import SQLModel
 from tests.support.postgresql import Postgresql
 from tests.support.wait import wait_until
 from wainwright_controller import lead, migrations
+from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.lead import Lead
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.links import Links
+from wainwright_controller.news import News
 from wainwright_controller.records import Device
 from wainwright_controller.rows import DEVICE, EVENT, GROUP, SETTING
 from wainwright_controller.store import Store, StoreError, is_refusal, parse_url
@@ -264,3 +266,29 @@ def test_a_value_that_a_column_cannot_hold_is_the_messages_fault_and_not_the_sto
     with pytest.raises(DataError) as caught, store.write() as connection:
         connection.execute(insert(SETTING), {"key": "k" * 65, "value": ""})
     assert not is_refusal(caught.value)
+
+
+def test_a_controller_hears_what_another_has_committed_and_not_its_own_news_twice(two: tuple[Store, Store]) -> None:
+    bulletins = Bulletin(), Bulletin()
+    news = [News(store, bulletin) for store, bulletin in zip(two, bulletins, strict=True)]
+    for each in news:
+        each.start()
+        assert each.listening.wait(PATIENCE_S)
+    wait_until(lambda: all(b.number for b in bulletins), PATIENCE_S, "both to have caught up")
+    here, there = (b.number for b in bulletins)
+
+    bulletins[0].post(["d1"])
+    wait_until(lambda: bulletins[1].number > there, PATIENCE_S, "the other to hear it")
+    assert bulletins[0].number == here + 1
+
+    heard = bulletins[1].number
+    with two[0].write() as connection:  # both connections are lost, and made again
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    wait_until(lambda: not all(each.listening.is_set() for each in news), PATIENCE_S, "the loss")
+    wait_until(lambda: all(each.listening.is_set() for each in news), PATIENCE_S, "the connections")
+    wait_until(lambda: bulletins[1].number > heard, PATIENCE_S, "what was missed to be looked for")
+    for each in news:
+        each.stop()
