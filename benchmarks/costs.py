@@ -145,6 +145,6 @@ def _mappings(smaps: str) -> Iterable[tuple[str, int, int]]:
 
 
 def processor_s(pid: int) -> float:
-    """Return the seconds that a process has computed so far; to the nanosecond, not to the tick as in its `stat`."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
+    """Return the seconds that a process has computed so far, in all its threads, those that have ended included."""
+    # clock_getcpuclockid(3) makes the number of a process's clock so, which Python does not offer.
+    return time.clock_gettime(~pid << 3 | 2)
