@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from benchmarks.costs import Command
-from benchmarks.install_lab import DEVICE_TYPE, bind
+from benchmarks.install_lab import DEVICE_TYPE, bind, require_namespace
 from tests.support.wait import is_listening, wait_until
 from wainwright_controller.demo.stage import toml
 
@@ -45,6 +45,7 @@ NEXT = "/api/devices/v2/deployments/device/deployments/next"
 
 def make_networks() -> None:
     """Make the namespaces and their links; in a mount and network namespace of our own, with which they vanish."""
+    require_namespace()
     run("mount", "-t", "tmpfs", "tmpfs", "/run")  # where `ip netns` keeps names
     run("ip", "link", "set", "lo", "up")
     for name, network in NETWORKS.items():

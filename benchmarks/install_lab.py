@@ -61,8 +61,15 @@ def enter_namespace(*more: str) -> None:
         os.execvp("unshare", ["unshare", *user, "--mount", *more, *again])  # noqa: S606  no shell is the point
 
 
+def require_namespace() -> None:
+    """Raise RuntimeError outside of the namespace: what follows would change the machine itself."""
+    if INSIDE not in os.environ:
+        raise RuntimeError("enter_namespace must be called first")
+
+
 def bind(source: Path, target: str) -> None:
     """Have a folder seen at another place, by us and what we run."""
+    require_namespace()
     subprocess.run(["mount", "--bind", str(source), target], check=True)
 
 
