@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.costs import Command
+from benchmarks.device import wain
 from benchmarks.install_lab import COMPRESSIONS, DEVICE_TYPE, Lab
 from wainwright_agent.config import OWN_MODULES
 from wainwright_common.artifact import ArtifactSpec, PayloadSource, write_module_image
@@ -79,8 +79,8 @@ def _wain(kind: str, modules: Callable[[Lab], Path]) -> Callable[[Lab, Case], Co
         env = {"BENCHMARK_SLOT": str(lab.slot)}
         if kind == ROOTFS:
             env["WAINWRIGHT_ROOTFS_CONF"] = str(_rootfs(lab, folder))
-        wain = [str(Path(sys.executable).with_name("wain")), "--config", str(folder / "agent.toml")]
-        return _command(lab, [*wain, "install", _source(lab, case, f"{kind}{case.suffix}.mender")], **env)
+        command = [wain(), "--config", str(folder / "agent.toml"), "install"]
+        return _command(lab, [*command, _source(lab, case, f"{kind}{case.suffix}.mender")], **env)
 
     return make
 

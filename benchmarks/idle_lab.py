@@ -12,7 +12,6 @@ import json
 import shutil
 import ssl
 import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from benchmarks.costs import Command
-from benchmarks.install_lab import DEVICE_TYPE, bind, require_namespace
+from benchmarks.device import bind, run_as_root, wain
+from benchmarks.install_lab import DEVICE_TYPE
 from tests.support.wait import is_listening, wait_until
 from wainwright_controller.demo.stage import toml
 
@@ -45,24 +45,18 @@ NEXT = "/api/devices/v2/deployments/device/deployments/next"
 
 def make_networks() -> None:
     """Make the namespaces and their links; in a mount and network namespace of our own, with which they vanish."""
-    require_namespace()
-    run("mount", "-t", "tmpfs", "tmpfs", "/run")  # where `ip netns` keeps names
-    run("ip", "link", "set", "lo", "up")
+    run_as_root("mount", "-t", "tmpfs", "tmpfs", "/run")  # where `ip netns` keeps names
+    run_as_root("ip", "link", "set", "lo", "up")
     for name, network in NETWORKS.items():
         inside = f"device-{name}"
-        run("ip", "netns", "add", inside)
-        run("ip", "-n", inside, "link", "set", "lo", "up")
-        run("ip", "link", "add", f"{name}0", "type", "veth", "peer", "name", "eth0", "netns", inside)
+        run_as_root("ip", "netns", "add", inside)
+        run_as_root("ip", "-n", inside, "link", "set", "lo", "up")
+        run_as_root("ip", "link", "add", f"{name}0", "type", "veth", "peer", "name", "eth0", "netns", inside)
         for where, device, host in (([], f"{name}0", 1), (["-n", inside], "eth0", 2)):
             # Without IPv6's own messages, which are nobody's.
-            run("ip", *where, "link", "set", device, "addrgenmode", "none")
-            run("ip", *where, "address", "add", f"{network}.{host}/24", "dev", device)
-            run("ip", *where, "link", "set", device, "up")
-
-
-def run(*argv: str) -> None:
-    """Run a program that must succeed."""
-    subprocess.run(argv, check=True, capture_output=True)
+            run_as_root("ip", *where, "link", "set", device, "addrgenmode", "none")
+            run_as_root("ip", *where, "address", "add", f"{network}.{host}/24", "dev", device)
+            run_as_root("ip", *where, "link", "set", device, "up")
 
 
 def wire_bytes(name: str) -> int:
@@ -80,7 +74,7 @@ def make_certificate(folder: Path) -> Path:
     names = ",".join(f"IP:{network}.1" for network in NETWORKS.values())
     files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    run("openssl", "req", "-x509", *kind, *files, "-subj", "/CN=servers", "-addext", f"subjectAltName={names}")
+    run_as_root("openssl", "req", "-x509", *kind, *files, "-subj", "/CN=servers", "-addext", f"subjectAltName={names}")
     return folder / "certificate.pem"
 
 
@@ -165,8 +159,7 @@ def wain_command(folder: Path, prefix: str) -> Command:
         },
     }
     (folder / "agent.toml").write_text(toml(settings), encoding="utf-8")
-    program = str(Path(sys.executable).with_name("wain"))
-    return _in_namespace("wain", [program, "--config", str(folder / "agent.toml"), "run"], folder)
+    return _in_namespace("wain", [wain(), "--config", str(folder / "agent.toml"), "run"], folder)
 
 
 def mender_command(folder: Path) -> Command:

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS, Case, Contender, write_rootfs_artifacts
 from benchmarks.costs import Command, Cost, Memory, cost_of, memory_of
+from benchmarks.device import bind, enter_device
 from benchmarks.figures import machine
-from benchmarks.install_lab import COMPRESSIONS, MIB, Lab, bind, enter_namespace, serving
+from benchmarks.install_lab import COMPRESSIONS, MIB, Lab, serving
 
 RUNS = 5
 SIZE_MIB = 256
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="", metavar="WORD", help="only contenders and cases with this in their name")
     parser.add_argument("--no-memory", action="store_true", help="do not look at memory")
     arguments = parser.parse_args(argv)
-    enter_namespace()
+    enter_device()
     print(f"install: a payload of {arguments.size} MiB, {arguments.runs} runs of each; {machine()}")
     for contender in CONTENDERS:
         print(f"  {contender.kind}  {contender.name:9} {contender.does}")

@@ -1,7 +1,7 @@
 """Where installations are measured: one payload, as an artifact of each kind, on disk and on a web server.
 
 The payload is made of this machine's programs and libraries, as an image of a root file system would be; each artifact
-is written by its own peer's tool. Whatever needs a place of its own in /etc gets it in a mount namespace.
+is written by its own peer's tool.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from tests.support.wait import free_port, is_listening, wait_until
 
 MIB = 1024 * 1024
 DEVICE_TYPE = "labdev"
-INSIDE = "WAINWRIGHT_BENCHMARK_INSIDE"
 COMPRESSIONS = {"none": "", "gzip": ".gz"}
 
 SLOT_MODULE = """#!/bin/sh
@@ -50,27 +48,6 @@ SW_DESCRIPTION = """software = {{ version = "1"; hardware-compatibility: ["1.0"]
     filename = "image"; device = "{slot}"; type = "raw"; installed-directly = true; sha256 = "{sha256}"; {compressed}
 }} ); }}
 """
-
-
-def enter_namespace(*more: str) -> None:
-    """Begin again in a mount namespace of our own, in which /etc/mender may be another; returns inside of it only."""
-    if INSIDE not in os.environ:
-        user = [] if os.geteuid() == 0 else ["--map-root-user"]
-        again = [sys.executable, "-m", *sys.orig_argv[sys.orig_argv.index("-m") + 1 :]]
-        os.environ[INSIDE] = "1"
-        os.execvp("unshare", ["unshare", *user, "--mount", *more, *again])  # noqa: S606  no shell is the point
-
-
-def require_namespace() -> None:
-    """Raise RuntimeError outside of the namespace: what follows would change the machine itself."""
-    if INSIDE not in os.environ:
-        raise RuntimeError("enter_namespace must be called first")
-
-
-def bind(source: Path, target: str) -> None:
-    """Have a folder seen at another place, by us and what we run."""
-    require_namespace()
-    subprocess.run(["mount", "--bind", str(source), target], check=True)
 
 
 class Lab:

@@ -118,6 +118,21 @@ def test_what_an_agent_loads_when_it_starts_leaves_out_what_only_an_update_needs
     assert ran.stdout.strip() == "[]"
 
 
+def test_the_service_does_without_the_parser_of_command_lines() -> None:
+    """It ends here at once, for there is no such file."""
+    file = "/nonexistent/agent.toml"
+    program = (
+        "import sys; from wainwright_agent.cli import main\n"
+        f"assert main(['run', '--config', {file!r}]) == 2 == main(['--config', {file!r}, 'run'])\n"
+        "print('wainwright_agent.cli.run' in sys.modules)\n"
+        "print('argparse' in sys.modules)"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+
+    assert ran.stdout.split() == ["True", "False"]
+
+
 def test_the_operators_command_says_what_to_install_when_only_the_agent_is_there(tmp_path: Path) -> None:
     blocker = tmp_path / "click.py"
     blocker.write_text("raise ModuleNotFoundError('No module named click', name='click')\n", encoding="utf-8")

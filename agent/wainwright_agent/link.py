@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 
 QUEUED_MAX = 1000  # messages in each direction; bounds memory when a peer floods or does not acknowledge
 TOPIC_SHOWN = 200  # characters of the topic of what is dropped; one has up to 65,535
-LOOP_S = 5.0  # longest sleep of the network thread; messages and commands wake it
+LOOP_S = 60.0  # longest sleep of the network thread; messages and commands wake it
 STABLE_S = 30.0  # a connection that lasted this long was a success: the pauses start anew
 REPEATED = 3  # connections lost without a reason, each before it was stable
 FAREWELL_S = 2.0  # for the last message on a clean end; service managers wait much longer
@@ -197,6 +197,7 @@ class Link:
             client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._client = client
             deadline = time.monotonic() + 2 * self.broker.connect_timeout_s  # the session and the subscription
+            # A ping goes out after 1.25 times the keep alive at the latest; brokers wait 1.5 times (3.1.1, 3.1.2.10).
             sleep_s = min(LOOP_S, self.broker.keep_alive_s / 4)
             while client.loop(sleep_s if self.is_up else 0.1) == mqtt.MQTT_ERR_SUCCESS and not self._failure:
                 self._rubbish.sum_up(time.monotonic())

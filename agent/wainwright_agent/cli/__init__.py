@@ -8,22 +8,25 @@ from __future__ import annotations
 import io
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wainwright_agent.cli.exits import Exit, Refused
 from wainwright_agent.cli.output import complain, talk
-from wainwright_agent.cli.parser import parser
 from wainwright_common.errors import WainwrightError
 from wainwright_common.settings import ConfigError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code."""
     _print_anything()
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        return int(_run(arguments))
+        return int(_serve(words) if _is_service(words) else _run(words))
     except ConfigError as error:
         return _fail(str(error), Exit.USAGE)
     except Refused as error:
@@ -38,10 +41,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(Exit.DONE)
 
 
-def _run(arguments: Namespace) -> Exit:
-    from wainwright_agent.cli.commands import COMMANDS
+def _is_service(words: Sequence[str]) -> bool:
+    """Say whether this is `run` as service managers call it; other forms of it are for the parser."""
+    match words:
+        case ["run"]:
+            return True
+        case ["run", "--config", file] | ["--config", file, "run"]:
+            return file != "run" and not file.startswith("-")
+    return False
+
+
+def _serve(words: Sequence[str]) -> Exit:
+    """Run the service without the parser: it stays for weeks, and argparse would be 0.5 MB of its memory."""
+    from wainwright_agent.cli.run import run
     from wainwright_agent.config import load
 
+    file = next((Path(word) for word in words if word not in {"run", "--config"}), None)
+    return run(load(file, os.environ))
+
+
+def _run(words: Sequence[str]) -> Exit:
+    from wainwright_agent.cli.commands import COMMANDS
+    from wainwright_agent.cli.parser import parser
+    from wainwright_agent.config import load
+
+    arguments: Namespace = parser().parse_args(words)
     config = load(getattr(arguments, "config", None), os.environ)
     if arguments.command == "status" and "config" not in arguments:
         _note_missing_file()
