@@ -43,8 +43,13 @@ def take(ledger: Ledger, device: Device, check_in: CheckIn, make_link: MakeLink,
     )
 
 
+NAME_MAX = (
+    256  # characters, as of every artifact's name; what is provided may be longer, and PostgreSQL's column is not
+)
+
+
 def _as_it_is(ledger: Ledger, device: Device, check_in: CheckIn, *, is_busy: bool) -> Device:
-    name = check_in.provides.get("artifact_name", "")
+    name = check_in.provides.get("artifact_name", "")[:NAME_MAX]
     is_by_hand = check_in.by_hand is True
     if name != device.artifact_name and is_by_hand:
         before = f" in place of {device.artifact_name}" if device.artifact_name else ""
