@@ -221,6 +221,23 @@ def test_an_install_that_was_killed_is_ended_by_resume_as_a_deployments_is(lonel
     assert lonely.calls[-3:] == ["ArtifactRollback", "ArtifactFailure", "Cleanup"]
 
 
+def test_a_journal_that_cannot_be_written_is_told_to_whoever_waits_until_it_can(lonely: Device) -> None:
+    lonely.on(ArtifactInstall="mkdir $lab/data/journal.json.new")  # where the journal's next state is to be written
+    command = [sys.executable, "-m", "wainwright_agent", "--config", str(lonely.config), "install", lonely.artifact()]
+    said = lonely.folder / "said"
+    with said.open("wb") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+    try:
+        told = f"panel-2 waits: {lonely.data_dir}/journal.json: cannot be written"
+        wait_until(lambda: told in said.read_text(), 60, "the reason")
+        (lonely.data_dir / "journal.json.new").rmdir()
+        assert process.wait(60) == 1
+    finally:
+        process.kill()
+        process.wait()
+    assert "journal-failed" in lonely.exits("status")[1]
+
+
 def test_a_link_is_installed_like_a_file(lonely: Device, web: Web) -> None:
     web.files["/panel.mender"] = Path(lonely.artifact()).read_bytes()
     code, text = lonely.exits("install", web.url + "/panel.mender")

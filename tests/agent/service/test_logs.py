@@ -7,13 +7,14 @@ import os
 import pty
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.agent.service.test_by_hand import FAIL, Device
 from tests.support.wait import free_port
-from wainwright_agent.cli.output import fitted
+from wainwright_agent.cli.output import ago, fitted
 
 SERIAL = 80  # columns
 
@@ -95,6 +96,12 @@ def test_a_serial_console_breaks_no_word(device: Device) -> None:
     assert len(lines) > 20
     assert max(len(line) for line in lines if " " in line.strip()) <= SERIAL
     assert "             wainwright-agent" in lines
+
+
+def test_a_time_that_is_yet_to_come_tells_of_a_clock_that_was_wrong() -> None:
+    now = datetime.now(UTC)
+    assert ago((now - timedelta(minutes=5)).isoformat()) == "5 min ago"
+    assert ago((now + timedelta(days=9)).isoformat()).endswith(" UTC by another clock")
 
 
 def test_what_a_module_says_cannot_write_on_the_terminal(device: Device) -> None:
