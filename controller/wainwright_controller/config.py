@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -32,7 +33,12 @@ class Http(Section, frozen=True, kw_only=True):
     )
     port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port; 0 takes a free one.")] = 8080
     public_url: Annotated[str, Meta(description="How devices reach this server; else `http://HOST:PORT`.")] = ""
-    token: Annotated[str, Meta(description="If set, operators must send it as `Authorization: Bearer`.")] = ""
+    token: Annotated[
+        str, Meta(description="A token of an admin, called `configuration`; if set, everybody needs one.")
+    ] = ""
+    require_token: Annotated[
+        bool, Meta(description="Asks everybody for a token; always so where more than this machine reaches the API.")
+    ] = False
     allow_plain: Annotated[
         bool, Meta(description="Allows to listen beyond loopback without TLS, for example behind a proxy that has it.")
     ] = False
@@ -125,6 +131,13 @@ class Config(Section, frozen=True, kw_only=True):
     def artifacts_folder(self) -> Path:
         """Where the stored files are."""
         return Path(self.artifacts.folder) if self.artifacts.folder else self.data_dir / "artifacts"
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether every request needs a token; else whoever brings none is the local admin (docs/security.md)."""
+        http = self.http
+        hosts = [http.host, urlsplit(http.public_url).hostname if http.public_url else None]
+        return http.require_token or bool(http.token) or not all(is_loopback(host) for host in hosts if host)
 
     @property
     def store_url(self) -> str:

@@ -13,11 +13,13 @@ from sqlalchemy import select
 
 from wainwright_common import messages
 from wainwright_common.errors import WainwrightError
+from wainwright_controller import first_admin
 from wainwright_controller.api.context import LOOPBACK_HOSTS, Context
 from wainwright_controller.artifact_store import ArtifactStore
 from wainwright_controller.broker import EmbeddedBroker
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.config import EMBEDDED, Config
+from wainwright_controller.gate import Gate
 from wainwright_controller.ingest.intake import Counts
 from wainwright_controller.ingest.link import Link
 from wainwright_controller.ingest.pipeline import Pipeline
@@ -53,6 +55,9 @@ class Controller:
         self.config = config
         self.store = Store(config.store_url)
         self.store.upgrade()
+        self.gate = Gate(self.store, needs_token=config.needs_token, token=config.http.token)
+        if config.needs_token and not config.http.token:
+            first_admin.ensure(self.store, config.data_dir)
         self.broker: EmbeddedBroker | None = None
         if config.broker.url == EMBEDDED:
             self.broker = EmbeddedBroker(config.data_dir, config.broker.host, config.broker.port)
@@ -88,7 +93,7 @@ class Controller:
             links=self.links,
             counts=self.counts,
             broker_is_connected=self.link.connected.is_set,
-            token=config.http.token,
+            gate=self.gate,
             hosts=LOOPBACK_HOSTS | {config.http.host, urlsplit(public_url).hostname or ""},
         )
 

@@ -37,6 +37,9 @@ TALLY = _table(tables.TallyTable)
 EVENT = _table(tables.EventTable)
 LOG_LINE = _table(tables.LogLineTable)
 SETTING = _table(tables.SettingTable)
+USER = _table(tables.UserTable)
+TOKEN = _table(tables.TokenTable)
+AUDIT = _table(tables.AuditTable)
 
 _JSON = ("provides", "depends", "limits", "pace", "time_limits", "policy")
 _PART_NAMES = DeviceDeployment.__struct_fields__

@@ -259,3 +259,47 @@ class SettingTable(SQLModel, table=True):
     __tablename__ = "setting"
     key: str = Field(primary_key=True, max_length=64)
     value: str = Field(sa_type=Text)
+
+
+class UserTable(SQLModel, table=True):
+    """A person. Rows stay for good: a name in the audit log means one person."""
+
+    __tablename__ = "person"  # "user" is a reserved word of PostgreSQL
+    name: str = Field(primary_key=True, max_length=64)
+    role: str = Field(max_length=16)
+    created_at: float
+    created_by: str = Field(max_length=128)
+    revoked_at: float | None = None
+
+
+class TokenTable(SQLModel, table=True):
+    """A token; `digest` is all that is kept of its secret, `last_used_at` is right to some minutes."""
+
+    __tablename__ = "token"
+    id: str = Field(primary_key=True, max_length=16)
+    user: str = Field(index=True, foreign_key="person.name", max_length=64)
+    digest: str = Field(max_length=64)
+    note: str = Field(default="", max_length=256)
+    created_at: float
+    created_by: str = Field(max_length=128)
+    expires_at: float | None = None
+    last_used_at: float | None = None
+    revoked_at: float | None = None
+
+
+class AuditTable(SQLModel, table=True):
+    """An entry of the audit log, chained to the one before: audit.py is its only writer, and nobody changes a row."""
+
+    __tablename__ = "audit"
+    number: int = Field(sa_column=Column(_BIG, primary_key=True, autoincrement=False))
+    at: float = Field(index=True)
+    actor: str = Field(index=True, max_length=128)
+    role: str = Field(max_length=16)
+    address: str = Field(max_length=64)
+    action: str = Field(max_length=64)
+    object: str = Field(sa_type=Text)
+    before: str = Field(sa_type=Text)
+    after: str = Field(sa_type=Text)
+    verdict: str = Field(max_length=8)
+    code: str = Field(max_length=64)
+    hash: str = Field(max_length=64)

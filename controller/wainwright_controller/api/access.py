@@ -1,43 +1,91 @@
-"""Who may call the API.
+"""Who may call the API, and that the audit log knows of it.
 
-1. Where a token is configured, every request under /api/v1 must bring it as `Authorization: Bearer`.
-2. A request that changes something and that a browser sends on behalf of another site's page is refused: a controller
+1. A request that changes something and that a browser sends on behalf of another site's page is refused: a controller
    without a token on the operator's own machine must not be steered by a page that he visits.
-3. Without a token a request must name this controller as its host: a page may not reach it under a name of its own that
-   it points to this machine (DNS rebinding).
+2. gate.py says who it is. Whoever needs no token must name this controller as the host: a page may not reach it under a
+   name of its own that it points to this machine (DNS rebinding).
+3. The person's role must be the one that roles.py asks for, or above it.
+4. What changes something is entered in the audit log with the change itself (audit.py); what is refused is entered
+   here, as far as refusals.py lets it.
 
-Health, metrics and signed downloads need no token. Users and roles are not known here.
+Health, metrics and signed downloads ask for nobody.
 """
 
 from __future__ import annotations
 
-import hmac
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Request
+from fastapi import Depends, Request
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 
-from wainwright_controller.api.context import InContext
-from wainwright_controller.api.problems import Forbidden, Unauthorized
+from wainwright_common.errors import WainwrightError
+from wainwright_controller import audit
+from wainwright_controller.api import roles
+from wainwright_controller.api.context import Context, InContext
+from wainwright_controller.api.problems import Forbidden, code_of
+from wainwright_controller.people import LOCAL, Actor, NotAllowed, NotAuthenticated, Role, TooManyFailures
 
+LOG = logging.getLogger(__name__)
+
+PREFIX = "/api/v1"
+UNKNOWN = "unknown"  # who is refused before he is known
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOREIGN = frozenset({"cross-site", "same-site"})  # Fetch Metadata: what Sec-Fetch-Site says of another origin
+_ADDRESS_MAX = 64  # characters: the column's
+_OTHER = " "  # what stands for credentials of another kind: no token is a space
 
 
-def check_access(request: Request, context: InContext) -> None:
-    """Raise Unauthorized or Forbidden by the rules of this module."""
+async def check_access(request: Request, context: InContext) -> AsyncIterator[Actor]:
+    """Yield who makes a request; raises NotAuthenticated, TooManyFailures, Forbidden or NotAllowed."""
+    address = (request.client.host if request.client else "")[:_ADDRESS_MAX]
+    route = request.scope["route"]
+    subject = ", ".join(str(value) for value in request.path_params.values())
+    nobody = Actor(UNKNOWN, Role.VIEWER, address)
+    about = audit.Attempt(nobody, route.name.replace("_", "-"), subject)
+    try:
+        _check_origin(request, context)
+        actor = await run_in_threadpool(context.gate.admit, _token_of(request), address)
+        if actor.name == LOCAL and _host(f"//{request.headers.get('host', '')}") not in context.hosts:
+            raise Forbidden("This request names another host: use this controller's address, or give it a token.")
+        about = about._replace(actor=actor)
+        needed = roles.least(request.method, route.path_format.removeprefix(PREFIX))
+        if not actor.role.includes(needed):
+            raise NotAllowed(f"{actor.name} is {_a(actor.role)}, and this is for {needed}s: ask one to do it.")
+        if request.method not in _READING:
+            audit.attempt.set(about)
+        yield actor
+    except WainwrightError as error:
+        is_known = about.actor is not nobody
+        wants_entry = request.method not in _READING or isinstance(error, NotAllowed | TooManyFailures)
+        if wants_entry or (not is_known and _token_of(request)):
+            await run_in_threadpool(_enter_refusal, context, about, error)
+        raise
+
+
+InActor = Annotated[Actor, Depends(check_access)]
+
+
+def _check_origin(request: Request, context: Context) -> None:
     origin = request.headers.get("origin")
     is_foreign = request.headers.get("sec-fetch-site") in _FOREIGN or (
         origin is not None and _host(origin) not in context.hosts
     )
     if request.method not in _READING and is_foreign:
         raise Forbidden("This request comes from another site's page: use the controller's own page or its CLI.")
-    if not context.token:
-        if _host(f"//{request.headers.get('host', '')}") not in context.hosts:
-            raise Forbidden("This request names another host: use this controller's address, or give it a token.")
-        return
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), context.token.encode()):
-        raise Unauthorized("This controller asks for its token: give --token, or set WAINWRIGHT_TOKEN.")
+
+
+def _token_of(request: Request) -> str:
+    """Return the token of a request, "" if it has no credentials at all."""
+    header = request.headers.get("authorization", "").strip()
+    scheme, _, given = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip() or _OTHER
+    return _OTHER if header else ""
 
 
 def _host(url: str) -> str | None:
@@ -45,3 +93,21 @@ def _host(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
+
+
+def _a(role: Role) -> str:
+    return f"a {role}" if role is Role.VIEWER else f"an {role}"
+
+
+def _enter_refusal(context: Context, about: audit.Attempt, error: WainwrightError) -> None:
+    left_out = context.refusals.take(about.actor.address, time.monotonic())
+    if left_out is None:
+        return
+    if isinstance(error, NotAuthenticated) and error.who:
+        about = about._replace(actor=about.actor._replace(name=error.who))
+    after = {"refusals left out before this one": left_out} if left_out else {}
+    try:
+        with context.store.write() as connection:
+            audit.append(connection, context.clock(), about, about.subject, after=after, code=code_of(error))
+    except SQLAlchemyError:  # the answer is the refusal, whatever the disk says
+        LOG.exception("cannot enter a refusal in the audit log")

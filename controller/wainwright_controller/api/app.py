@@ -8,20 +8,21 @@ from fastapi import APIRouter, Depends, FastAPI
 from wainwright_common import __version__
 from wainwright_controller.api import (
     artifacts,
+    audit,
     deployments,
     devices,
     downloads,
     events,
     groups,
     health,
+    people,
     problems,
     releases,
 )
-from wainwright_controller.api.access import check_access
+from wainwright_controller.api.access import PREFIX, check_access
 from wainwright_controller.api.context import Context
 from wainwright_controller.api.uploads import UPLOADS_MAX
 
-PREFIX = "/api/v1"
 JSON_MAX = 16 * 2**20  # bytes of a request other than an upload: IDS_MAX ids of the usual length
 
 
@@ -43,6 +44,8 @@ def create_app(context: Context) -> FastAPI:
     operators = APIRouter(prefix=PREFIX, dependencies=[Depends(check_access)])
     for noun in (devices, groups, artifacts, releases, deployments, events):
         operators.include_router(noun.router)
+    for people_router in (people.me, people.users, people.tokens, audit.router):
+        operators.include_router(people_router)
     operators.include_router(health.operators)
     app.include_router(operators)
     app.include_router(downloads.router)

@@ -9,7 +9,8 @@ from fastapi import Query, Request, Response
 from sqlalchemy import select
 
 from wainwright_controller.api import routing
-from wainwright_controller.api.context import OPERATOR, InContext
+from wainwright_controller.api.access import InActor
+from wainwright_controller.api.context import InContext
 from wainwright_controller.api.downloads import file_of
 from wainwright_controller.api.models import ArtifactOut, Page
 from wainwright_controller.api.paging import LIMIT, Cursor, Limit, cut, key_of
@@ -27,14 +28,14 @@ _FILE = {"description": "The artifact's bytes", "content": {"application/octet-s
 
 @router.post("", status_code=HTTPStatus.CREATED, openapi_extra=_BODY, max_body_size=_ANY_SIZE)
 async def upload_artifact(
-    request: Request, context: InContext, description: Annotated[str, Query(max_length=1024)] = ""
+    request: Request, context: InContext, actor: InActor, description: Annotated[str, Query(max_length=1024)] = ""
 ) -> ArtifactOut:
     """Store an artifact: the request's body, examined while it arrives.
 
     409 artifact-exists: the release has one for the same devices. 422 with `artifact-` and the word of the broken rule:
     it is damaged, or not an artifact. Nothing that is refused is kept.
     """
-    return ArtifactOut.of(await receive(request, context, description))
+    return ArtifactOut.of(await receive(request, context, actor.name, description))
 
 
 @router.get("")
@@ -62,11 +63,11 @@ def show_artifact(artifact_id: str, context: InContext) -> ArtifactOut:
 
 
 @router.delete("/{artifact_id}", status_code=HTTPStatus.NO_CONTENT)
-def delete_artifact(artifact_id: str, context: InContext) -> None:
+def delete_artifact(artifact_id: str, context: InContext, actor: InActor) -> None:
     """Delete an artifact; 409 artifact-in-use while a deployment that is not finished has its release."""
     with context.store.read() as connection:
         artifact = find_artifact(connection, artifact_id)
-    context.operations.delete_artifact(artifact.id, OPERATOR)
+    context.operations.delete_artifact(artifact.id, actor.name)
     context.artifacts.remove(artifact.id)
 
 

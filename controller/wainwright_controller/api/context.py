@@ -12,22 +12,21 @@ from fastapi import Depends, Request
 
 from wainwright_controller.artifact_store import ArtifactStore
 from wainwright_controller.bulletin import Bulletin
+from wainwright_controller.gate import Gate
 from wainwright_controller.ingest.intake import Counts
 from wainwright_controller.links import Links
 from wainwright_controller.operations import Operations
+from wainwright_controller.refusals import Refusals
 from wainwright_controller.store import Store
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
-
-OPERATOR = "operator"
-"""Who the timelines say it was, until operators have names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """The parts of one controller.
 
-    `token`, if not empty, is what operators must send; `hosts` are the names under which this controller is reached.
+    `hosts` are the names under which this controller is reached; `refusals` bounds what the audit log keeps of them.
     `closing` is to be set before the server shuts down: it ends the live streams, which would otherwise keep it
     waiting.
     """
@@ -38,7 +37,8 @@ class Context:
     links: Links
     counts: Counts
     broker_is_connected: Callable[[], bool]
-    token: str = ""
+    gate: Gate
+    refusals: Refusals = field(default_factory=Refusals)
     hosts: frozenset[str] = LOOPBACK_HOSTS
     closing: threading.Event = field(default_factory=threading.Event)
     clock: Callable[[], float] = time.time

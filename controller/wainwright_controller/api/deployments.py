@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
 
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus
 from wainwright_controller.api import routing
-from wainwright_controller.api.context import OPERATOR, Context, InContext
+from wainwright_controller.api.access import InActor
+from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.api.models import DeploymentOut, EventOut, OrderIn, Page, PartOut, PhaseIn, ReasonIn
 from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
 from wainwright_controller.api.views import deployment_out, deployments_out, find_deployment, part_out
@@ -54,11 +55,11 @@ def list_deployments(
 
 
 @router.post("", status_code=HTTPStatus.CREATED)
-def create_deployment(body: OrderIn, context: InContext) -> DeploymentOut:
+def create_deployment(body: OrderIn, context: InContext, actor: InActor) -> DeploymentOut:
     """Make a deployment. Its devices are fixed now, and those of a phase that is open are woken."""
     fields = {name: getattr(body, name) for name in OrderIn.model_fields}
     order = Order(**fields | {"phases": [_spec(phase) for phase in body.phases]})
-    return _shown(context, context.operations.create_deployment(order, OPERATOR).id)
+    return _shown(context, context.operations.create_deployment(order, actor.name).id)
 
 
 @router.get("/{deployment_id}")
@@ -68,9 +69,9 @@ def show_deployment(deployment_id: str, context: InContext) -> DeploymentOut:
 
 
 @router.delete("/{deployment_id}", status_code=HTTPStatus.NO_CONTENT)
-def delete_deployment(deployment_id: str, context: InContext) -> None:
+def delete_deployment(deployment_id: str, context: InContext, actor: InActor) -> None:
     """Delete a finished deployment with its logs."""
-    context.operations.delete(_find(context, deployment_id).id, OPERATOR)
+    context.operations.delete(_find(context, deployment_id).id, actor.name)
 
 
 @router.get("/{deployment_id}/devices")
@@ -112,21 +113,27 @@ def deployment_timeline(
 
 
 @router.post("/{deployment_id}/start")
-def start_deployment(deployment_id: str, context: InContext, body: ReasonIn = _NO_REASON) -> DeploymentOut:
+def start_deployment(
+    deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON
+) -> DeploymentOut:
     """Start a deployment that awaits its start."""
-    return _act(context, deployment_id, context.operations.start, body)
+    return _act(context, actor.name, deployment_id, context.operations.start, body)
 
 
 @router.post("/{deployment_id}/promote")
-def promote_deployment(deployment_id: str, context: InContext, body: ReasonIn = _NO_REASON) -> DeploymentOut:
+def promote_deployment(
+    deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON
+) -> DeploymentOut:
     """Open the next phase, which waits for a person."""
-    return _act(context, deployment_id, context.operations.promote, body)
+    return _act(context, actor.name, deployment_id, context.operations.promote, body)
 
 
 @router.post("/{deployment_id}/abort")
-def abort_deployment(deployment_id: str, context: InContext, body: ReasonIn = _NO_REASON) -> DeploymentOut:
+def abort_deployment(
+    deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON
+) -> DeploymentOut:
     """End a deployment: devices under way stop, and roll back what they have not committed."""
-    return _act(context, deployment_id, context.operations.abort, body)
+    return _act(context, actor.name, deployment_id, context.operations.abort, body)
 
 
 def _spec(phase: PhaseIn) -> PhaseSpec:
@@ -150,6 +157,8 @@ def _shown(context: Context, reference: str) -> DeploymentOut:
         return deployment_out(connection, find_deployment(connection, reference))
 
 
-def _act(context: Context, reference: str, act: Callable[[str, str, str], Deployment], body: ReasonIn) -> DeploymentOut:
-    deployment = act(_find(context, reference).id, OPERATOR, body.reason)
+def _act(
+    context: Context, actor: str, reference: str, act: Callable[[str, str, str], Deployment], body: ReasonIn
+) -> DeploymentOut:
+    deployment = act(_find(context, reference).id, actor, body.reason)
     return _shown(context, deployment.id)

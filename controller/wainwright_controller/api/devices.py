@@ -9,7 +9,8 @@ from fastapi import Query
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select, tuple_
 
 from wainwright_controller.api import routing
-from wainwright_controller.api.context import OPERATOR, InContext
+from wainwright_controller.api.access import InActor
+from wainwright_controller.api.context import InContext
 from wainwright_controller.api.models import (
     AcceptIn,
     Changed,
@@ -77,48 +78,48 @@ def list_devices(
 
 
 @router.post("/accept")
-def accept_devices(body: AcceptIn, context: InContext) -> Changed:
+def accept_devices(body: AcceptIn, context: InContext, actor: InActor) -> Changed:
     """Let devices take part; they are asked to check in."""
     ids = list(body.ids)
     if body.all_pending:
         with context.store.read() as connection:
             pending = select(DEVICE.c.id).where(DEVICE.c.state == DeviceState.PENDING).order_by(DEVICE.c.id)
             ids += connection.execute(pending).scalars()
-    return Changed(changed=context.operations.decide_devices(ids, DeviceState.ACCEPTED, OPERATOR))
+    return Changed(changed=context.operations.decide_devices(ids, DeviceState.ACCEPTED, actor.name))
 
 
 @router.post("/reject")
-def reject_devices(body: IdsIn, context: InContext) -> Changed:
+def reject_devices(body: IdsIn, context: InContext, actor: InActor) -> Changed:
     """Keep devices out."""
-    return Changed(changed=context.operations.decide_devices(body.ids, DeviceState.REJECTED, OPERATOR))
+    return Changed(changed=context.operations.decide_devices(body.ids, DeviceState.REJECTED, actor.name))
 
 
 @router.post("/preauthorize")
-def preauthorize_devices(body: IdsIn, context: InContext) -> Changed:
+def preauthorize_devices(body: IdsIn, context: InContext, actor: InActor) -> Changed:
     """Accept devices before they are heard of."""
-    return Changed(changed=context.operations.preauthorize(body.ids, OPERATOR))
+    return Changed(changed=context.operations.preauthorize(body.ids, actor.name))
 
 
 @router.post("/check-in")
-def ask_to_check_in(body: IdsIn, context: InContext) -> Changed:
+def ask_to_check_in(body: IdsIn, context: InContext, actor: InActor) -> Changed:
     """Ask devices to check in now; one that is offline does so when it comes back."""
-    context.operations.check_in_now(body.ids, OPERATOR)
+    context.operations.check_in_now(body.ids, actor.name)
     return Changed(changed=body.ids)
 
 
 @router.post("/tags")
-def change_tags(body: TagsIn, context: InContext) -> Changed:
+def change_tags(body: TagsIn, context: InContext, actor: InActor) -> Changed:
     """Give and remove tags; the devices that this changes are asked to check in."""
     if (body.ids is None) is (body.where is None):
         raise BadRequest("Tags are for devices by ids, or by a filter: give `ids` or `where`.")
     chosen = parse(body.where) if body.where is not None else body.ids or []
-    return Changed(changed=context.operations.change_tags(chosen, body.given, body.removed, OPERATOR))
+    return Changed(changed=context.operations.change_tags(chosen, body.given, body.removed, actor.name))
 
 
 @router.post("/{device_id}/decommission")
-def decommission_device(device_id: str, context: InContext) -> Changed:
+def decommission_device(device_id: str, context: InContext, actor: InActor) -> Changed:
     """Take a device out of the fleet for good; its unfinished deployments end as `decommissioned`."""
-    context.operations.decommission(device_id, OPERATOR)
+    context.operations.decommission(device_id, actor.name)
     return Changed(changed=[device_id])
 
 

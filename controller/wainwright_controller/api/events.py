@@ -4,7 +4,8 @@
 2. A deployment's stream begins with its timeline and its state; states come at most STATES_PER_S times a second, and
    only when something in them changed. It ends after the state in which the deployment is finished.
 3. The stream of everything begins with what happens next, and never ends.
-4. HEARTBEAT_S without news brings a comment, so that proxies and readers can tell quiet from dead.
+4. A stream ends as soon as its reader's token is revoked or has expired.
+5. HEARTBEAT_S without news brings a comment, so that proxies and readers can tell quiet from dead.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from starlette.concurrency import run_in_threadpool
 
 from wainwright_common.statuses import DeploymentStatus
 from wainwright_controller.api import routing
+from wainwright_controller.api.access import InActor
 from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.api.models import DeploymentState, EventOut
 from wainwright_controller.api.views import find_deployment, state_of
 from wainwright_controller.operations import NotFound
+from wainwright_controller.people import Actor
 from wainwright_controller.records import Event
 from wainwright_controller.rows import EVENT, from_row
 
@@ -54,7 +57,7 @@ class _Look(NamedTuple):
 
 @router.get("/deployments/{deployment_id}/events", response_class=StreamingResponse, responses=_STREAM)
 def deployment_events(
-    deployment_id: str, context: InContext, after: After = None, last_event_id: LastId = None
+    deployment_id: str, context: InContext, actor: InActor, after: After = None, last_event_id: LastId = None
 ) -> StreamingResponse:
     """Follow a deployment, from its first line on: `timeline` events, and `state` events with the whole of it."""
     with context.store.read() as connection:
@@ -70,11 +73,13 @@ def deployment_events(
         is_finished = state.status is DeploymentStatus.FINISHED
         return _Look(lines, state, is_over=is_finished and len(lines) < LINES_AT_ONCE)
 
-    return _response(context, look, begin)
+    return _response(context, actor, look, begin)
 
 
 @router.get("/events", response_class=StreamingResponse, responses=_STREAM)
-def all_events(context: InContext, after: After = None, last_event_id: LastId = None) -> StreamingResponse:
+def all_events(
+    context: InContext, actor: InActor, after: After = None, last_event_id: LastId = None
+) -> StreamingResponse:
     """Follow all timelines, from now on: `timeline` events."""
     with context.store.read() as connection:
         begin = _begin(connection, last_event_id if last_event_id is not None else "now" if after is None else after)
@@ -82,7 +87,7 @@ def all_events(context: InContext, after: After = None, last_event_id: LastId = 
     def look(connection: Connection, last: int) -> _Look:
         return _Look(_lines(connection, last, None), None, is_over=False)
 
-    return _response(context, look, begin)
+    return _response(context, actor, look, begin)
 
 
 def _begin(connection: Connection, after: int | Literal["now"]) -> int:
@@ -98,13 +103,19 @@ def _lines(connection: Connection, last: int, deployment_id: str | None) -> list
     return [EventOut.of(row["id"], from_row(Event, row)) for row in connection.execute(query).mappings()]
 
 
-def _response(context: Context, look: Callable[[Connection, int], _Look], begin: int) -> StreamingResponse:
-    return StreamingResponse(_stream(context, look, begin), media_type="text/event-stream", headers=_HEADERS)
+def _response(
+    context: Context, actor: Actor, look: Callable[[Connection, int], _Look], begin: int
+) -> StreamingResponse:
+    return StreamingResponse(_stream(context, actor, look, begin), media_type="text/event-stream", headers=_HEADERS)
 
 
-async def _stream(context: Context, look: Callable[[Connection, int], _Look], last: int) -> AsyncIterator[str]:
+async def _stream(
+    context: Context, actor: Actor, look: Callable[[Connection, int], _Look], last: int
+) -> AsyncIterator[str]:
     def read(last: int) -> _Look:
         with context.store.read() as connection:
+            if not context.gate.is_valid(connection, actor):
+                return _Look([], None, is_over=True)
             return look(connection, last)
 
     told: str | None = None

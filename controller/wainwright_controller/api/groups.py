@@ -7,7 +7,8 @@ from http import HTTPStatus
 from sqlalchemy import Connection, RowMapping, func, select
 
 from wainwright_controller.api import routing
-from wainwright_controller.api.context import OPERATOR, Context, InContext
+from wainwright_controller.api.access import InActor
+from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.api.models import Changed, FilterIn, GroupIn, GroupKind, GroupOut, IdsIn, Page, known_moment
 from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
 from wainwright_controller.api.problems import BadRequest
@@ -34,12 +35,12 @@ def list_groups(context: InContext, q: Search = None, limit: Limit = LIMIT, curs
 
 
 @router.post("", status_code=HTTPStatus.CREATED)
-def create_group(body: GroupIn, context: InContext) -> GroupOut:
+def create_group(body: GroupIn, context: InContext, actor: InActor) -> GroupOut:
     """Make a group: of devices, of which one that is in another static group moves over, or by a filter."""
     if body.where is not None and body.ids:
         raise BadRequest("A group is a list or a filter: give `ids` or `where`.")
     where = parse(body.where) if body.where is not None else None
-    context.operations.create_group(body.name, body.ids, OPERATOR, where)
+    context.operations.create_group(body.name, body.ids, actor.name, where)
     return _read(context, body.name)
 
 
@@ -50,29 +51,29 @@ def show_group(name: str, context: InContext) -> GroupOut:
 
 
 @router.put("/{name}/filter")
-def change_group(name: str, body: FilterIn, context: InContext) -> GroupOut:
+def change_group(name: str, body: FilterIn, context: InContext, actor: InActor) -> GroupOut:
     """Give a dynamic group another filter; what follows from it follows at the devices' next check-ins."""
-    context.operations.change_group(name, parse(body.where), OPERATOR)
+    context.operations.change_group(name, parse(body.where), actor.name)
     return _read(context, name)
 
 
 @router.delete("/{name}", status_code=HTTPStatus.NO_CONTENT)
-def delete_group(name: str, context: InContext) -> None:
+def delete_group(name: str, context: InContext, actor: InActor) -> None:
     """Delete a group; its devices stay, and running deployments keep them."""
-    context.operations.delete_group(name, OPERATOR)
+    context.operations.delete_group(name, actor.name)
 
 
 @router.post("/{name}/add")
-def add_to_group(name: str, body: IdsIn, context: InContext) -> Changed:
+def add_to_group(name: str, body: IdsIn, context: InContext, actor: InActor) -> Changed:
     """Add devices to a static group; one that is in another group moves over."""
-    context.operations.add_to_group(name, body.ids, OPERATOR)
+    context.operations.add_to_group(name, body.ids, actor.name)
     return Changed(changed=body.ids)
 
 
 @router.post("/{name}/remove")
-def remove_from_group(name: str, body: IdsIn, context: InContext) -> Changed:
+def remove_from_group(name: str, body: IdsIn, context: InContext, actor: InActor) -> Changed:
     """Take devices out of a static group; running deployments keep them."""
-    context.operations.remove_from_group(name, body.ids, OPERATOR)
+    context.operations.remove_from_group(name, body.ids, actor.name)
     return Changed(changed=body.ids)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +20,7 @@ from wainwright_controller.api.models import Problem
 from wainwright_controller.artifact_store import ArtifactTooLarge, StorageFull
 from wainwright_controller.links import BadLink
 from wainwright_controller.operations import NotFound
+from wainwright_controller.people import NotAllowed, NotAuthenticated, TooManyFailures
 from wainwright_controller.rules.actions import Refused
 from wainwright_controller.rules.filters import BadFilter
 from wainwright_controller.rules.phases import BadPlan
@@ -28,11 +30,7 @@ LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 
-class Unauthorized(WainwrightError):  # noqa: N818  the name is the sentence: "refused: unauthorized"
-    """The request has no valid token."""
-
-
-class Forbidden(WainwrightError):  # noqa: N818  as above
+class Forbidden(WainwrightError):  # noqa: N818  the name is the sentence: "refused: forbidden"
     """The request may not be made from where it comes from."""
 
 
@@ -64,7 +62,9 @@ STATUSES: Mapping[type[WainwrightError], tuple[HTTPStatus, str]] = {
     StorageFull:      (HTTPStatus.INSUFFICIENT_STORAGE, "storage-full"),
     UploadStalled:    (HTTPStatus.REQUEST_TIMEOUT, "upload-stalled"),
     BadLink:          (HTTPStatus.FORBIDDEN, "link-invalid"),
-    Unauthorized:     (HTTPStatus.UNAUTHORIZED, "unauthorized"),
+    NotAuthenticated: (HTTPStatus.UNAUTHORIZED, "not-authenticated"),
+    NotAllowed:       (HTTPStatus.FORBIDDEN, "not-allowed"),
+    TooManyFailures:  (HTTPStatus.TOO_MANY_REQUESTS, "too-many-failures"),
     Forbidden:        (HTTPStatus.FORBIDDEN, "forbidden"),
 }
 # fmt: on
@@ -97,22 +97,36 @@ def problem(
     return JSONResponse(body.model_dump(exclude_none=True), status, dict(headers or {}), MEDIA_TYPE)
 
 
+def code_of(error: WainwrightError) -> str:
+    """Return the stable word for one of our errors."""
+    return _standing(error)[1]
+
+
 def tell(error: WainwrightError) -> JSONResponse:
     """Return the response that tells one of our errors."""
+    status, code = _standing(error)
+    if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        LOG.error("an error without a status of its own", exc_info=error)
+    headers: dict[str, str] = {}
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, TooManyFailures):
+        headers["Retry-After"] = str(math.ceil(error.wait_s))
+    column = error.column if isinstance(error, BadFilter) else None
+    return problem(status, code, str(error), headers, column)
+
+
+def _standing(error: WainwrightError) -> tuple[HTTPStatus, str]:
+    status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal"
     for kind in type(error).__mro__:
         if kind in STATUSES:
             status, code = STATUSES[kind]
             break
-    else:
-        LOG.error("an error without a status of its own", exc_info=error)
-        status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal"
     if isinstance(error, ArtifactError):
         code = f"artifact-{error.rule}"
     elif isinstance(error, Refused | BadLink):
         code = error.code
-    headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else None
-    column = error.column if isinstance(error, BadFilter) else None
-    return problem(status, code, str(error), headers, column)
+    return status, code
 
 
 def install(app: FastAPI) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from wainwright_controller.api import routing
-from wainwright_controller.api.context import OPERATOR, InContext
+from wainwright_controller.api.access import InActor
+from wainwright_controller.api.context import InContext
 from wainwright_controller.api.models import ArtifactOut, Page, ReleaseDetail, ReleaseOut, known_moment
 from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
 from wainwright_controller.operations import NotFound
@@ -47,9 +48,9 @@ def show_release(name: str, context: InContext) -> ReleaseDetail:
 
 
 @router.delete("/{name:path}", status_code=HTTPStatus.NO_CONTENT)
-def delete_release(name: str, context: InContext) -> None:
+def delete_release(name: str, context: InContext, actor: InActor) -> None:
     """Delete all artifacts of a release; 409 artifact-in-use while a deployment that is not finished has it."""
-    for artifact in context.operations.delete_release(name, OPERATOR):
+    for artifact in context.operations.delete_release(name, actor.name):
         context.artifacts.remove(artifact.id)
 
 

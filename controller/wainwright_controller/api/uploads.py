@@ -16,7 +16,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from wainwright_common.errors import WainwrightError
-from wainwright_controller.api.context import OPERATOR, Context
+from wainwright_controller.api.context import Context
 from wainwright_controller.api.problems import UploadStalled
 from wainwright_controller.records import Artifact
 
@@ -51,7 +51,7 @@ class Body:
             raise UploadStalled(f"Nothing arrived for {STALL_S:.0f} s: upload the artifact again.") from error
 
 
-async def receive(request: Request, context: Context, description: str) -> Artifact:
+async def receive(request: Request, context: Context, actor: str, description: str) -> Artifact:
     """Store the artifact in a request's body and record it; whatever is refused leaves nothing behind."""
     pieces = request.stream()
     body = Body(pieces)
@@ -60,7 +60,7 @@ async def receive(request: Request, context: Context, description: str) -> Artif
 
     def store() -> Artifact:
         with context.artifacts.receive(body, description=description, expected_bytes=expected) as artifact:
-            return context.operations.add_artifact(artifact, OPERATOR)
+            return context.operations.add_artifact(artifact, actor)
 
     try:
         return await anyio.to_thread.run_sync(store, limiter=request.app.state.uploads)

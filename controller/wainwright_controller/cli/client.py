@@ -1,6 +1,6 @@
 """Talks HTTP to a controller, and turns what goes wrong into an exit code and a sentence.
 
-No answer → 3. 401, 403 and 409 → 4: not allowed, or not in this state. What was there to do is done already → 5.
+No answer → 3. 401, 403, 409 and 429 → 4: not allowed, or not in this state. What was there to do is done already → 5.
 Everything else that the controller refuses → 1.
 """
 
@@ -22,7 +22,7 @@ READ_S = 60.0  # the longest that one operation on a fleet of 100,000 takes, sev
 UPLOAD_READ_S = 600.0  # after the last byte the controller syncs it to the disk
 PIECE = 1000  # items of a list in one request: the API's limit
 CHUNK = 1 << 20
-_REFUSED = frozenset({401, 403, 409})
+_REFUSED = frozenset({401, 403, 409, 429})
 _NOTHING_TO_DO = frozenset({"nothing-to-promote", "not-awaiting-start"})
 
 Json = dict[str, Any]
@@ -58,6 +58,10 @@ class Client:
     def post(self, path: str, body: Json | None = None) -> Json:
         """Do something."""
         return self._json(self._request("POST", path, json=body if body is not None else {}))
+
+    def post_nothing(self, path: str) -> None:
+        """Do something that has no answer but that it was done."""
+        self._request("POST", path)
 
     def put(self, path: str, body: Json) -> Json:
         """Replace something."""

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,6 +26,9 @@ COMMANDS: Mapping[str, str] = {
     "release": "wainwright_controller.cli.release:release",
     "deployment": "wainwright_controller.cli.deployment:deployment",
     "why": "wainwright_controller.cli.device:why",
+    "user": "wainwright_controller.cli.user:user",
+    "token": "wainwright_controller.cli.token:token",
+    "audit": "wainwright_controller.cli.audit:audit",
 }
 EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {int(code):<4}{text}" for code, text in MEANINGS.items())
 
@@ -81,18 +85,24 @@ def _exit_code(run: Callable[[], object]) -> int:
     show_envvar=True,
     help="The controller's address.",
 )
+@click.option("--token", metavar="T", envvar="WAINWRIGHT_TOKEN", default="", show_envvar=True, help="Your token.")
 @click.option(
-    "--token", metavar="T", envvar="WAINWRIGHT_TOKEN", default="", show_envvar=True, help="Token of the controller."
+    "--token-file",
+    metavar="F",
+    envvar="WAINWRIGHT_TOKEN_FILE",
+    show_envvar=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File that has your token, where --token is not given.",
 )
 @click.version_option(__version__, prog_name="wainwright", message="%(prog)s %(version)s")
 @click.pass_context
-def wainwright(ctx: click.Context, controller: str, token: str) -> None:
+def wainwright(ctx: click.Context, controller: str, token: str, token_file: Path | None) -> None:
     """Keep the software of a fleet of devices current.
 
     Data goes to stdout, talk to stderr. -o, --yes and --quiet may also stand after the command.
     """
     settings = ctx.ensure_object(Settings)
-    settings.controller, settings.token = controller, token
+    settings.controller, settings.token, settings.token_file = controller, token, token_file
     ctx.call_on_close(settings.close)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +34,20 @@ def put_list(settings: Settings, items: Iterable[Json], columns: Columns, nothin
             click.echo(line)
     else:
         settings.say(nothing)
+
+
+def put_csv(items: Iterable[Json], columns: Columns) -> None:
+    """Print a list as CSV (RFC 4180), for spreadsheets."""
+    for row in [list(columns), *([_csv_cell(show(item)) for show in columns.values()] for item in items)]:
+        line = io.StringIO()
+        csv.writer(line).writerow(row)
+        click.echo(line.getvalue(), nl=False)
+
+
+def _csv_cell(value: object) -> str:
+    """Return a cell that no spreadsheet takes for a formula (OWASP, CSV injection): a device may be called `=1+1`."""
+    text = _cell(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def put_object(settings: Settings, item: Json, lines: Iterable[str]) -> None:

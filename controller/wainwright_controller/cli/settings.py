@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+
+from wainwright_controller.cli.exits import CliError, ExitCode
 
 if TYPE_CHECKING:
     from wainwright_controller.cli.client import Client
 
 CONTROLLER = "http://127.0.0.1:8080"
-Output = Literal["table", "json", "jsonl"]
+Output = Literal["table", "json", "jsonl", "csv"]
 
 
 @dataclass
@@ -22,6 +25,7 @@ class Settings:
 
     controller: str = CONTROLLER
     token: str = field(default="", repr=False)
+    token_file: Path | None = None
     output: Output = "table"
     yes: bool = False
     quiet: bool = False
@@ -31,7 +35,7 @@ class Settings:
         """The connection to the controller."""
         from wainwright_controller.cli.client import Client
 
-        return Client(self.controller, self.token)
+        return Client(self.controller, self.token or _token_in(self.token_file))
 
     def close(self) -> None:
         """End the connection, if there is one."""
@@ -42,6 +46,20 @@ class Settings:
         """Talk to the person, unless he wants quiet; data goes to stdout instead."""
         if not self.quiet:
             click.echo(text, err=True)
+
+
+def _token_in(file: Path | None) -> str:
+    """Return the token in a file, "" without one; raises CliError."""
+    if file is None:
+        return ""
+    try:
+        token = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is not text in ASCII"
+        raise CliError(ExitCode.USAGE, f"Cannot read the token in {file}: {said}.") from error
+    if not token or any(sign.isspace() for sign in token):
+        raise CliError(ExitCode.USAGE, f"{file} does not have one token and nothing else.")
+    return token
 
 
 in_settings = click.make_pass_decorator(Settings, ensure=True)
@@ -55,12 +73,12 @@ def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     return keep
 
 
-def options(*, hidden: bool) -> list[click.Option]:
-    """Return the options that every command takes."""
+def options(*, hidden: bool, more: Sequence[str] = ()) -> list[click.Option]:
+    """Return the options that every command takes; `more` are further forms of output."""
     return [
         click.Option(
             ["-o", "--output"],
-            type=click.Choice(["table", "json", "jsonl"]),
+            type=click.Choice(["table", "json", "jsonl", *more]),
             expose_value=False,
             callback=_keep("output"),
             hidden=hidden,
@@ -91,6 +109,14 @@ class Command(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  click's signature
         super().__init__(*args, **kwargs)
         self.params += options(hidden=True)
+
+
+class CsvCommand(click.Command):
+    """A command that takes `-o csv` as well."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  click's signature
+        super().__init__(*args, **kwargs)
+        self.params += options(hidden=True, more=["csv"])
 
 
 class Group(click.Group):

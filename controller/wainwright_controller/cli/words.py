@@ -102,9 +102,9 @@ def size(n: float) -> str:
     return f"{n:.1f} TB"
 
 
-def count(n: int, noun: str) -> str:
+def count(n: int, noun: str, many: str | None = None) -> str:
     """Print a number of things: 1 device, 2 devices."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return f"{n} {noun}" if n == 1 else f"{n} {many or noun + 's'}"
 
 
 def short(identifier: str | None) -> str:

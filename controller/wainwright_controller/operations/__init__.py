@@ -12,10 +12,13 @@ from wainwright_controller.operations.deployments import DeploymentOperations
 from wainwright_controller.operations.devices import DeviceOperations
 from wainwright_controller.operations.groups import GroupOperations
 from wainwright_controller.operations.orders import RETRIES_MAX, TIMEOUT_S, Order
+from wainwright_controller.operations.people import NewToken, PeopleOperations
 from wainwright_controller.operations.tags import TagOperations
 
-__all__ = ["RETRIES_MAX", "TIMEOUT_S", "NotFound", "Operations", "Order", "listed"]
+__all__ = ["RETRIES_MAX", "TIMEOUT_S", "NewToken", "NotFound", "Operations", "Order", "listed"]
 
 
-class Operations(DeviceOperations, GroupOperations, TagOperations, ArtifactOperations, DeploymentOperations):
+class Operations(
+    DeviceOperations, GroupOperations, TagOperations, ArtifactOperations, DeploymentOperations, PeopleOperations
+):
     """All operations of one controller; safe to share between threads."""

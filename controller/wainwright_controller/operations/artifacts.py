@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sqlalchemy import delete, insert, select
 
 from wainwright_common.statuses import DeploymentStatus
-from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations.base import NotFound, Operator
+from wainwright_controller.operations.witness import Witness
 from wainwright_controller.records import (
     Artifact,
 )
@@ -38,6 +38,7 @@ class ArtifactOperations(Operator):
                     " delete that one first, or give this one another name.",
                 )
             ledger.connection.execute(insert(ARTIFACT), row)
+            ledger.tell(f"artifact {artifact.id}", None, _about(artifact))
             ledger.note("artifact", f"artifact {artifact.id[:8]} of release {artifact.name} stored", actor)
         return artifact
 
@@ -62,7 +63,7 @@ class ArtifactOperations(Operator):
         return artifacts
 
     @staticmethod
-    def _forget(ledger: Ledger, artifacts: Sequence[Artifact], actor: str) -> None:
+    def _forget(ledger: Witness, artifacts: Sequence[Artifact], actor: str) -> None:
         name = artifacts[0].name
         users = select(DEPLOYMENT.c.name).where(
             DEPLOYMENT.c.artifact_name == name, DEPLOYMENT.c.status != DeploymentStatus.FINISHED
@@ -71,5 +72,12 @@ class ArtifactOperations(Operator):
             raise Refused(
                 "artifact-in-use", f"Release {name} is being deployed by {user}: abort that, or wait until it finishes."
             )
+        for artifact in artifacts:
+            ledger.tell(f"artifact {artifact.id}", _about(artifact), None)
         ledger.connection.execute(delete(ARTIFACT).where(ARTIFACT.c.id.in_([a.id for a in artifacts])))
         ledger.note("artifact", f"{len(artifacts)} artifact(s) of release {name} deleted", actor)
+
+
+def _about(artifact: Artifact) -> dict[str, object]:
+    """Return what the audit log says of an artifact."""
+    return {name: getattr(artifact, name) for name in ("name", "size", "sha256", "signed", "description")}

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 from wainwright_common.errors import WainwrightError
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.ledger import Ledger
+from wainwright_controller.operations.witness import Witness
 from wainwright_controller.records import Deployment, Device
 from wainwright_controller.rows import GROUP
 from wainwright_controller.store import Store
@@ -60,12 +61,13 @@ class Operator:
         self.approval_above = approval_above
 
     @contextmanager
-    def _transaction(self) -> Iterator[Ledger]:
-        """Yield a ledger that is flushed and committed at the end; then wake and tell."""
+    def _transaction(self) -> Iterator[Witness]:
+        """Yield a ledger that is flushed, entered in the audit log and committed at the end; then wake and tell."""
         with self.store.write() as connection:
-            ledger = Ledger(connection, self._clock())
+            ledger = Witness(connection, self._clock())
             yield ledger
             ledger.flush()
+            ledger.testify()
         self._waker.deliver(ledger)
         self._bulletin.post(ledger.changed)
 

@@ -35,6 +35,7 @@ class TagOperations(Operator):
             for device_id in changed:
                 text = _difference(before.get(device_id, {}), after[device_id])
                 ledger.note("tags", text, actor, device_id=device_id)
+                ledger.tell(f"tags of {device_id}", before.get(device_id, {}), after[device_id])
             _write(ledger, {i: after[i] for i in changed})
             ledger.wakes += changed
         return changed

@@ -27,7 +27,7 @@ def test_a_token_guards_the_api_and_nothing_else(guarded: Served) -> None:
     with guarded:
         for given in ("", "Bearer", "Bearer wrong", "Basic sesame", "Bearer sesamé", "sesame"):
             answer = guarded.call("GET", "/api/v1/devices", headers={"Authorization": given.encode("utf-8")})
-            assert (given, answer.status_code, answer.json()["code"]) == (given, 401, "unauthorized")
+            assert (given, answer.status_code, answer.json()["code"]) == (given, 401, "not-authenticated")
             assert answer.headers["www-authenticate"] == "Bearer"
         refused = guarded.call("POST", "/api/v1/artifacts", data=b"x" * 10, headers={"Authorization": "Bearer x"})
         assert refused.status_code == 401

@@ -1,0 +1,78 @@
+"""Which role each request needs at least. What is not in the table is for admins: forgetting a line opens nothing.
+
+Viewers look, operators run the fleet. What gives power to people, or ends a device's part in the fleet for good, is the
+admins'. A test compares the table with the OpenAPI document, and tries every line as every role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wainwright_controller.people import Role
+
+_V, _O, _A = Role.VIEWER, Role.OPERATOR, Role.ADMIN
+
+# fmt: off
+LEAST: Mapping[tuple[str, str], Role] = {
+    ("GET",    "/me"):                                     _V,
+    ("GET",    "/status"):                                 _V,
+    ("GET",    "/events"):                                 _V,
+
+    ("GET",    "/devices"):                                _V,
+    ("GET",    "/devices/{device_id}"):                    _V,
+    ("GET",    "/devices/{device_id}/history"):            _V,
+    ("GET",    "/devices/{device_id}/timeline"):           _V,
+    ("GET",    "/devices/{device_id}/why"):                _V,
+    ("GET",    "/devices/{device_id}/logs/{deployment_id}"): _V,
+    ("POST",   "/devices/accept"):                         _O,
+    ("POST",   "/devices/reject"):                         _O,
+    ("POST",   "/devices/preauthorize"):                   _O,
+    ("POST",   "/devices/tags"):                           _O,
+    ("POST",   "/devices/check-in"):                       _O,
+    ("POST",   "/devices/{device_id}/decommission"):       _A,
+
+    ("GET",    "/groups"):                                 _V,
+    ("GET",    "/groups/{name}"):                          _V,
+    ("POST",   "/groups"):                                 _O,
+    ("PUT",    "/groups/{name}/filter"):                   _O,
+    ("POST",   "/groups/{name}/add"):                      _O,
+    ("POST",   "/groups/{name}/remove"):                   _O,
+    ("DELETE", "/groups/{name}"):                          _O,
+
+    ("GET",    "/artifacts"):                              _V,
+    ("GET",    "/artifacts/{artifact_id}"):                _V,
+    ("GET",    "/artifacts/{artifact_id}/file"):           _V,
+    ("POST",   "/artifacts"):                              _O,
+    ("DELETE", "/artifacts/{artifact_id}"):                _O,
+
+    ("GET",    "/releases"):                               _V,
+    ("GET",    "/releases/{name}"):                        _V,
+    ("DELETE", "/releases/{name}"):                        _O,
+
+    ("GET",    "/deployments"):                            _V,
+    ("GET",    "/deployments/{deployment_id}"):            _V,
+    ("GET",    "/deployments/{deployment_id}/devices"):    _V,
+    ("GET",    "/deployments/{deployment_id}/timeline"):   _V,
+    ("GET",    "/deployments/{deployment_id}/events"):     _V,
+    ("POST",   "/deployments"):                            _O,
+    ("POST",   "/deployments/{deployment_id}/start"):      _O,
+    ("POST",   "/deployments/{deployment_id}/promote"):    _O,
+    ("POST",   "/deployments/{deployment_id}/abort"):      _O,
+    ("DELETE", "/deployments/{deployment_id}"):            _O,
+
+    ("GET",    "/users"):                                  _A,
+    ("POST",   "/users"):                                  _A,
+    ("POST",   "/users/{name}/role"):                      _A,
+    ("POST",   "/users/{name}/revoke"):                    _A,
+    ("GET",    "/tokens"):                                 _A,
+    ("POST",   "/tokens"):                                 _A,
+    ("POST",   "/tokens/{token_id}/revoke"):               _A,
+    ("GET",    "/audit"):                                  _A,
+    ("GET",    "/audit/verify"):                           _A,
+}
+# fmt: on
+
+
+def least(method: str, path: str) -> Role:
+    """Return the role that a request needs at least; `path` is a route's, below /api/v1, as OpenAPI writes it."""
+    return LEAST.get((method, path), Role.ADMIN)
