@@ -12,6 +12,9 @@ ENGINE := dockerd:docker.io docker:docker.io /bin/busybox:busybox-static
 EMULATOR := qemu-system-x86_64:qemu-system-x86 /usr/lib/grub/i386-pc/boot.img:grub-pc-bin \
             qemu-system-aarch64:qemu-system-arm /usr/lib/u-boot/qemu_arm64/u-boot.bin:u-boot-qemu
 
+# What the benchmarks compare the agent with.
+RIVALS := mender:mender-client swupdate /usr/sbin/nginx:nginx-light curl openssl cpio ip:iproute2
+
 .PHONY: help demo test test-long check format bench peers clean
 help:
 	@echo "make demo       the whole system on this machine: broker, controller, 12 agents, one rollout"
@@ -56,6 +59,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev peers
+	@sh tests/support/install-peers $(RIVALS)
 	$(BIN)/python -m benchmarks
 
 clean:

@@ -24,7 +24,7 @@ from benchmarks.device import bind, enter_device
 from benchmarks.figures import machine
 from benchmarks.install_lab import COMPRESSIONS, MIB, Lab, serving
 
-RUNS = 5
+RUNS = 3
 SIZE_MIB = 256
 MEMORY_SIZES_MIB = (16, 256, 1024)
 SOURCES = ("file", "http")

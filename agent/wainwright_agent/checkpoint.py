@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +30,9 @@ from wainwright_common.messages import Artifact
 HEAD_MAX = 8 * 1024 * 1024  # bytes before the first payload file that are held in memory; the reader's limit is lower
 HOLE_MIN = 1024 * 1024  # bytes; a smaller file is stored twice rather than made a hole, which costs a sync
 HOLES_MAX = 256  # bounds the mark
-SYNC_EVERY = 8 * 1024 * 1024  # bytes; what a power cut costs at most
+SYNC_EVERY = 8 * 1024 * 1024  # bytes; what a power cut costs at most, over a link that brings less in SYNC_EVERY_S
+SYNC_EVERY_S = 1.0  # what a power cut costs over a faster one: each sync holds the download up, and costs the medium
+SYNC_MAX = 64 * 1024 * 1024  # bytes; more would wait in the cache, over any link
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +94,7 @@ class Checkpoint:
         """The file that fills the hole which is being filled."""
         self._read_at = 0
         self._size = 0
+        self._synced_at = time.monotonic()
         if (found := _mark(self._folder, artifact)) is not None and tree.is_dir():
             with contextlib.suppress(OSError):
                 self._go_on(found)
@@ -241,7 +245,9 @@ class Checkpoint:
         self._sync_when_due()
 
     def _sync_when_due(self) -> None:
-        if self._size - self._mark.synced >= SYNC_EVERY:
+        waiting = self._size - self._mark.synced
+        is_time = waiting >= SYNC_EVERY and time.monotonic() - self._synced_at >= SYNC_EVERY_S
+        if is_time or waiting >= SYNC_MAX:
             self._try_to(self._sync)
 
     def _sync(self) -> None:
@@ -254,6 +260,7 @@ class Checkpoint:
         write_synced(self._folder / "mark.new", msgspec.json.encode(self._mark))
         (self._folder / "mark.new").replace(self._folder / "mark")
         sync_folder(self._folder)
+        self._synced_at = time.monotonic()
 
     def _try_to(self, what: Callable[[], None]) -> None:
         try:
