@@ -31,7 +31,8 @@ from wainwright_controller.records import Device, DeviceState
 from wainwright_controller.rows import ATTRIBUTE, DEVICE, GROUP, MEMBER, TAG
 from wainwright_controller.rules.filters import Filter, Value, attributes_of, parse
 from wainwright_controller.rules.filters.attributes import rows, scoped
-from wainwright_controller.rules.filters.terms import Scope, Term
+from wainwright_controller.rules.filters.matching import COMPARED
+from wainwright_controller.rules.filters.terms import Comparison, Literal, Name, Scope, Term
 from wainwright_controller.store import Store
 
 
@@ -62,6 +63,14 @@ KNOWN = st.builds(
     st.sampled_from([None, "a", "10"]),
 )
 FLEETS = st.lists(KNOWN, min_size=1, max_size=6)
+LITERALS: list[tuple[Literal, ...]] = [(9.0,), ("10",)]
+EVERY = [
+    Comparison(Name(scope, key), operator, literals)
+    for scope, key in [(Scope.INVENTORY, "site"), (Scope.TAGS, "mem_mb"), (Scope.SYSTEM, "device_id")]
+    for operator in COMPARED
+    for literals in LITERALS
+]
+"""Every comparison with a number and with a text, of an attribute that a few devices of a fleet have."""
 IDS = ["a", "b", "10", "pi4", "north-1", "007"]
 
 
@@ -112,25 +121,27 @@ class Undone(Exception):  # noqa: N818  ends a transaction on purpose
 
 
 @settings(CALM, max_examples=50)
-@given(term=TERMS, before=FLEETS, after=FLEETS)
+@given(wanted=st.lists(TERMS, min_size=8, max_size=8), before=FLEETS, after=FLEETS)
 def test_sql_selects_the_devices_that_the_rule_selects(
-    shared: Store, term: Term, before: list[Known], after: list[Known]
+    shared: Store, wanted: list[Term], before: list[Known], after: list[Known]
 ) -> None:
     fleet = named(after)
     attributes = {one.device.id: attributes_of(*one) for one in fleet}
-    expected = {i for i, known in attributes.items() if Filter(term).matches(known)}
+    expected = [{i for i, known in attributes.items() if Filter(term).matches(known)} for term in [*wanted, *EVERY]]
+    found = []
     ids = list(attributes)
 
     with suppress(Undone), shared.write() as connection:
         write(connection, named(before))
         write(connection, fleet)
-        condition = sql_of(Filter(term), connection)
-        found = connection.execute(select(DEVICE.c.id).where(DEVICE.c.id.in_(ids), condition)).scalars().all()
+        for term in [*wanted, *EVERY]:
+            query = select(DEVICE.c.id).where(DEVICE.c.id.in_(ids), sql_of(Filter(term), connection))
+            found.append(set(connection.execute(query).scalars()))
         facts = load_facts(connection, ids)
         loaded = {one.device.id: attributes_of(one.device, *facts[one.device.id]) for one in fleet}
         raise Undone
 
-    assert set(found) == expected
+    assert found == expected
     assert {i: set(rows(known)) for i, known in loaded.items()} == {
         i: set(rows(known)) for i, known in attributes.items()
     }

@@ -6,7 +6,7 @@ attribute at all. Only filters with such a condition that the device meets are t
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from typing import Generic, TypeVar
 
@@ -28,8 +28,9 @@ class FilterIndex(Generic[K]):
         self._order = {key: number for number, key in enumerate(self._filters)}
         self._always: list[K] = []
         self._by_name: dict[str, dict[Literal | None, list[K]]] = defaultdict(lambda: defaultdict(list))
+        shared = Counter(condition for one in self._filters.values() for condition in _mentioned(one.root))
         for key, one in self._filters.items():
-            conditions = needed(one.root)
+            conditions = needed(one.root, shared)
             if conditions is None:
                 self._always.append(key)
             for name, literal in conditions or ():
@@ -51,8 +52,11 @@ class FilterIndex(Generic[K]):
         return [key for key in sorted(tried, key=self._order.__getitem__) if self._filters[key].matches(attributes)]
 
 
-def needed(term: Term) -> frozenset[Condition] | None:
-    """Return conditions of which at least one is met whenever the term is; None when there are none."""
+def needed(term: Term, shared: Mapping[Condition, int]) -> frozenset[Condition] | None:
+    """Return conditions of which at least one is met whenever the term is; None when there are none.
+
+    `shared` says how many filters mention each: of an And, the conditions that fewest others share tell most.
+    """
     match term:
         case Comparison(name, op, literals):
             if OPERATORS[op].opposite_of is not None:
@@ -61,12 +65,12 @@ def needed(term: Term) -> frozenset[Condition] | None:
                 return frozenset((name.full, literal) for literal in literals)
             return frozenset({(name.full, None)})
         case And(terms):
-            found = [conditions for one in terms if (conditions := needed(one)) is not None]
-            return min(found, key=_cost, default=None)
+            found = [conditions for one in terms if (conditions := needed(one, shared)) is not None]
+            return min(found, key=lambda conditions: _cost(conditions, shared), default=None)
         case Or(terms):
             union: frozenset[Condition] = frozenset()
             for one in terms:
-                conditions = needed(one)
+                conditions = needed(one, shared)
                 if conditions is None:
                     return None
                 union |= conditions
@@ -75,6 +79,17 @@ def needed(term: Term) -> frozenset[Condition] | None:
             return None
 
 
-def _cost(conditions: frozenset[Condition]) -> tuple[bool, int]:
-    """Return how many devices such conditions let through, for a comparison: any value is more than many literals."""
-    return any(literal is None for _, literal in conditions), len(conditions)
+def _cost(conditions: frozenset[Condition], shared: Mapping[Condition, int]) -> tuple[bool, int]:
+    """Return what such conditions let through, for a comparison: any value is more than a few literals."""
+    return any(literal is None for _, literal in conditions), sum(shared.get(one, 0) for one in conditions)
+
+
+def _mentioned(term: Term) -> set[Condition]:
+    """Return the equalities in a term."""
+    match term:
+        case And(terms) | Or(terms):
+            return set().union(*map(_mentioned, terms))
+        case Comparison():
+            return set(needed(term, {}) or ())
+        case Not():
+            return set()
