@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import delete, select, text, update
 
 from tests.controller.api.served import Json, Served
@@ -226,6 +227,17 @@ def test_a_changed_field_is_found(chain: Store, column: str) -> None:
         connection.execute(update(AUDIT).where(AUDIT.c.number == 4).values({column: "changed"}))
 
     assert "Entry 4 does not follow from entry 3" in (finding(chain).fault or "")
+
+
+def test_an_entry_that_was_changed_with_its_own_hash_does_not_lead_to_the_next(chain: Store) -> None:
+    with chain.write() as connection:
+        query = select(AUDIT).where(AUDIT.c.number.in_([3, 4])).order_by(AUDIT.c.number)
+        before, entry = (from_row(audit.Entry, row) for row in connection.execute(query).mappings())
+        forged = replace(entry, actor="bert")
+        values = {"actor": "bert", "hash": audit.chained(before.hash, forged)}
+        connection.execute(update(AUDIT).where(AUDIT.c.number == 4).values(values))
+
+    assert "Entry 5 does not follow from entry 4" in (finding(chain).fault or "")
 
 
 def test_a_changed_time_is_found(chain: Store) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.controller.api.served import Served, artifact
@@ -57,8 +55,8 @@ def test_a_link_is_valid_up_to_its_time_and_not_longer() -> None:
         Links(b"k" * 32).check("a1", int(NOW) + 60, signature, NOW)
 
 
-def test_the_key_outlives_the_controller(store: Store, tmp_path: Path) -> None:
+def test_the_key_outlives_the_controller(store: Store, store_url: str) -> None:
     uri, _ = Links.of_store(store).make("", "a1", NOW)
-    reopened = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    reopened = Store(store_url)
     assert Links.of_store(reopened).make("", "a1", NOW)[0] == uri
     reopened.close()
