@@ -100,7 +100,7 @@ def _rootfs(lab: Lab, folder: Path) -> Path:
 
 def write_rootfs_artifacts(lab: Lab) -> None:
     """Write artifacts for the module rootfs-image; the stock tool's need a file that is a file system."""
-    for compression, suffix in COMPRESSIONS.items():
+    for compression, suffix in lab.compressions.items():
         spec = ArtifactSpec(
             name="after",
             device_types=(DEVICE_TYPE,),

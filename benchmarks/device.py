@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parent.parent
@@ -42,10 +44,14 @@ def wain() -> str:
     return os.environ[WAIN]
 
 
-def bind(source: Path, target: str) -> None:
-    """Have a folder seen at another place, by us and what we run."""
-    _require_namespaces()
-    subprocess.run(["mount", "--bind", str(source), target], check=True)
+@contextmanager
+def bound(source: Path, target: str) -> Iterator[None]:
+    """Have a folder seen at another place, by us and what we run, for a while."""
+    run_as_root("mount", "--bind", str(source), target)
+    try:
+        yield
+    finally:
+        run_as_root("umount", target)
 
 
 def run_as_root(*argv: str) -> None:

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from benchmarks.costs import Command
-from benchmarks.device import bind, run_as_root, wain
+from benchmarks.device import run_as_root, wain
 from benchmarks.install_lab import DEVICE_TYPE
 from tests.support.wait import is_listening, wait_until
 from wainwright_controller.demo.stage import toml
@@ -172,8 +172,8 @@ def mender_command(folder: Path) -> Command:
     identity = share / "identity" / "mender-device-identity"
     identity.write_text("#!/bin/sh\necho id=lab\n", encoding="utf-8")
     identity.chmod(0o755)
-    bind(folder / "etc", "/etc/mender")
-    bind(share, "/usr/share/mender")
+    for source, place in ((folder / "etc", "/etc/mender"), (share, "/usr/share/mender")):
+        run_as_root("mount", "--bind", str(source), place)  # until the namespace ends
     (folder / "data").mkdir()
     (folder / "data" / "device_type").write_text(f"device_type={DEVICE_TYPE}\n", encoding="utf-8")
     settings = {

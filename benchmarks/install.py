@@ -14,13 +14,14 @@ import argparse
 import os
 import statistics
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS, Case, Contender, write_rootfs_artifacts
 from benchmarks.costs import Command, Cost, Memory, cost_of, memory_of
-from benchmarks.device import bind, enter_device
+from benchmarks.device import bound, enter_device
 from benchmarks.figures import machine
 from benchmarks.install_lab import COMPRESSIONS, MIB, Lab, serving
 
@@ -36,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=RUNS, help="of each contender in each case")
     parser.add_argument("--size", type=int, default=SIZE_MIB, metavar="MIB", help="of the payload whose time is taken")
     parser.add_argument("--only", default="", metavar="WORD", help="only contenders and cases with this in their name")
+    parser.add_argument(
+        "--memory-sizes", type=int, nargs="+", default=MEMORY_SIZES_MIB, metavar="MIB", help="of payloads for memory"
+    )
     parser.add_argument("--no-memory", action="store_true", help="do not look at memory")
     arguments = parser.parse_args(argv)
     enter_device()
@@ -45,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="wb-") as name:
         print_times(Path(name) / "lab", arguments.size, arguments.runs, arguments.only)
     if not arguments.no_memory:
-        print_memory(arguments.only)
+        print_memory(arguments.only, arguments.memory_sizes)
 
 
 def chosen(only: str) -> list[tuple[str, Case, list[Contender]]]:
@@ -53,7 +57,7 @@ def chosen(only: str) -> list[tuple[str, Case, list[Contender]]]:
     found = []
     for kind, (source, compression) in product(("slot", "file"), product(SOURCES, COMPRESSIONS)):
         case = Case(source, compression)
-        names = [c for c in CONTENDERS if c.kind == kind and only in f"{kind} {c.name} {case}"]
+        names = [c for c in CONTENDERS if c.kind == kind and only in f"{kind}, {case}, {c.name}"]
         if names:
             found.append((kind, case, names))
     return found
@@ -61,8 +65,7 @@ def chosen(only: str) -> list[tuple[str, Case, list[Contender]]]:
 
 def print_times(folder: Path, size_mib: int, runs: int, only: str) -> None:
     """Take times, and print them with their ratios to those of the peers in the same runs."""
-    lab = laid_out(folder, size_mib)
-    with serving(lab):
+    with laid_out(folder, size_mib, only) as lab:
         for kind, case, contenders in chosen(only):
             print(f"{kind}, {case}:")
             costs: dict[str, list[Cost]] = {contender.name: [] for contender in contenders}
@@ -128,34 +131,32 @@ def median_cpu(taken: Iterable[Cost]) -> float:
     return statistics.median(cost.cpu_s for cost in taken)
 
 
-def print_memory(only: str) -> None:
+def print_memory(only: str, sizes_mib: Sequence[int]) -> None:
     """Print the peak of each contender for each size of payload."""
     print("most memory of all processes together, MiB as PSS were no other Python running (sum of RSS), by payload:")
     rows: dict[str, list[Memory]] = {}
-    for size_mib in MEMORY_SIZES_MIB:
-        with tempfile.TemporaryDirectory(prefix="wb-") as name:
-            lab = laid_out(Path(name) / "lab", size_mib)
-            with serving(lab):
-                for kind, case, contenders in chosen(only):
-                    for contender in contenders if case.source == "http" else ():
-                        command = ready(lab, case, contender)
-                        rows.setdefault(f"{kind}, {case}, {contender.name}", []).append(memory_of(command))
-                        check(lab, contender)
+    for size_mib in sizes_mib:
+        with tempfile.TemporaryDirectory(prefix="wb-") as name, laid_out(Path(name) / "lab", size_mib, only) as lab:
+            for kind, case, contenders in chosen(only):
+                for contender in contenders if case.source == "http" else ():
+                    command = ready(lab, case, contender)
+                    rows.setdefault(f"{kind}, {case}, {contender.name}", []).append(memory_of(command))
+                    check(lab, contender)
     for label, peaks in rows.items():
         shown = (
-            f"{size} MiB: {p.alone / MIB:.1f} ({p.rss / MIB:.1f})"
-            for size, p in zip(MEMORY_SIZES_MIB, peaks, strict=True)
+            f"{size} MiB: {p.alone / MIB:.1f} ({p.rss / MIB:.1f})" for size, p in zip(sizes_mib, peaks, strict=True)
         )
         print(f"  {label:28} {'   '.join(shown)}")
 
 
-def laid_out(folder: Path, size_mib: int) -> Lab:
-    """Make a lab, and have Mender's places be its."""
-    lab = Lab(folder, size_mib * MIB)
+@contextmanager
+def laid_out(folder: Path, size_mib: int, only: str) -> Iterator[Lab]:
+    """Make a lab for what is chosen, serve it, and have Mender's places be its."""
+    lab = Lab(folder, size_mib * MIB, {case.compression for _, case, _ in chosen(only)})
     write_rootfs_artifacts(lab)
-    bind(lab.folder / "etc", "/etc/mender")
-    bind(lab.modules, "/usr/share/mender/modules/v3")
-    return lab
+    modules = bound(lab.modules, "/usr/share/mender/modules/v3")
+    with bound(lab.folder / "etc", "/etc/mender"), modules, serving(lab):
+        yield lab
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Broker(Section, frozen=True, kw_only=True):
     prefix: Annotated[str, Meta(description="First levels of all topics; the same for the whole fleet.")] = PREFIX
     protocol: Annotated[Literal["3.1.1", "5"], Meta(description="Version of MQTT.")] = "3.1.1"
     keep_alive_s: Annotated[
-        int, Meta(ge=5, le=KEEP_ALIVE_MAX_S, description="Longest silence; a dead link is found within 1.5 times this.")
+        int, Meta(ge=5, le=KEEP_ALIVE_MAX_S, description="Longest silence; a dead link is found within 2.5 times this.")
     ] = 60
     connect_timeout_s: Annotated[
         float, _seconds(0.1, 600, "Limit for each step of connecting: TCP, TLS, MQTT, the subscription.")

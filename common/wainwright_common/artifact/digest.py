@@ -1,7 +1,7 @@
 """SHA-256 of a long stream, computed beside its reading and writing.
 
-hashlib lets other threads run while it computes, so a second processor can hash what the first one fetches and stores:
-that takes a third off the time of an installation. Short streams, and machines with one processor, do without a thread.
+hashlib lets other threads run while it computes, so a second processor can hash what the first one fetches and stores.
+Short streams, and machines with one processor, do without a thread.
 """
 
 from __future__ import annotations
