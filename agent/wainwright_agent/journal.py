@@ -308,12 +308,21 @@ def _write(data_dir: Path, state: State) -> None:
     new, current, previous = data_dir / NEW, data_dir / FILE, data_dir / PREVIOUS
     write_synced(new, content)
     # A hard link and a rename, so that at every moment either the old or the new generation has its final name.
-    if current.exists():
+    has_previous = current.exists()
+    if has_previous:
         spare = data_dir / (PREVIOUS + ".new")
         spare.unlink(missing_ok=True)
         os.link(current, spare)
         spare.replace(previous)
     new.replace(current)
-    # Should this fail, the medium may have the new state although the caller goes on with the old one: a step that was
-    # stored and not begun, which a restart takes for an interrupted one. That errs on the side of rolling back.
-    sync_folder(data_dir)
+    try:
+        sync_folder(data_dir)
+    except OSError:
+        # The caller goes on with the old state, and may even tell that the new one was refused: so a restart must find
+        # the old one. After a power cut right now either may be there; both are whole.
+        with contextlib.suppress(OSError):
+            if has_previous:
+                previous.replace(current)
+            else:
+                current.unlink()
+        raise

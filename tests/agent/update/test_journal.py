@@ -169,6 +169,27 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, mocker: MockerFixture, call
     assert Journal.read(tmp_path) == _named("four")
 
 
+@pytest.mark.parametrize("before", [[], ["one"], ["one", "two"]], ids=["first", "second", "third"])
+def test_a_folder_that_cannot_be_synced_leaves_the_old_state_for_a_restart_to_find(
+    tmp_path: Path, mocker: MockerFixture, before: list[str]
+) -> None:
+    with Journal.open(tmp_path) as journal:
+        for name in before:
+            journal.change(lambda _, name=name: _named(name))  # type: ignore[misc]
+        old = journal.state
+        patch = mocker.patch(
+            "wainwright_agent.journal.sync_folder", side_effect=OSError(errno.EIO, "Input/output error")
+        )
+        with pytest.raises(JournalError, match="Input/output error"):
+            journal.change(lambda _: _named("refused"))
+        mocker.stop(patch)
+        assert journal.state == old
+    assert Journal.read(tmp_path) == old
+    with Journal.open(tmp_path) as journal:
+        journal.change(lambda _: _named("next"))
+    assert Journal.read(tmp_path) == _named("next")
+
+
 def test_the_same_state_is_not_written_again(tmp_path: Path) -> None:
     with Journal.open(tmp_path) as journal:
         journal.change(lambda _: _named("one"))
