@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from sqlalchemy import Connection, delete, event, insert, select, update
@@ -71,6 +71,17 @@ EVERY = [
     for literals in LITERALS
 ]
 """Every comparison with a number and with a text, of an attribute that a few devices of a fleet have."""
+VARIED: list[tuple[str, Value, str | None]] = [
+    ("a", 9, None),
+    ("10", "10", "a"),
+    ("", 100, "10"),
+    ("b", "9x", None),
+    ("a", -1.5, "a"),
+]
+MIXED = [
+    Known(Device(id="", device_type=kind), {"site": value}, {"mem_mb": str(value)}, group)
+    for kind, value, group in VARIED
+]
 IDS = ["a", "b", "10", "pi4", "north-1", "007"]
 
 
@@ -120,8 +131,10 @@ class Undone(Exception):  # noqa: N818  ends a transaction on purpose
     """Undoes what a transaction has written."""
 
 
-@settings(CALM, max_examples=50)
+@settings(CALM, max_examples=20)
 @given(wanted=st.lists(TERMS, min_size=8, max_size=8), before=FLEETS, after=FLEETS)
+@example(wanted=[], before=[], after=MIXED)
+@example(wanted=[], before=MIXED[::-1], after=MIXED)
 def test_sql_selects_the_devices_that_the_rule_selects(
     shared: Store, wanted: list[Term], before: list[Known], after: list[Known]
 ) -> None:
