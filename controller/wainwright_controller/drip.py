@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, and_, or_, select
 
-from wainwright_common.statuses import DeploymentStatus, DeviceStatus
+from wainwright_common.statuses import DeploymentStatus, DeviceStatus, Hold
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.records import Deployment
 from wainwright_controller.rows import DEPLOYMENT, DEVICE, PART
@@ -25,7 +25,8 @@ class Drip:
 
     def due(self, connection: Connection, now: float) -> dict[str, list[str]]:
         """Return, by deployment, the devices to wake at `now`."""
-        running = (DEPLOYMENT.c.status != DeploymentStatus.FINISHED, DEPLOYMENT.c.hold.is_(None))
+        offers = or_(DEPLOYMENT.c.hold.is_(None), DEPLOYMENT.c.hold == Hold.AWAITING_PROMOTION)
+        running = (DEPLOYMENT.c.status != DeploymentStatus.FINISHED, offers)
         query = select(DEPLOYMENT.c.id).where(*running, DEPLOYMENT.c.pace != "{}")
         ids = list(connection.execute(query).scalars())
         for forgotten in self._after.keys() - set(ids):

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, delete, func, insert, literal, select, update
 
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus
-from wainwright_controller import settling, timeline
+from wainwright_controller import rollbacks, settling, timeline
 from wainwright_controller.records import Deployment, Device, DeviceDeployment, Phase
 from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, PHASE, to_row
 from wainwright_controller.rules import arrivals, pace, timeouts
@@ -113,6 +113,8 @@ class Ledger(Writer):
         if (deployment.status, deployment.hold, deployment.outcome) != (before.status, before.hold, before.outcome):
             self.note("deployment", _standing(deployment), actor, deployment.id)
         self.changed.add(deployment.id)
+        if deployment.status is DeploymentStatus.FINISHED and deployment.rolls_back is not None:
+            rollbacks.end(self, deployment)
 
     def _put_deployment(self, deployment: Deployment) -> None:
         if deployment is not self.deployments[deployment.id]:
@@ -250,7 +252,7 @@ class Ledger(Writer):
 
     def _settle_all(self) -> None:
         while self._unsettled:
-            deployment_id = min(self._unsettled)
+            deployment_id = min(self._unsettled, key=lambda i: self.deployments[i].sequence)
             self._unsettled.discard(deployment_id)
             if self.deployments[deployment_id].status is not DeploymentStatus.FINISHED:
                 settling.settle(self, deployment_id, begun=deployment_id in self._begun)

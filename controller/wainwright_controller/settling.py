@@ -32,9 +32,6 @@ def settle(ledger: Ledger, deployment_id: str, *, begun: bool) -> None:
         ailment = ailment_of(ledger, deployment, plan)
         moved, opened = lifecycle.advance(deployment, plan, tally, ledger.now, begun=begun, ailment=ailment)
         ledger.put_deployment(moved, opened)
-        deployment = moved
-    if deployment.status is DeploymentStatus.FINISHED and deployment.rolls_back is not None:
-        rollbacks.end(ledger, deployment)
 
 
 def ailment_of(ledger: Ledger, deployment: Deployment, plan: list[Phase]) -> str:

@@ -5,7 +5,8 @@
 2. The outcome is `success` when every device ended well, `failure` when none did, `partial` otherwise; `aborted` when a
    person or a limit ended it; `rolled-back` when the rollback that undoes it brought a device back, or had none to.
 3. The hold says what it waits for other than its devices: an approval, a start by a person, the start time of its first
-   phase, or a promotion. A pause is set by a person or by a limit (gates.py), and lifted by a person.
+   phase, or a promotion, which a phase that is not healthy asks for as well. A pause is set by a person or by a limit
+   (gates.py), and lifted by a person.
 4. While it is being undone by a rollback, only the end of that rollback moves it.
 
 Nothing here reads a clock, the store or the network.
@@ -50,6 +51,8 @@ def hold_of(deployment: Deployment, phases: Sequence[Phase], now: float) -> Hold
         return Hold.AWAITING_START if before is None else Hold.AWAITING_PROMOTION
     if before is None and closed.opens is Opens.AT:
         return Hold.SCHEDULED
+    if before is not None and before.ailment:
+        return Hold.AWAITING_PROMOTION  # it opens by itself when the phase has recovered, and may never
     return None
 
 

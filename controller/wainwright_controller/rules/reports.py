@@ -9,6 +9,9 @@ In this order, the first that holds decides:
 5. The report is late (a lower seq, not taken), the part is finished, or the table of statuses forbids it → `stale`.
 6. Otherwise it is taken. A failure may lead to another attempt: see retries.py.
 
+An outcome is neither a repeat nor late while the part is unfinished, because nothing follows an outcome in an attempt:
+the device has lost its journal, and numbers its reports from 1 again. Rules 4 and 5 do not hold it up.
+
 Nothing here reads a clock, the store or the network.
 """
 
@@ -56,11 +59,20 @@ def _refusal(part: DeviceDeployment | None, report: Report) -> Verdict | None:
         return Verdict.STALE if report.attempt < part.attempt else Verdict.UNKNOWN
     if not part.offered:
         return Verdict.UNKNOWN
-    if was_taken(part, report.seq):
+    is_counted_anew = report.status in FINISHED and part.status not in FINISHED
+    if was_taken(part, report.seq) and not is_counted_anew:
         return Verdict.ACCEPTED
-    if report.seq < part.last_seq or part.status in FINISHED or not may_report(part.status, report.status):
+    is_late = report.seq < part.last_seq and not is_counted_anew
+    if is_late or part.status in FINISHED or not may_report(part.status, report.status):
         return Verdict.STALE
     return None
+
+
+def _seen_with(part: DeviceDeployment, seq: int) -> int:
+    """Return the bits of the numbers that were taken, with `seq` among them; bit 0 is the highest number so far."""
+    shift = seq - part.last_seq
+    moved = part.seen << min(shift, SEEN_BITS) | 1 if shift >= 0 else part.seen | 1 << min(-shift, SEEN_BITS)
+    return moved & (1 << SEEN_BITS) - 1
 
 
 def judge(
@@ -70,13 +82,12 @@ def judge(
     refusal = _refusal(part, report)
     if refusal is not None or part is None or deployment is None:
         return Judgement(refusal or Verdict.UNKNOWN, part)
-    shift = min(report.seq - part.last_seq, SEEN_BITS)
     progress = report.progress
     taken = replace(
         part,
         status=report.status,
-        last_seq=report.seq,
-        seen=(part.seen << shift | 1) & (1 << SEEN_BITS) - 1,
+        last_seq=max(report.seq, part.last_seq),
+        seen=_seen_with(part, report.seq),
         substate=report.substate if report.substate is not UNSET else "",
         progress_done=progress.done if progress is not UNSET else part.progress_done,
         progress_total=progress.total if progress is not UNSET else part.progress_total,

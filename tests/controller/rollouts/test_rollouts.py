@@ -116,6 +116,18 @@ def test_a_rollback_says_from_the_start_who_cannot_be_restored(world: World) -> 
     assert refused.value.code == "is-a-rollback"
 
 
+def test_a_rollback_that_is_aborted_lets_its_deployment_end_as_well(world: World) -> None:
+    devices = _fleet(world, "d0", "d1")
+    made = world.create("os-2", all_devices=True)
+    devices[0].update()
+    undone = world.operations.rollback(made.id, "olga")
+
+    world.operations.abort(undone.rollback_id or "", "olga")
+
+    ended = world.deployment(made.id)
+    assert (ended.status, ended.outcome) == (DeploymentStatus.FINISHED, Outcome.PARTIAL)
+
+
 def test_too_many_failures_roll_a_deployment_back_by_themselves(world: World) -> None:
     devices = _fleet(world)
     limit = {"percent": 25, "min_sample": 3, "action": "rollback"}

@@ -59,6 +59,8 @@ class World:
         self.ticker = Ticker(store, self.waker, Bulletin(), Keep(age_s=1e9, lines_max=1_000_000), clock=clock)
         settings = Settings(check_in_interval_s=1800, auto_accept=True, pending_max=10_000)
         self.traffic = Traffic(settings, _link)
+        for thrower in (self.traffic, self.ticker):
+            thrower._random.seed(0)
 
     def release(self, name: str) -> None:
         """Store a release with one artifact."""

@@ -134,7 +134,8 @@ def test_reports_in_any_order_and_number_leave_what_the_rules_say(seed: int) -> 
         verdict, after = judged(current, told)
         assert after is not None
         assert after.last_seq >= current.last_seq
-        if seq in taken:
+        is_outcome_of_unfinished = told.status in FINISHED and current.status not in FINISHED
+        if seq in taken and not is_outcome_of_unfinished:
             assert (verdict, after) == (Verdict.ACCEPTED, current)
         elif after is not current:
             assert verdict is Verdict.ACCEPTED
@@ -153,3 +154,16 @@ def test_what_was_taken_is_remembered_exactly_within_the_window() -> None:
     assert [seq for seq in window if was_taken(current, seq)] == [seq for seq in window if seq % 2 == 0]
     assert current.seen < 2**63
     assert not was_taken(current, current.last_seq + 1)
+
+
+@pytest.mark.parametrize("seq", [1, 3, 5], ids=["long passed", "taken", "the last one"])
+def test_an_outcome_is_taken_from_a_device_that_has_lost_its_journal_and_counts_anew(seq: int) -> None:
+    far = offered(DeviceStatus.INSTALLING, last_seq=5, seen=0b111)
+
+    judgement = judge(far, report("success", seq=seq), deployment(), now=NOW, jitter=0)
+
+    assert judgement.verdict is Verdict.ACCEPTED
+    assert judgement.part is not None
+    assert (judgement.part.status, judgement.part.last_seq) == (DeviceStatus.SUCCESS, 5)
+    again = judge(judgement.part, report("success", seq=seq), deployment(), now=NOW, jitter=0)
+    assert again.part is judgement.part
