@@ -217,11 +217,12 @@ def problems(config: Config) -> Iterator[str]:
 def _window_problems(update: Update) -> Iterator[str]:
     if not update.windows and not update.time_zone:
         return
-    from wainwright_agent import hold, windows  # the calendar is for devices that have a window
+    from wainwright_agent import hold  # the calendar is for devices that have a window
+    from wainwright_common.windows import parse
 
     try:
         for text in update.windows:
-            windows.parse(text)
+            parse(text)
     except ValueError as error:
         yield f"update.windows: {error}."
     try:

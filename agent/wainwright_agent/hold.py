@@ -12,6 +12,7 @@ from msgspec import UNSET
 from wainwright_agent import windows
 from wainwright_agent.config import Update as Settings
 from wainwright_common.messages import Offer, Window
+from wainwright_common.windows import parse
 
 LOCAL_TIME = Path("/etc/localtime")
 
@@ -29,7 +30,7 @@ def hold(offer: Offer, settings: Settings, now: datetime) -> Hold | None:
     policy = offer.policy
     if policy.download_only is True:
         return Hold("The deployment says to download only; it waits for an offer to install.")
-    own: Sequence[Window] = [windows.parse(text) for text in settings.windows]
+    own: Sequence[Window] = [parse(text) for text in settings.windows]
     theirs: Sequence[Window] = [] if policy.windows is UNSET else policy.windows
     if not own and not theirs:
         return None

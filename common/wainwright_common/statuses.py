@@ -119,13 +119,28 @@ def may_report(before: DeviceStatus, after: DeviceStatus) -> bool:
     return after in REPORTED.get(before, frozenset())
 
 
-def margo_of_device(status: DeviceStatus) -> MargoState:
-    """Return the Margo view of a device deployment's status."""
+def margo_of_device(status: DeviceStatus, undoing: DeviceStatus | None = None) -> MargoState:
+    """Return the Margo view of a device deployment's status.
+
+    `undoing` is the status of the same device in the rollback of the deployment, if it has a part in one. A device
+    that this rollback could not bring back keeps the view of its own status.
+    """
+    if undoing in IN_PROGRESS:
+        return MargoState.REMOVING
+    if undoing in GOOD:
+        return MargoState.REMOVED
     return _MARGO_OF_DEVICE[status]
 
 
-def margo_of_deployment(status: DeploymentStatus, outcome: Outcome | None) -> MargoState:
-    """Return the Margo view of a deployment; `outcome` is None until it is finished."""
+def margo_of_deployment(
+    status: DeploymentStatus, outcome: Outcome | None, *, is_being_undone: bool = False
+) -> MargoState:
+    """Return the Margo view of a deployment; `outcome` is None until it is finished.
+
+    `is_being_undone` says that its rollback has begun and has not ended, whether or not it had finished before.
+    """
+    if is_being_undone:
+        return MargoState.REMOVING
     if outcome is not None:
         return _MARGO_OF_OUTCOME[outcome]
     return MargoState.PENDING if status is DeploymentStatus.PENDING else MargoState.INSTALLING

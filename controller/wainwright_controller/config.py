@@ -18,6 +18,7 @@ from wainwright_common.topics import check_prefix
 
 DEFAULT_FILE = Path("/etc/wainwright/controller.toml")
 EMBEDDED = "embedded"
+FLEET_MAX = 1_000_000  # devices: beyond any fleet that one store holds, so as a limit it is none
 ENV_PREFIX = "WAINWRIGHT_CONTROLLER_"  # of its own: an agent may run in the same environment
 
 
@@ -82,6 +83,19 @@ class Devices(Section, frozen=True, kw_only=True):
     ] = 100_000
 
 
+class Deployments(Section, frozen=True, kw_only=True):
+    """What deployments must pass before they begin."""
+
+    approval_above: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=FLEET_MAX,
+            description="A deployment that may reach more devices than this waits for the approval of another admin.",
+        ),
+    ] = FLEET_MAX
+
+
 class Artifacts(Section, frozen=True, kw_only=True):
     """The stored files."""
 
@@ -123,6 +137,7 @@ class Config(Section, frozen=True, kw_only=True):
     store: StoreSection = StoreSection()
     broker: BrokerSection = BrokerSection()
     devices: Devices = Devices()
+    deployments: Deployments = Deployments()
     artifacts: Artifacts = Artifacts()
     timeline: Timeline = Timeline()
     log: Log = Log()

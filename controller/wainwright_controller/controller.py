@@ -69,7 +69,9 @@ class Controller:
         self.artifacts.prepare(self._has_artifact)
         self.link = Link(config.broker, self.broker_url)
         self.waker = Waker(self.link.publish)
-        self.operations = Operations(self.store, self.bulletin, self.waker)
+        self.operations = Operations(
+            self.store, self.bulletin, self.waker, approval_above=config.deployments.approval_above
+        )
         settings = Settings(
             check_in_interval_s=config.devices.check_in_interval_s,
             auto_accept=config.devices.auto_accept,

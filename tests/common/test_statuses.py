@@ -61,6 +61,31 @@ def test_the_margo_view_is_defined_for_everything() -> None:
     assert {margo_of_deployment(DeploymentStatus.FINISHED, outcome) for outcome in Outcome} <= set(MargoState)
 
 
+@pytest.mark.parametrize(
+    ("status", "undoing", "view"),
+    [
+        (DeviceStatus.SUCCESS, DeviceStatus.PENDING, MargoState.REMOVING),
+        (DeviceStatus.SUCCESS, DeviceStatus.REBOOTING, MargoState.REMOVING),
+        (DeviceStatus.SUCCESS, DeviceStatus.SUCCESS, MargoState.REMOVED),
+        (DeviceStatus.ABORTED, DeviceStatus.ALREADY_INSTALLED, MargoState.REMOVED),
+        (DeviceStatus.SUCCESS, DeviceStatus.FAILURE, MargoState.INSTALLED),
+        (DeviceStatus.SUCCESS, DeviceStatus.NOARTIFACT, MargoState.INSTALLED),
+        (DeviceStatus.SUCCESS, None, MargoState.INSTALLED),
+    ],
+    ids=str,
+)
+def test_the_margo_view_of_a_device_says_whether_a_rollback_takes_the_release_away(
+    status: DeviceStatus, undoing: DeviceStatus | None, view: MargoState
+) -> None:
+    assert margo_of_device(status, undoing) is view
+
+
+def test_the_margo_view_of_a_deployment_is_removing_while_it_is_undone_also_after_its_end() -> None:
+    for status, outcome in ((DeploymentStatus.INPROGRESS, None), (DeploymentStatus.FINISHED, Outcome.PARTIAL)):
+        assert margo_of_deployment(status, outcome, is_being_undone=True) is MargoState.REMOVING
+    assert margo_of_deployment(DeploymentStatus.FINISHED, Outcome.ROLLED_BACK) is MargoState.REMOVED
+
+
 def test_the_words_are_those_of_the_protocol() -> None:
     words = (
         "pending downloading installing rebooting success failure noartifact already-installed aborted decommissioned"

@@ -9,6 +9,7 @@ from wainwright_common import __version__
 from wainwright_controller.api import (
     artifacts,
     audit,
+    deployment_actions,
     deployments,
     devices,
     downloads,
@@ -42,7 +43,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.uploads = anyio.CapacityLimiter(UPLOADS_MAX)
     problems.install(app)
     operators = APIRouter(prefix=PREFIX, dependencies=[Depends(check_access)])
-    for noun in (devices, groups, artifacts, releases, deployments, events):
+    for noun in (devices, groups, artifacts, releases, deployments, deployment_actions, events):
         operators.include_router(noun.router)
     for people_router in (people.me, people.users, people.tokens, audit.router):
         operators.include_router(people_router)

@@ -1,77 +1,87 @@
-"""/api/v1/deployments: roll a release out, see how far it is, stop it."""
+"""/api/v1/deployments: roll a release out, say before what that would do, see how far it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import Query
-from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
+import msgspec
+from fastapi import Depends, Query
+from sqlalchemy import and_, func, select, tuple_
 
-from wainwright_common.statuses import DeploymentStatus, DeviceStatus
+from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.api import routing
 from wainwright_controller.api.access import InActor
 from wainwright_controller.api.context import Context, InContext
-from wainwright_controller.api.models import DeploymentOut, EventOut, OrderIn, Page, PartOut, PhaseIn, ReasonIn
-from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
-from wainwright_controller.api.views import deployment_out, deployments_out, find_deployment, part_out
-from wainwright_controller.operations import Order
+from wainwright_controller.api.deployments_listed import (
+    DeploymentFilters,
+    DeploymentSort,
+    in_order,
+    key_column,
+    place_of,
+)
+from wainwright_controller.api.models import DeploymentOut, EventOut, OrderIn, Page, PartOut, PlanOut, moment
+from wainwright_controller.api.paging import LIMIT, Cursor, Limit, cut, key_of
+from wainwright_controller.api.views import (
+    PARTS,
+    deployment_out,
+    deployments_out,
+    find_deployment,
+    part_out,
+    undoing_of,
+)
 from wainwright_controller.records import Deployment, DeviceDeployment, Event
 from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, from_row
-from wainwright_controller.rules.phases import PhaseSpec
 
 router = routing.router("deployments", "/deployments")
-_NO_REASON = ReasonIn()
 
 
 @router.get("")
 def list_deployments(
     context: InContext,
-    status: Annotated[list[DeploymentStatus] | None, Query(description="Repeatable.")] = None,
-    q: Search = None,
-    name: Annotated[str | None, Query(description="Exactly this name.")] = None,
+    filters: Annotated[DeploymentFilters, Depends()],
+    sort: DeploymentSort = DeploymentSort.CREATED_LAST,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Page[DeploymentOut]:
-    """List deployments, newest first; `q` looks into names and releases."""
-    matching: list[ColumnElement[bool]] = []
-    if status:
-        matching.append(DEPLOYMENT.c.status.in_(status))
-    if q:
-        fields = (DEPLOYMENT.c.name, DEPLOYMENT.c.artifact_name)
-        matching.append(or_(*(field.icontains(q, autoescape=True) for field in fields)))
-    if name is not None:
-        matching.append(DEPLOYMENT.c.name == name)
-    where = and_(True, *matching)  # noqa: FBT003  SQL's TRUE
-    piece = select(DEPLOYMENT).where(where).order_by(DEPLOYMENT.c.sequence.desc()).limit(limit + 1)
-    if cursor is not None:
-        piece = piece.where(DEPLOYMENT.c.sequence < key_of(cursor, tuple[int])[0])
+    """List deployments, newest first unless `sort` says otherwise; `-` sorts downwards."""
+    where = filters.condition()
+    query = select(DEPLOYMENT, key_column(sort).label("sort_key")).where(where).limit(limit + 1)
+    query = in_order(query, sort, after=cursor)
     with context.store.read() as connection:
         total = connection.execute(select(func.count()).select_from(DEPLOYMENT).where(where)).scalar_one()
-        rows, following = cut(connection.execute(piece).mappings().all(), limit, lambda row: (row["sequence"],))
-        items = deployments_out(connection, [from_row(Deployment, row) for row in rows])
+        rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: place_of(row, sort))
+        items = deployments_out(connection, [from_row(Deployment, row) for row in rows], context.clock())
     return Page(items=items, total=total, next=following)
 
 
 @router.post("", status_code=HTTPStatus.CREATED)
 def create_deployment(body: OrderIn, context: InContext, actor: InActor) -> DeploymentOut:
-    """Make a deployment. Its devices are fixed now, and those of a phase that is open are woken."""
-    fields = {name: getattr(body, name) for name in OrderIn.model_fields}
-    order = Order(**fields | {"phases": [_spec(phase) for phase in body.phases]})
-    return _shown(context, context.operations.create_deployment(order, actor.name).id)
+    """Make a deployment, and wake those whose phase is open.
+
+    The devices of a static one are fixed now; those of a dynamic one join as they check in.
+    """
+    return shown(context, context.operations.create_deployment(body.order(), actor.name).id)
+
+
+@router.post("/plan")
+def plan_deployment(body: OrderIn, context: InContext) -> PlanOut:
+    """Say what an order would do, and do nothing: who would get which artifact, who not and why, in which phases."""
+    plan = msgspec.to_builtins(context.operations.plan_deployment(body.order()))
+    plan["phases"] = [phase | {"opens_at": moment(phase["opens_at"])} for phase in plan["phases"]]
+    return PlanOut(**plan)
 
 
 @router.get("/{deployment_id}")
 def show_deployment(deployment_id: str, context: InContext) -> DeploymentOut:
     """Show a deployment, by its id, the beginning of one (4 characters or more), or its name."""
-    return _shown(context, deployment_id)
+    return shown(context, deployment_id)
 
 
 @router.delete("/{deployment_id}", status_code=HTTPStatus.NO_CONTENT)
 def delete_deployment(deployment_id: str, context: InContext, actor: InActor) -> None:
     """Delete a finished deployment with its logs."""
-    context.operations.delete(_find(context, deployment_id).id, actor.name)
+    context.operations.delete(found(context, deployment_id).id, actor.name)
 
 
 @router.get("/{deployment_id}/devices")
@@ -79,6 +89,7 @@ def deployment_devices(
     deployment_id: str,
     context: InContext,
     status: Annotated[list[DeviceStatus] | None, Query(description="Repeatable.")] = None,
+    regressed: Annotated[bool, Query(description="Only those that fell back after their success.")] = False,  # noqa: FBT002  a query parameter is always named
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Page[PartOut]:
@@ -89,13 +100,17 @@ def deployment_devices(
         where = PART.c.deployment_id == deployment.id
         if status:
             where = and_(where, PART.c.status.in_(status))
+        if regressed:
+            where = and_(where, PART.c.regressed_at.is_not(None))
         total = connection.execute(select(func.count()).select_from(PART).where(where)).scalar_one()
-        piece = select(PART).where(where).order_by(*key).limit(limit + 1)
+        piece = PARTS.where(where).order_by(*key).limit(limit + 1)
         if cursor is not None:
             piece = piece.where(tuple_(*key) > key_of(cursor, tuple[int, str]))
         rows = connection.execute(piece).mappings().all()
     rows, following = cut(rows, limit, lambda row: (row["phase"], row["device_id"]))
-    return Page(items=[part_out(from_row(DeviceDeployment, row)) for row in rows], total=total, next=following)
+    return Page(
+        items=[part_out(from_row(DeviceDeployment, row), undoing_of(row)) for row in rows], total=total, next=following
+    )
 
 
 @router.get("/{deployment_id}/timeline")
@@ -112,53 +127,13 @@ def deployment_timeline(
     return Page(items=[EventOut.of(row["id"], from_row(Event, row)) for row in rows], next=following)
 
 
-@router.post("/{deployment_id}/start")
-def start_deployment(
-    deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON
-) -> DeploymentOut:
-    """Start a deployment that awaits its start."""
-    return _act(context, actor.name, deployment_id, context.operations.start, body)
-
-
-@router.post("/{deployment_id}/promote")
-def promote_deployment(
-    deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON
-) -> DeploymentOut:
-    """Open the next phase, which waits for a person."""
-    return _act(context, actor.name, deployment_id, context.operations.promote, body)
-
-
-@router.post("/{deployment_id}/abort")
-def abort_deployment(
-    deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON
-) -> DeploymentOut:
-    """End a deployment: devices under way stop, and roll back what they have not committed."""
-    return _act(context, actor.name, deployment_id, context.operations.abort, body)
-
-
-def _spec(phase: PhaseIn) -> PhaseSpec:
-    return PhaseSpec(
-        count=phase.count,
-        percent=phase.percent,
-        opens=phase.opens,
-        opens_at=phase.opens_at.timestamp() if phase.opens_at else None,
-        delay_s=phase.delay_s,
-        soak_s=phase.soak_s,
-    )
-
-
-def _find(context: Context, reference: str) -> Deployment:
+def found(context: Context, reference: str) -> Deployment:
+    """Return the deployment that a path names; raises NotFound and Ambiguous."""
     with context.store.read() as connection:
         return find_deployment(connection, reference)
 
 
-def _shown(context: Context, reference: str) -> DeploymentOut:
+def shown(context: Context, reference: str) -> DeploymentOut:
+    """Return the view of the deployment that a path names."""
     with context.store.read() as connection:
-        return deployment_out(connection, find_deployment(connection, reference))
-
-
-def _act(
-    context: Context, actor: str, reference: str, act: Callable[[str, str, str], Deployment], body: ReasonIn
-) -> DeploymentOut:
-    deployment = act(_find(context, reference).id, actor, body.reason)
-    return _shown(context, deployment.id)
+        return deployment_out(connection, find_deployment(connection, reference), context.clock())

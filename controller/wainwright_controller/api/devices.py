@@ -28,7 +28,7 @@ from wainwright_controller.api.models import (
 )
 from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
 from wainwright_controller.api.problems import BadRequest
-from wainwright_controller.api.views import find_deployment, part_fields
+from wainwright_controller.api.views import PARTS, find_deployment, part_fields, undoing_of
 from wainwright_controller.attribute_store import load_tags, members_of, sql_of
 from wainwright_controller.operations import NotFound
 from wainwright_controller.records import Device, DeviceDeployment, DeviceState, Event
@@ -144,8 +144,7 @@ def show_device(device_id: str, context: InContext) -> DeviceDetail:
 def device_history(device_id: str, context: InContext, limit: Limit = LIMIT, cursor: Cursor = None) -> Page[HistoryOut]:
     """List the deployments of a device, newest first."""
     query = (
-        select(PART, DEPLOYMENT.c.name.label("deployment_name"), DEPLOYMENT.c.artifact_name)
-        .join(DEPLOYMENT, DEPLOYMENT.c.id == PART.c.deployment_id)
+        PARTS.add_columns(DEPLOYMENT.c.name.label("deployment_name"), DEPLOYMENT.c.artifact_name)
         .where(PART.c.device_id == device_id)
         .order_by(PART.c.sequence.desc())
         .limit(limit + 1)
@@ -232,4 +231,4 @@ def _device_fields(row: RowMapping) -> dict[str, Any]:
 
 def _history_out(row: RowMapping) -> HistoryOut:
     names = {"deployment_name": row["deployment_name"], "artifact_name": row["artifact_name"]}
-    return HistoryOut(**part_fields(from_row(DeviceDeployment, row)), **names)
+    return HistoryOut(**part_fields(from_row(DeviceDeployment, row), undoing_of(row)), **names)

@@ -67,7 +67,7 @@ def deployment_events(
     def look(connection: Connection, last: int) -> _Look:
         lines = _lines(connection, last, deployment.id)
         try:
-            state = state_of(connection, find_deployment(connection, deployment.id))
+            state = state_of(connection, find_deployment(connection, deployment.id), context.clock())
         except NotFound:  # it was deleted
             return _Look(lines, None, is_over=True)
         is_finished = state.status is DeploymentStatus.FINISHED

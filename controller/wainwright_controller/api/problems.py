@@ -23,6 +23,7 @@ from wainwright_controller.operations import NotFound
 from wainwright_controller.people import NotAllowed, NotAuthenticated, TooManyFailures
 from wainwright_controller.rules.actions import Refused
 from wainwright_controller.rules.filters import BadFilter
+from wainwright_controller.rules.gates import BadLimit
 from wainwright_controller.rules.phases import BadPlan
 from wainwright_controller.rules.tags import BadTag
 
@@ -53,6 +54,7 @@ STATUSES: Mapping[type[WainwrightError], tuple[HTTPStatus, str]] = {
     Refused:          (HTTPStatus.CONFLICT, "refused"),
     Ambiguous:        (HTTPStatus.CONFLICT, "ambiguous"),
     BadPlan:          (HTTPStatus.UNPROCESSABLE_ENTITY, "bad-plan"),
+    BadLimit:         (HTTPStatus.UNPROCESSABLE_ENTITY, "bad-limit"),
     BadFilter:        (HTTPStatus.UNPROCESSABLE_ENTITY, "bad-filter"),
     BadTag:           (HTTPStatus.UNPROCESSABLE_ENTITY, "bad-tag"),
     BadTopic:         (HTTPStatus.UNPROCESSABLE_ENTITY, "bad-id"),

@@ -6,29 +6,54 @@ Counts come from the tally, which is exact; derived fields come from the rules.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, or_, select
 
 from wainwright_common.statuses import ACTIVE, GOOD, DeviceStatus, margo_of_deployment, margo_of_device
 from wainwright_controller.api.models import (
     DeploymentOut,
     DeploymentState,
     ErrorOut,
+    Limit,
+    Pace,
     PartOut,
     PhaseOut,
+    Policy,
     ProgressOut,
+    RollbackOut,
+    TimeLimits,
     known_moment,
     moment,
 )
 from wainwright_controller.api.problems import Ambiguous
 from wainwright_controller.operations import NotFound
 from wainwright_controller.records import Artifact, Deployment, DeviceDeployment, Phase, Tally
-from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, PART, PHASE, TALLY, from_row, in_chunks
+from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, EVENT, PART, PHASE, TALLY, from_row, in_chunks
+from wainwright_controller.rules.lifecycle import is_being_undone, possible
+from wainwright_controller.rules.phases import waits_for
 
 PREFIX_MIN = 4  # characters of an id that are enough to name it, if no other begins so
+LAST_AT = (
+    select(EVENT.c.at)
+    .where(EVENT.c.deployment_id == DEPLOYMENT.c.id)
+    .order_by(EVENT.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+"""When anything last happened to a deployment: by the index of (deployment, id) one row is read."""
+_UNDOING = PART.alias("undoing_part")
+PARTS = (
+    select(PART, _UNDOING.c.status.label("undoing"))
+    .join(DEPLOYMENT, DEPLOYMENT.c.id == PART.c.deployment_id)
+    .outerjoin(
+        _UNDOING,
+        and_(_UNDOING.c.deployment_id == DEPLOYMENT.c.rollback_id, _UNDOING.c.device_id == PART.c.device_id),
+    )
+)
+"""Device deployments, each with where its device stands in the rollback of the deployment (`undoing_of`)."""
 ACTIVE_SHOWN = 20  # devices under way that a live listener gets: what fits on a screen
 
 
@@ -72,27 +97,45 @@ def _one(rows: Sequence[RowMapping], noun: str, reference: str) -> RowMapping:
     return rows[0]
 
 
-def deployments_out(connection: Connection, deployments: Sequence[Deployment]) -> list[DeploymentOut]:
-    """Return the views of deployments, in their order, with two queries for all of them."""
+def deployments_out(connection: Connection, deployments: Sequence[Deployment], now: float) -> list[DeploymentOut]:
+    """Return the views of deployments, in their order, with four queries for all of them."""
     phases: defaultdict[str, list[Phase]] = defaultdict(list)
     tallies: defaultdict[str, Tally] = defaultdict(dict)
-    for ids in in_chunks([deployment.id for deployment in deployments]):
+    updated: dict[str, float] = {}
+    undoing: dict[str, Deployment] = {}
+    for piece in in_chunks(deployments):
+        ids = [deployment.id for deployment in piece]
+        rollback_ids = [deployment.rollback_id for deployment in piece if deployment.rollback_id is not None]
         query = select(PHASE).where(PHASE.c.deployment_id.in_(ids)).order_by(PHASE.c.deployment_id, PHASE.c.number)
         for row in connection.execute(query).mappings():
             phases[row["deployment_id"]].append(from_row(Phase, row))
-        for row in connection.execute(select(TALLY).where(TALLY.c.deployment_id.in_(ids), TALLY.c.n > 0)).mappings():
+        wanted = TALLY.c.deployment_id.in_([*ids, *rollback_ids])
+        for row in connection.execute(select(TALLY).where(wanted, TALLY.c.n > 0)).mappings():
             tallies[row["deployment_id"]][row["phase"], DeviceStatus(row["status"])] = row["n"]
-    return [DeploymentOut(**_shown(d, phases[d.id], tallies[d.id])) for d in deployments]
+        changes = connection.execute(select(DEPLOYMENT.c.id, LAST_AT.label("at")).where(DEPLOYMENT.c.id.in_(ids)))
+        updated |= {row.id: row.at for row in changes}
+        for row in connection.execute(select(DEPLOYMENT).where(DEPLOYMENT.c.id.in_(rollback_ids))).mappings():
+            undoing[row["id"]] = from_row(Deployment, row)
+    return [
+        DeploymentOut(
+            **_shown(d, phases[d.id], tallies[d.id], now)
+            | {
+                "updated_at": known_moment(max(updated.get(d.id) or 0.0, d.created_at)),
+                "rollback": _rollback_out(d, undoing.get(d.rollback_id or ""), tallies[d.rollback_id or ""]),
+            }
+        )
+        for d in deployments
+    ]
 
 
-def deployment_out(connection: Connection, deployment: Deployment) -> DeploymentOut:
-    """Return the view of one deployment."""
-    return deployments_out(connection, [deployment])[0]
+def deployment_out(connection: Connection, deployment: Deployment, now: float) -> DeploymentOut:
+    """Return the view of one deployment; `now` is what spans in its sentences are counted from."""
+    return deployments_out(connection, [deployment], now)[0]
 
 
-def state_of(connection: Connection, deployment: Deployment) -> DeploymentState:
+def state_of(connection: Connection, deployment: Deployment, now: float) -> DeploymentState:
     """Return what a live listener gets: the deployment, and up to ACTIVE_SHOWN devices that are under way."""
-    out = deployment_out(connection, deployment)
+    out = deployment_out(connection, deployment, now)
     moving = [p.number for p in out.phases if any(status in ACTIVE for status in p.counts)]
     active: list[DeviceDeployment] = []
     if moving:
@@ -105,41 +148,69 @@ def state_of(connection: Connection, deployment: Deployment) -> DeploymentState:
     return DeploymentState(**dict(out), active=[part_out(part) for part in active])
 
 
-def _shown(deployment: Deployment, phases: Sequence[Phase], tally: Tally) -> dict[str, Any]:
-    counts: defaultdict[DeviceStatus, int] = defaultdict(int)
-    for (_, status), n in tally.items():
-        counts[status] += n
-    return msgspec.structs.asdict(deployment) | {
-        "margo_state": margo_of_deployment(deployment.status, deployment.outcome),
-        "counts": _in_order(counts),
+def _shown(deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: float) -> dict[str, Any]:
+    kept = {name: getattr(deployment, name) for name in DeploymentOut.model_fields if hasattr(deployment, name)}
+    undone = is_being_undone(deployment)
+    return kept | {
+        "where": deployment.filter,
+        "closed_at": moment(deployment.closed_at),
+        "hold_reason": deployment.hold_reason or None,
+        "margo_state": margo_of_deployment(deployment.status, deployment.outcome, is_being_undone=undone),
+        "allowed": possible(deployment, phases, tally),
+        "counts": _counts(tally),
         "summary": summary(tally, deployment.device_count),
-        "phases": [_phase_out(phase, tally) for phase in phases],
+        "phases": [_phase_out(phases, number, tally, now) for number in range(1, len(phases) + 1)],
+        "time_limits": TimeLimits(**msgspec.to_builtins(deployment.time_limits)),
+        "limits": [Limit(**msgspec.to_builtins(limit)) for limit in deployment.limits],
+        "pace": Pace(**msgspec.to_builtins(deployment.pace)),
+        "policy": Policy.of(deployment.policy),
         "created_at": known_moment(deployment.created_at),
         "started_at": moment(deployment.started_at),
         "finished_at": moment(deployment.finished_at),
     }
 
 
-def _in_order(counts: Mapping[DeviceStatus, int]) -> dict[DeviceStatus, int]:
+def _counts(tally: Tally, phase: int | None = None) -> dict[DeviceStatus, int]:
+    """Return how many devices stand where, in one phase or in all, in the order of the statuses."""
+    counts: defaultdict[DeviceStatus, int] = defaultdict(int)
+    for (number, status), n in tally.items():
+        if phase in {None, number}:
+            counts[status] += n
     return {status: counts[status] for status in DeviceStatus if counts.get(status)}
 
 
-def _phase_out(phase: Phase, tally: Tally) -> PhaseOut:
+def _rollback_out(undone: Deployment, rollback: Deployment | None, tally: Tally) -> RollbackOut | None:
+    if rollback is None:
+        return None
+    kept = {name: getattr(rollback, name) for name in ("id", "name", "status", "hold", "outcome", "device_count")}
+    return RollbackOut(
+        **kept,
+        summary=summary(tally, rollback.device_count),
+        counts=_counts(tally),
+        ended_at=moment(undone.rollback_ended_at),
+    )
+
+
+def _phase_out(phases: Sequence[Phase], number: int, tally: Tally, now: float) -> PhaseOut:
+    phase = phases[number - 1]
     return PhaseOut(
-        number=phase.number,
+        number=number,
         size=phase.size,
+        capacity=phase.capacity,
         opens=phase.opens,
         opens_at=moment(phase.opens_at),
         delay_s=phase.delay_s,
         soak_s=phase.soak_s,
         opened_at=moment(phase.opened_at),
         done_at=moment(phase.done_at),
-        counts=_in_order({status: n for (number, status), n in tally.items() if number == phase.number}),
+        waits_for=waits_for(phases, number, now) or None,
+        ailment=phase.ailment or None,
+        counts=_counts(tally, number),
     )
 
 
-def part_fields(part: DeviceDeployment) -> dict[str, Any]:
-    """Return the fields of a part's view."""
+def part_fields(part: DeviceDeployment, undoing: DeviceStatus | None = None) -> dict[str, Any]:
+    """Return the fields of a part's view; `undoing` is as in `margo_of_device`."""
     progress = None
     if part.progress_done is not None and part.progress_total is not None:
         progress = ProgressOut(done=part.progress_done, total=part.progress_total)
@@ -151,7 +222,7 @@ def part_fields(part: DeviceDeployment) -> dict[str, Any]:
         "device_id": part.device_id,
         "phase": part.phase,
         "status": part.status,
-        "margo_state": margo_of_device(part.status),
+        "margo_state": margo_of_device(part.status, undoing),
         "attempt": part.attempt,
         "substate": part.substate or None,
         "progress": progress,
@@ -159,15 +230,25 @@ def part_fields(part: DeviceDeployment) -> dict[str, Any]:
         "inconsistent": part.inconsistent,
         "artifact_id": part.artifact_id,
         "former_name": part.former_name,
+        "restore_name": part.restore_name,
+        "offered": part.offered,
+        "offered_at": moment(part.offered_at),
         "created_at": known_moment(part.created_at),
         "started_at": moment(part.started_at),
         "updated_at": known_moment(part.updated_at),
         "finished_at": moment(part.finished_at),
         "next_attempt_at": moment(part.next_attempt_at),
         "deadline_at": moment(part.deadline_at),
+        "regressed_at": moment(part.regressed_at),
     }
 
 
-def part_out(part: DeviceDeployment) -> PartOut:
+def part_out(part: DeviceDeployment, undoing: DeviceStatus | None = None) -> PartOut:
     """Return the view of one device's part in a deployment."""
-    return PartOut(**part_fields(part))
+    return PartOut(**part_fields(part, undoing))
+
+
+def undoing_of(row: RowMapping) -> DeviceStatus | None:
+    """Return where the device of a row of PARTS stands in the rollback of its deployment; None without one."""
+    status = row["undoing"]
+    return None if status is None else DeviceStatus(status)

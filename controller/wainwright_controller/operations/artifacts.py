@@ -15,6 +15,7 @@ from wainwright_controller.records import (
 from wainwright_controller.rows import (
     ARTIFACT,
     DEPLOYMENT,
+    PART,
     from_row,
     to_row,
 )
@@ -71,6 +72,16 @@ class ArtifactOperations(Operator):
         if (user := ledger.connection.execute(users).scalar()) is not None:
             raise Refused(
                 "artifact-in-use", f"Release {name} is being deployed by {user}: abort that, or wait until it finishes."
+            )
+        rollbacks = (
+            select(DEPLOYMENT.c.name)
+            .join(PART, PART.c.deployment_id == DEPLOYMENT.c.id)
+            .where(DEPLOYMENT.c.rolls_back.is_not(None), DEPLOYMENT.c.status != DeploymentStatus.FINISHED)
+            .where(PART.c.restore_name == name, PART.c.finished_at.is_(None))
+        )
+        if (rollback := ledger.connection.execute(rollbacks.limit(1)).scalar()) is not None:
+            raise Refused(
+                "artifact-in-use", f"Devices get release {name} back by the {rollback}: wait until it finishes."
             )
         for artifact in artifacts:
             ledger.tell(f"artifact {artifact.id}", _about(artifact), None)

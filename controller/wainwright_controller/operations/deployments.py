@@ -13,7 +13,7 @@ from wainwright_common.statuses import DeviceStatus, Hold, Outcome
 from wainwright_controller import rollbacks
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations.base import NotFound, Operator
-from wainwright_controller.operations.orders import TIMEOUT_S, Order, Target, specs_of, target_of
+from wainwright_controller.operations.orders import TIMEOUT_S, Order, Target, most_devices, specs_of, target_of
 from wainwright_controller.operations.previews import Preview, RollbackPreview, preview, rollback_preview
 from wainwright_controller.records import Deployment, DeviceState, Kind, Strategy
 from wainwright_controller.rows import ARTIFACT, DEVICE, LOG_LINE, PART
@@ -51,7 +51,9 @@ class DeploymentOperations(Operator):
             return preview(ledger, order, target, specs, needs_approval=self._asks_for_approval(order, target))
 
     def _asks_for_approval(self, order: Order, target: Target) -> bool:
-        return order.approval or (self.approval_above is not None and len(target.device_ids) > self.approval_above)
+        if order.approval or self.approval_above is None:
+            return order.approval
+        return most_devices(order, target) > self.approval_above
 
     def start(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
         """Start a deployment that waits for its start, or for its time."""

@@ -79,6 +79,13 @@ def target_of(ledger: Ledger, order: Order) -> Target:
     return target
 
 
+def most_devices(order: Order, target: Target) -> int:
+    """Return how many devices an order may reach: a dynamic one without a bound may grow to any fleet."""
+    if target.kind is Kind.STATIC:
+        return len(target.device_ids)
+    return order.max_devices or DEVICES_MAX
+
+
 def _target(ledger: Ledger, order: Order) -> Target:
     accepted = select(DEVICE.c.id).where(DEVICE.c.state == DeviceState.ACCEPTED).order_by(DEVICE.c.id)
     if order.where is not None:

@@ -22,7 +22,7 @@ from wainwright_common.statuses import GOOD, IN_PROGRESS, DeploymentStatus, Devi
 from wainwright_controller.records import Deployment, Kind, Opens, Phase, Tally
 from wainwright_controller.rules import gates
 from wainwright_controller.rules import phases as phase_rules
-from wainwright_controller.rules.actions import Act, Refused, check_allowed
+from wainwright_controller.rules.actions import Act, Refused, allowed, check_allowed
 
 _HELD = frozenset({Hold.PAUSED, Hold.AWAITING_START, Hold.AWAITING_APPROVAL})
 
@@ -54,6 +54,26 @@ def hold_of(deployment: Deployment, phases: Sequence[Phase], now: float) -> Hold
     if before is not None and before.ailment:
         return Hold.AWAITING_PROMOTION  # it opens by itself when the phase has recovered, and may never
     return None
+
+
+def possible(deployment: Deployment, phases: Sequence[Phase], tally: Tally) -> list[Act]:
+    """Return what a person may do with a deployment now: what its stage allows, where there is something to do it to.
+
+    Who may do it is not asked here: an approval needs an admin other than who made the deployment.
+    """
+    closed = [phase for phase in phases if phase.opened_at is None]
+    failed = any(n for (_, status), n in tally.items() if status is DeviceStatus.FAILURE)
+    in_vain: set[Act] = set()
+    if not closed or closed[0].number == 1:
+        in_vain.add(Act.PROMOTE)
+    if not failed or deployment.rolls_back is not None:
+        in_vain.add(Act.RETRY)
+    return [act for act in allowed(deployment) if act not in in_vain]
+
+
+def is_being_undone(deployment: Deployment) -> bool:
+    """Say whether the rollback of a deployment has begun and has not ended."""
+    return deployment.rollback_id is not None and deployment.rollback_ended_at is None
 
 
 def grows(deployment: Deployment) -> bool:

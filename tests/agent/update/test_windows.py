@@ -17,9 +17,10 @@ from tests.support.wait import wait_until
 from wainwright_agent import status, waits
 from wainwright_agent.cli.show import table
 from wainwright_agent.config import ConfigError, load
-from wainwright_agent.windows import opening, parse
+from wainwright_agent.windows import opening
 from wainwright_common.codes import Code
 from wainwright_common.messages import Policy, Window
+from wainwright_common.windows import parse
 
 BERLIN = ZoneInfo("Europe/Berlin")  # UTC+1; UTC+2 from 2026-03-29 02:00 to 2026-10-25 03:00 local time
 HALF_HOUR = ZoneInfo("Australia/Lord_Howe")  # puts its clocks forward by half an hour

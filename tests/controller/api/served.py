@@ -21,7 +21,7 @@ from tests.support.wait import free_port, wait_until
 from wainwright_common.messages import Reason
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.api.app import create_app
-from wainwright_controller.config import Artifacts, BrokerSection, Config, Http
+from wainwright_controller.config import FLEET_MAX, Artifacts, BrokerSection, Config, Deployments, Http
 from wainwright_controller.controller import Controller
 
 Json = dict[str, Any]
@@ -45,7 +45,15 @@ class Line:
 class Served:
     """A controller and its server; use it with `with`."""
 
-    def __init__(self, folder: Path, broker: Mosquitto, *, token: str = "", max_bytes: int = 2**30) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        broker: Mosquitto,
+        *,
+        token: str = "",
+        max_bytes: int = 2**30,
+        approval_above: int = FLEET_MAX,
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.broker = broker
@@ -55,6 +63,7 @@ class Served:
             http=Http(token=token),
             broker=BrokerSection(url=broker.url),
             artifacts=Artifacts(max_bytes=max_bytes),
+            deployments=Deployments(approval_above=approval_above),
         )
 
     def start(self) -> None:

@@ -14,7 +14,7 @@ from tests.support.wait import wait_until
 from wainwright_common import __version__
 from wainwright_common.errors import ArtifactError
 from wainwright_controller.api import problems
-from wainwright_controller.rules.actions import Refused
+from wainwright_controller.rules.actions import ALLOWED, Act, Refused, Stage, code_of
 
 
 @pytest.fixture(scope="module")
@@ -112,5 +112,6 @@ def test_the_page_about_the_api_lists_every_code_that_a_problem_can_have() -> No
     codes = {code for kind, (_, code) in problems.STATUSES.items() if kind not in {ArtifactError, Refused}}
     for source in Path(problems.__file__).parents[1].rglob("*.py"):
         codes |= set(re.findall(r'Refused\(\s*"([a-z-]+)"', source.read_text(encoding="utf-8")))
-    assert len(codes) > 12
+    codes |= {code_of(act, stage) for act in Act for stage in Stage if stage not in ALLOWED[act]}
+    assert len(codes) > 20
     assert {code for code in codes if f"`{code}`" not in page} == set()

@@ -24,12 +24,10 @@ from wainwright_controller.api.models.deployments import (
     ErrorOut,
     EventOut,
     HistoryOut,
-    OrderIn,
     PartOut,
-    PhaseIn,
     PhaseOut,
     ProgressOut,
-    ReasonIn,
+    RollbackOut,
 )
 from wainwright_controller.api.models.devices import (
     AcceptIn,
@@ -45,6 +43,7 @@ from wainwright_controller.api.models.devices import (
     TagsIn,
     Why,
 )
+from wainwright_controller.api.models.orders import Limit, OrderIn, Pace, PhaseIn, Policy, ReasonIn, TimeLimits
 from wainwright_controller.api.models.people import (
     AuditOut,
     ChainOut,
@@ -56,6 +55,7 @@ from wainwright_controller.api.models.people import (
     UserIn,
     UserOut,
 )
+from wainwright_controller.api.models.previews import PlanOut, RollbackPlanOut
 
 __all__ = [
     "IDS_MAX",
@@ -79,15 +79,19 @@ __all__ = [
     "HistoryOut",
     "Ids",
     "IdsIn",
+    "Limit",
     "Liveness",
     "LogLineOut",
     "Me",
     "Name",
     "OrderIn",
+    "Pace",
     "Page",
     "PartOut",
     "PhaseIn",
     "PhaseOut",
+    "PlanOut",
+    "Policy",
     "Problem",
     "ProgressOut",
     "Readiness",
@@ -95,9 +99,12 @@ __all__ = [
     "ReleaseDetail",
     "ReleaseOut",
     "RoleIn",
+    "RollbackOut",
+    "RollbackPlanOut",
     "Status",
     "TagsIn",
     "Taken",
+    "TimeLimits",
     "TokenIn",
     "TokenMade",
     "TokenOut",

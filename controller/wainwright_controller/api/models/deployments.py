@@ -1,96 +1,99 @@
-"""Deployments, as the API takes and gives them."""
+"""Deployments, as the API gives them."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus, Hold, MargoState, Outcome
-from wainwright_controller.api.models.base import Ids, Moment, Name, Taken, known_moment
-from wainwright_controller.operations import RETRIES_MAX
-from wainwright_controller.records import Event, Opens, Strategy
-from wainwright_controller.rules.phases import PHASES_MAX
-
-YEAR_S = 365 * 86400  # nobody waits for longer
-Span = Annotated[float, Field(ge=0, le=YEAR_S, allow_inf_nan=False)]
-"""A time in seconds."""
-
-
-class PhaseIn(Taken):
-    """A phase of a plan; without `count` and `percent` it takes the rest, which only the last one may."""
-
-    count: Annotated[int, Field(ge=1)] | None = None
-    percent: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
-    opens: Opens = Opens.NOW
-    opens_at: Moment | None = Field(None, description="For `at`.")
-    delay_s: Span = Field(0.0, description="For `after`: from the end of the phase before.")
-    soak_s: Span = Field(0.0, description="How long the phase is watched after it is done.")
-
-
-class OrderIn(Taken):
-    """A deployment: a release, exactly one of `devices`, `all_devices` and `group`, and a plan."""
-
-    release: Name
-    devices: Ids | None = None
-    all_devices: bool = False
-    group: str | None = None
-    name: Name | None = Field(None, description="By default, the release and its target.")
-    phases: Annotated[list[PhaseIn], Field(max_length=PHASES_MAX)] = Field(
-        [], description="By default, one that opens now."
-    )
-    strategy: Strategy = Field(Strategy.IMMEDIATE, description="A word for people: the phases are what counts.")
-    retries: Annotated[int, Field(ge=0, le=RETRIES_MAX)] = 0
-    in_progress_timeout_s: Annotated[float, Field(gt=0, le=YEAR_S, allow_inf_nan=False)] | None = None
-    force: bool = Field(False, description="Installs also where the release runs already.")  # noqa: FBT003  pydantic's default
-    manual: bool = Field(False, description="The first phase waits for a start by a person.")  # noqa: FBT003  as above
-
-
-class ReasonIn(Taken):
-    """Why a person does it; kept in the timeline."""
-
-    reason: Annotated[str, StringConstraints(max_length=1000)] = ""
+from wainwright_controller.api.models.base import known_moment
+from wainwright_controller.api.models.orders import Limit, Pace, Policy, TimeLimits
+from wainwright_controller.records import Event, Kind, Opens, Strategy
+from wainwright_controller.rules.actions import Act
 
 
 class PhaseOut(BaseModel):
-    """A phase, and how many of its devices stand where."""
+    """A phase, and how many of its devices stand where.
+
+    `capacity` is how many devices may join it, where there is a bound. `waits_for` says, as a clause, what a closed
+    phase waits for; `ailment` what was wrong with a phase when the next one was due.
+    """
 
     number: int
     size: int
+    capacity: int | None = None
     opens: Opens
     opens_at: datetime | None = None
     delay_s: float
     soak_s: float
     opened_at: datetime | None = None
     done_at: datetime | None = None
+    waits_for: str | None = None
+    ailment: str | None = None
     counts: dict[DeviceStatus, int]
 
 
+class RollbackOut(BaseModel):
+    """How far the deployment is that undoes another; `ended_at` is when the other one was told so."""
+
+    id: str
+    name: str
+    status: DeploymentStatus
+    hold: Hold | None = None
+    outcome: Outcome | None = None
+    summary: str
+    device_count: int
+    counts: dict[DeviceStatus, int]
+    ended_at: datetime | None = None
+
+
 class DeploymentOut(BaseModel):
-    """A deployment; `hold` is what it waits for other than its devices, `outcome` how it ended."""
+    """A deployment; `hold` is what it waits for other than its devices, `outcome` how it ended.
+
+    `allowed` is what a person may do with it now. `regressed` counts devices that fell back after their success.
+    `rollback` is the deployment that undoes this one, `rolls_back` the one that this undoes, `retry_of` the one whose
+    failed devices this one tries again. `updated_at` is when anything last happened to it.
+    """
 
     id: str
     sequence: int
     name: str
     artifact_name: str
     target: str
+    kind: Kind
+    where: str | None = Field(None, description="Of a dynamic one: its filter.")
+    max_devices: int | None = None
+    closed_at: datetime | None = Field(None, description="Of a dynamic one: since when no device may join.")
     strategy: Strategy
     status: DeploymentStatus
     hold: Hold | None = None
+    hold_reason: str | None = None
     outcome: Outcome | None = None
     margo_state: MargoState
+    allowed: list[Act]
     device_count: int
     counts: dict[DeviceStatus, int]
     summary: str
+    regressed: int
     phases: list[PhaseOut]
     retries: int
     force: bool
     in_progress_timeout_s: float
+    time_limits: TimeLimits
+    limits: list[Limit]
+    pace: Pace
+    policy: Policy
     created_at: datetime
     created_by: str
+    approved_by: str | None = None
     started_at: datetime | None = None
+    updated_at: datetime
     finished_at: datetime | None = None
+    rolls_back: str | None = None
+    rollback: RollbackOut | None = None
+    retry_of: str | None = None
 
 
 class ProgressOut(BaseModel):
@@ -122,12 +125,16 @@ class PartOut(BaseModel):
     inconsistent: bool = Field(description="A failed update could not be undone: the device may run a mix.")
     artifact_id: str | None = None
     former_name: str | None = Field(None, description="The release that it ran before.")
+    restore_name: str | None = Field(None, description="In a rollback: the release that it gets back.")
+    offered: bool = Field(description="Whether the present attempt was offered to it.")
+    offered_at: datetime | None = None
     created_at: datetime
     started_at: datetime | None = None
     updated_at: datetime
     finished_at: datetime | None = None
     next_attempt_at: datetime | None = None
-    deadline_at: datetime | None = None
+    deadline_at: datetime | None = Field(None, description="When a time limit may pass.")
+    regressed_at: datetime | None = Field(None, description="When it was first seen without what it had installed.")
 
 
 class HistoryOut(PartOut):
