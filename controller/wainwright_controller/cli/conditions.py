@@ -1,9 +1,9 @@
 """The conditions of a new deployment, from the options that an operator writes. Pure.
 
-1. --max-failures is a part of the devices that were tried (5%) or a count (3); all that are given share the error codes,
-   the smallest sample and what happens when one of them is broken.
-2. --rate is offers in a unit of time (30/min). --ramp FACTOR/EVERY[/MAX] multiplies it by FACTOR after EVERY offers, up to
-   MAX offers a minute.
+1. --max-failures is a part of the devices that were tried (5%) or a count (3); all that are given share the error
+   codes, the smallest sample and what happens when one of them is broken.
+2. --rate is offers in a unit of time (30/min). --ramp FACTOR/EVERY[/MAX] multiplies it by FACTOR after EVERY offers, up
+   to MAX offers a minute.
 3. --window is as devices have it (mon-fri 22:00-04:00), --bandwidth is in bytes per second, or with k, M or G in
    thousands, millions or billions of them.
 """
@@ -21,7 +21,7 @@ from wainwright_controller.cli.plan import BadOption
 
 Json = dict[str, Any]
 
-_MINUTE_S: Mapping[str, float] = {"s": 1 / 60, "min": 1.0, "m": 1.0, "h": 60.0}
+_MINUTES: Mapping[str, float] = {"s": 1 / 60, "min": 1.0, "m": 1.0, "h": 60.0}
 _FAILURES = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)%|(\d{1,9})")
 _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)/(s|min|m|h)")
 _RAMP = re.compile(r"(\d{1,4}(?:\.\d{1,9})?)/(\d{1,9})(?:/(\d{1,9}(?:\.\d{1,9})?))?")
@@ -37,6 +37,8 @@ def limits_of(
         raise BadOption(
             "--failure-code, --on-failures and --min-sample say more about --max-failures: give that, for example 5%."
         )
+    if min_sample is not None and not any("%" in text for text in failures):
+        raise BadOption("--min-sample is about a percentage, and --max-failures has none: leave it out.")
     shared: Json = {"codes": list(codes)} if codes else {}
     shared |= {"action": action} if action is not None else {}
     return [_limit(text, min_sample) | shared for text in failures]
@@ -61,15 +63,15 @@ def pace_of(*, rate: str | None, ramp: str | None, concurrency: int | None) -> J
         match = _RATE.fullmatch(rate.strip())
         if match is None or not float(match[1]):
             raise BadOption(f"{rate!r} is not a rate: write for example 30/min, 2/s or 500/h.")
-        pace["per_minute"] = float(match[1]) / _MINUTE_S[match[2]]
+        pace["per_minute"] = float(match[1]) / _MINUTES[match[2]]
     if ramp is not None:
         match = _RAMP.fullmatch(ramp.strip())
         if rate is None:
             raise BadOption("--ramp multiplies a rate: give --rate to begin with.")
         if match is None or float(match[1]) <= 1 or not int(match[2]):
             raise BadOption(
-                f"{ramp!r} is not a ramp: write FACTOR/EVERY or FACTOR/EVERY/MAX, for example 2/50/600 to double the rate"
-                " after every 50 offers, up to 600 a minute."
+                f"{ramp!r} is not a ramp: write FACTOR/EVERY or FACTOR/EVERY/MAX, for example 2/50/600 to double the"
+                " rate after every 50 offers, up to 600 a minute."
             )
         pace |= {"factor": float(match[1]), "every": int(match[2])}
         if match[3] is not None:
@@ -85,7 +87,9 @@ def policy_of(*, window_texts: Sequence[str], bandwidth: str | None, download_on
     if bandwidth is not None:
         match = _BANDWIDTH.fullmatch(bandwidth.strip())
         if match is None or int(float(match[1]) * _TIMES[match[2]]) < 1:
-            raise BadOption(f"{bandwidth!r} is not a bandwidth: write bytes per second, for example 500000, 500k or 2M.")
+            raise BadOption(
+                f"{bandwidth!r} is not a bandwidth: write bytes per second, for example 500000, 500k or 2M."
+            )
         policy["bytes_per_second"] = int(float(match[1]) * _TIMES[match[2]])
     if download_only:
         policy["download_only"] = True

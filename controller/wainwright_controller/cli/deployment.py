@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
 
 import click
 
-from wainwright_common.statuses import GOOD
 from wainwright_controller.cli.client import ServerEvent, seg
-from wainwright_controller.cli.confirm import confirm
-from wainwright_controller.cli.deployment_create import create
-from wainwright_controller.cli.device import error_of, put_log
+from wainwright_controller.cli.deployment_actions import ACTIONS
+from wainwright_controller.cli.deployment_create import create, plan
+from wainwright_controller.cli.deployment_show import PARTS, about
+from wainwright_controller.cli.device import put_log
 from wainwright_controller.cli.exits import ExitCode
-from wainwright_controller.cli.narration import WITHOUT, finished, opening, standing, unfinished
-from wainwright_controller.cli.output import Columns, Json, fields, printable, put_done, put_list, put_object, table
+from wainwright_controller.cli.narration import standing
+from wainwright_controller.cli.output import Columns, Json, printable, put_list, put_object
 from wainwright_controller.cli.settings import Group, Settings, in_settings
 from wainwright_controller.cli.watch import find, follow, watch
-from wainwright_controller.cli.words import Span, ago, api_stamp, count, short
+from wainwright_controller.cli.words import Moment, Span, ago, api_stamp, short, stamp
 
 FAILURES_SHOWN = 10
-UNDER_WAY = ("downloading", "installing", "rebooting")
+SORTS = [f"{sign}{key}" for key in ("created", "updated", "name", "status") for sign in ("", "-")]
 
 COLUMNS: Columns = {
     "ID": lambda d: short(d["id"]),
@@ -29,22 +30,6 @@ COLUMNS: Columns = {
     "PROGRESS": lambda d: d["summary"],
     "FAILED": lambda d: d["counts"].get("failure", 0),
     "CREATED": lambda d: ago(d["created_at"]),
-}
-PHASES: Columns = {
-    "PHASE": lambda p: p["number"],
-    "DEVICES": lambda p: p["size"],
-    "WAITING": lambda p: p["counts"].get("pending", 0),
-    "WORKING": lambda p: sum(p["counts"].get(status, 0) for status in UNDER_WAY),
-    "SUCCEEDED": lambda p: sum(p["counts"].get(status, 0) for status in GOOD),
-    "FAILED": lambda p: p["counts"].get("failure", 0),
-}
-PARTS: Columns = {
-    "DEVICE": lambda p: p["device_id"],
-    "PHASE": lambda p: p["phase"],
-    "STATUS": lambda p: p["status"],
-    "ATTEMPT": lambda p: p["attempt"],
-    "CHANGED": lambda p: ago(p["updated_at"]),
-    "DETAIL": lambda p: error_of(p) or p.get("substate"),
 }
 EVENTS: Columns = {
     "AT": lambda e: api_stamp(e["at"]),
@@ -62,23 +47,44 @@ def deployment() -> None:
     """
 
 
-deployment.add_command(create)
+for _command in (create, plan, *ACTIONS):
+    deployment.add_command(_command)
 
 
 @deployment.command("list")
 @click.option(
     "--status",
-    "statuses",
     type=click.Choice(["pending", "inprogress", "finished"]),
     multiple=True,
     help="Only these. Repeatable.",
 )
-@click.option("--search", metavar="TEXT", help="Only where name or release has this text.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["immediate", "canary", "rolling", "phased"]),
+    multiple=True,
+    help="Only these. Repeatable.",
+)
+@click.option("--search", "q", metavar="TEXT", help="Only where name or release has this text.")
+@click.option("--release", metavar="NAME", help="Only of exactly this release.")
+@click.option("--creator", metavar="WHO", help="Only those that this person made.")
+@click.option("--since", type=Moment(), help="Only those made at this time or later.")
+@click.option("--until", type=Moment(), help="Only those made before this time.")
+@click.option(
+    "--sort", type=click.Choice(SORTS), default="-created", show_default=True, help="By what; - is downwards."
+)
 @click.option("--limit", type=click.IntRange(1), help="At most so many. [all]")
 @in_settings
-def list_(settings: Settings, statuses: tuple[str, ...], search: str | None, limit: int | None) -> None:
-    """List deployments, newest first."""
-    found = settings.client.items("deployments", limit=limit, status=list(statuses) or None, q=search)
+def list_(
+    settings: Settings,
+    /,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    **filters: Any,  # noqa: ANN401  as the API takes them
+) -> None:
+    """List deployments, newest first unless --sort says otherwise."""
+    times = {"since": stamp(since) if since else None, "until": stamp(until) if until else None}
+    found = settings.client.items("deployments", **filters | times)
     put_list(settings, found, COLUMNS, "No deployments.")
 
 
@@ -96,7 +102,7 @@ def show(settings: Settings, deployment: str, lists_devices: bool) -> None:  # n
     failed: list[Json] = []
     if settings.output == "table" and found["counts"].get("failure"):
         failed = list(settings.client.items(path, limit=FAILURES_SHOWN, status="failure"))
-    put_object(settings, found, _about(found, failed))
+    put_object(settings, found, about(found, failed))
 
 
 @deployment.command("watch", short_help="Follow a deployment to its end.")
@@ -109,57 +115,6 @@ def watch_(settings: Settings, deployment: str, timeout_s: float | None) -> int:
     Ctrl+C stops watching; the deployment goes on. Exit code 0 when it succeeds, 1 when it does not.
     """
     return watch(settings, find(settings.client, deployment)["id"], after="now", timeout_s=timeout_s)
-
-
-@deployment.command()
-@click.argument("deployment")
-@click.option("--reason", metavar="TEXT", default="", help="Why; kept in the timeline.")
-@in_settings
-def start(settings: Settings, deployment: str, reason: str) -> None:
-    """Start a deployment that waits for it."""
-    _act(settings, deployment, "start", reason, "started")
-
-
-@deployment.command()
-@click.argument("deployment")
-@click.option("--reason", metavar="TEXT", default="", help="Why; kept in the timeline.")
-@in_settings
-def promote(settings: Settings, deployment: str, reason: str) -> None:
-    """Open the next phase, which waits for it."""
-    _promote(settings, deployment, reason)
-
-
-@deployment.command("approve-batch")
-@click.argument("deployment")
-@click.option("--reason", metavar="TEXT", default="", help="Why; kept in the timeline.")
-@in_settings
-def approve_batch(settings: Settings, deployment: str, reason: str) -> None:
-    """Open the next batch; the same as `promote`."""
-    _promote(settings, deployment, reason)
-
-
-@deployment.command(short_help="End a deployment.")
-@click.argument("deployment")
-@click.option("--reason", metavar="TEXT", default="", help="Why; kept in the timeline.")
-@in_settings
-def abort(settings: Settings, deployment: str, reason: str) -> None:
-    """End a deployment: devices under way stop, and roll back what they have not committed."""
-    found = find(settings.client, deployment)
-    if found["status"] != "finished":  # else the controller says why not, and nobody is asked in vain
-        confirm(settings, found["name"], "abort", _consequence(found["counts"]))
-    _act(settings, found["id"], "abort", reason, "aborted")
-
-
-@deployment.command()
-@click.argument("deployment")
-@in_settings
-def delete(settings: Settings, deployment: str) -> None:
-    """Delete a finished deployment with its logs."""
-    found = find(settings.client, deployment)
-    if found["status"] == "finished":  # else as in `abort`
-        confirm(settings, found["name"], "delete", f"This deletes {found['name']}, its timeline and its logs.")
-    settings.client.delete(f"deployments/{seg(found['id'])}")
-    settings.say(f"{found['name']} deleted.")
 
 
 @deployment.command()
@@ -201,70 +156,3 @@ def _put_event(settings: Settings, event: ServerEvent) -> None:
         click.echo(printable("  ".join(str(show(event.data) or "-") for show in EVENTS.values())))
     else:
         put_object(settings, event.data, ())
-
-
-def _consequence(counts: dict[str, int]) -> str:
-    """Return what an abort does to the devices that are there."""
-    said = [
-        (counts.get("pending", 0), "waiting will keep what they have"),
-        (sum(counts.get(status, 0) for status in UNDER_WAY), "under way will stop and roll back"),
-        (sum(counts.get(status, 0) for status in GOOD), "already updated will stay so"),
-    ]
-    told = "; ".join(f"{count(n, 'device')} {what}" for n, what in said if n)
-    return f"This ends the deployment: {told}. It cannot be resumed."
-
-
-def _promote(settings: Settings, reference: str, reason: str) -> None:
-    """Open the next phase, and say whom of those before it nobody waits for any more."""
-    found = find(settings.client, reference)
-    answer = settings.client.post(f"deployments/{seg(found['id'])}/promote", {"reason": reason})
-    text = f"{answer['name']} promoted: {standing(answer)}, {answer['summary']}."
-    for phase in found["phases"]:
-        if phase.get("opened_at") and finished(phase) < phase["size"]:
-            text += f" Phase {phase['number']} still has {' and '.join(unfinished(phase['counts']))}."
-    put_done(settings, answer, text)
-
-
-def _act(settings: Settings, reference: str, verb: str, reason: str, done: str) -> None:
-    found = find(settings.client, reference)
-    answer = settings.client.post(f"deployments/{seg(found['id'])}/{verb}", {"reason": reason})
-    put_done(settings, answer, f"{answer['name']} {done}: {standing(answer)}, {answer['summary']}.")
-
-
-def _about(deployment: Json, failed: list[Json]) -> Iterable[str]:
-    yield from fields(
-        [
-            ("name", deployment["name"]),
-            ("id", deployment["id"]),
-            ("release", deployment["artifact_name"]),
-            ("to", _target(deployment)),
-            ("strategy", deployment["strategy"]),
-            ("status", f"{standing(deployment)}, {deployment['summary']}"),
-            ("retries", deployment["retries"] or None),
-            ("created", f"{ago(deployment['created_at'])} by {deployment['created_by']}"),
-            ("started", ago(deployment.get("started_at"))),
-            ("finished", ago(deployment.get("finished_at"))),
-        ]
-    )
-    yield from table(deployment["phases"], _phase_columns(deployment))
-    if failed:
-        yield "failed:"
-        yield from (f"  {line}" for line in table(failed, PARTS))
-        if (more := deployment["counts"]["failure"] - len(failed)) > 0:
-            yield f"  and {more} more: wainwright deployment show {short(deployment['id'])} --devices"
-
-
-def _target(deployment: Json) -> str:
-    devices = count(deployment["device_count"], "device")
-    return devices if deployment["target"] == devices else f"{deployment['target']}, {devices}"
-
-
-def _phase_columns(deployment: Json) -> Columns:
-    """Return the columns of a deployment's phases; the rare ones where there is something in them."""
-    is_over = deployment["status"] == "finished"
-    rare: Columns = {
-        word.upper(): lambda p, status=status: p["counts"].get(status, 0)  # type: ignore[misc]  # bound for the loop
-        for status, word in WITHOUT.items()
-        if status != "failure" and deployment["counts"].get(status)
-    }
-    return {**PHASES, **rare, "": lambda p: opening(p, is_over=is_over)}

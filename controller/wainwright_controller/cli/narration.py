@@ -48,6 +48,8 @@ def opening(phase: Json, *, is_over: bool = False) -> str:
         return "ended"
     if phase.get("opened_at"):
         return "open"
+    if phase.get("waits_for"):
+        return f"closed: waits for {phase['waits_for']}"
     how = {
         "now": "closed: opens when the phase before is done",
         "at": f"closed: opens {ago(phase.get('opens_at'))}",
@@ -69,8 +71,15 @@ def opening_short(phase: Json) -> str:
     return how[phase["opens"]]
 
 
+def is_rolling_back(deployment: Json) -> bool:
+    """Say whether a deployment is being undone now."""
+    return "rollback" in deployment and "ended_at" not in deployment["rollback"]
+
+
 def standing(deployment: Json) -> str:
     """Return where a deployment stands, in two words at most."""
+    if is_rolling_back(deployment):
+        return "rolling back"
     if deployment["status"] == "finished":
         return f"finished ({deployment['outcome']})"
     hold = deployment.get("hold")
@@ -107,7 +116,12 @@ def progress_told(before: Json | None, after: Json, now: str) -> Iterator[str]:
 
 
 def outcome_told(state: Json) -> str:
-    """Return how a finished deployment ended."""
+    """Return how a finished deployment ended; of one that was undone, how many devices that has brought back."""
+    if rollback := state.get("rollback"):
+        back = sum(rollback["counts"].get(status, 0) for status in ("success", "already-installed"))
+        others = "".join(f", {told}" for told in without(rollback["counts"]))
+        devices = count(rollback["device_count"], "device")
+        return f"{state['name']}: {state['outcome']}, {back} of {devices} undone{others}."
     said = [f"{state['name']}: {state['outcome']}", state["summary"]]
     for status, word in WITHOUT.items():
         if n := state["counts"].get(status):

@@ -5,7 +5,8 @@
 3. The last phase takes the rest whatever its size says; a single phase takes all, so it has no other size.
 4. --canary SIZE is SIZE now and the rest when a person promotes; --canary SIZE+DURATION promotes by itself.
 5. --batch SIZE is equal batches one after another; what stands behind the size opens each but the first.
-6. --at TIME is when the first phase opens.
+6. --soak DURATION is how long every phase but the last is watched before the next one opens.
+7. --at TIME is when the first phase opens.
 """
 
 from __future__ import annotations
@@ -103,6 +104,17 @@ def plan_of(
             raise BadOption("--at is when the first phase opens, and its --phase says that too: give one of them.")
         made[0] |= {"opens": "at", "opens_at": stamp(at)}
     return Plan(kind, made)
+
+
+def with_soak(phases: Sequence[Json], soak_s: float | None) -> list[Json]:
+    """Return phases of which all but the last are watched for `soak_s` seconds; raises BadOption when there is one."""
+    if soak_s is None:
+        return list(phases)
+    if len(phases) == 1:
+        raise BadOption(
+            "--soak is a time between phases, and this plan has one phase: add --canary, --batch or --phase."
+        )
+    return [*(phase | {"soak_s": soak_s} for phase in phases[:-1]), phases[-1]]
 
 
 def _canary(text: str) -> list[Json]:

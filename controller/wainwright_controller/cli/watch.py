@@ -64,16 +64,11 @@ def watch(settings: Settings, deployment_id: str, *, after: str | int, timeout_s
     last: Json | None = None
     try:
         with _view(settings) as view:
-            for event in follow(settings, deployment_id, after=after, timeout_s=timeout_s, on_link=view.link):
-                if event.kind == "timeline":
-                    view.line(event.data)
-                elif event.kind == "state":
-                    last = event.data
-                    view.state(last)
+            last = _shown(settings, view, deployment_id, after=after, timeout_s=timeout_s)
     except KeyboardInterrupt:
         settings.say(f"The deployment goes on. To watch it again: wainwright deployment watch {short(deployment_id)}")
         return ExitCode.INTERRUPTED
-    if last is None or last["status"] != "finished":
+    if last is None or last["status"] != "finished" or narration.is_rolling_back(last):
         settings.say(f"Still running. To watch it again: wainwright deployment watch {short(deployment_id)}")
         return ExitCode.STILL_RUNNING
     if settings.output == "json":
@@ -81,6 +76,30 @@ def watch(settings: Settings, deployment_id: str, *, after: str | int, timeout_s
     elif settings.output == "table":
         click.echo(printable(narration.outcome_told(last)))
     return ExitCode.DONE if last["outcome"] == "success" else ExitCode.FAILED
+
+
+def _shown(
+    settings: Settings, view: View, deployment_id: str, *, after: str | int, timeout_s: float | None
+) -> Json | None:
+    """Show a deployment, and the one that undoes it if it is being rolled back; returns the last state of the first."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    last: Json | None = None
+    for event in follow(settings, deployment_id, after=after, timeout_s=_left(deadline), on_link=view.link):
+        if event.kind == "timeline":
+            view.line(event.data)
+        elif event.kind == "state":
+            last = event.data
+            view.state(last)
+            if narration.is_rolling_back(last):
+                break
+    if last is None or not narration.is_rolling_back(last):
+        return last
+    for event in follow(settings, last["rollback"]["id"], after=0, timeout_s=_left(deadline), on_link=view.link):
+        if event.kind == "timeline":
+            view.line(event.data)
+        elif event.kind == "state":
+            view.state(event.data)
+    return settings.client.get(f"deployments/{seg(deployment_id)}")
 
 
 def follow(
@@ -123,6 +142,10 @@ def follow(
             raise Unreachable(f"The controller at {settings.client.url} has been away for {GIVE_UP_S / 60:.0f} min.")
         time.sleep(pause_s if deadline is None else max(0.0, min(pause_s, deadline - time.monotonic())))
         pause_s = min(pause_s * 2, AGAIN_MAX_S)
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _is_over(deadline: float | None) -> bool:
