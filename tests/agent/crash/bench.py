@@ -20,7 +20,7 @@ from wainwright_agent.config import Config, Update
 
 OLD, NEW = b"the old software\n" * 50, b"the new software\n" * 60
 POINT = """
-point() { echo "$$ $*" >LAB/ask; read -r answer <LAB/go; }
+point() { { echo "$$ $*" >LAB/ask; read -r answer; } <LAB/go; } # opens `go` first: see points.py
 """
 MODULE = """#!/bin/sh
 set -e

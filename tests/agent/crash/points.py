@@ -7,6 +7,9 @@ conductor, and go on when it answers. The agent itself knows nothing of it.
     ask    "<pid> <what comes next>"                   answer    go | full | stop; none when this is the end
     ask    "<pid> synced <path>"                       answer    go
 
+Whoever asks has opened `go` before. Once the question is heard its agent may be killed, and the next one gets a `go`
+of its own: who opened only then would take the answer that is meant for that agent, which would wait for ever.
+
 What lies after one effect lies before the next: nothing of the agent outlives a kill but what these functions did.
 """
 
@@ -60,16 +63,16 @@ class Points:
     def _asked(self, what: str) -> str:
         if self.parent not in {None, os.getppid()}:
             return "go"
-        fd = _REAL["open"](self._lab / ASK, os.O_WRONLY)
+        go = _REAL["open"](self._lab / GO, os.O_RDONLY)
         try:
-            _REAL["write"](fd, f"{os.getpid()} {what}\n".encode())
+            ask = _REAL["open"](self._lab / ASK, os.O_WRONLY)
+            try:
+                _REAL["write"](ask, f"{os.getpid()} {what}\n".encode())
+            finally:
+                os.close(ask)
+            return os.read(go, 64).decode().strip()
         finally:
-            os.close(fd)
-        fd = _REAL["open"](self._lab / GO, os.O_RDONLY)
-        try:
-            return os.read(fd, 64).decode().strip()
-        finally:
-            os.close(fd)
+            os.close(go)
 
     def place(self, path: object, folder_fd: int | None = None) -> str | None:
         """Return a path below the data folder as points name it; None for one that is elsewhere or decides nothing."""
