@@ -32,7 +32,7 @@ def rollout_with_kills(system: System, kills: int, kill: Callable[[], None], see
         download_s=1.2 * kills / 2,  # so that the kills are spread over the rollout
         install_s=0.5,
         failing=0.05,
-        fail_code="no-space",  # final: without a pause for the next attempt
+        fail_codes=("no-space",),  # final: without a pause for the next attempt
         duplicated=0.05,
         reordered=0.05,
         resend_s=1.0,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -51,8 +53,9 @@ class FleetSpec:
     progress_steps: int = 4
     """Progress reports of one download."""
     failing: float = 0.0
-    """Part of the devices whose attempts fail in the installation, with `fail_code`."""
-    fail_code: str = Code.INSTALL_FAILED.value
+    """Part of the devices whose attempts fail in the installation."""
+    fail_codes: tuple[str, ...] = (Code.INSTALL_FAILED.value,)
+    """Why they fail: the failing take turns in these."""
     silent: float = 0.0
     """Part of the devices that say nothing more once a download has begun."""
     faulty_attempts: int | None = None
@@ -61,6 +64,9 @@ class FleetSpec:
     """Part of the reports that are sent twice."""
     reordered: float = 0.0
     """Part of the reports that are sent after the one that follows them."""
+    late: float = 0.0
+    """Part of the devices that connect for the first time later than the others, by `late_s` at most."""
+    late_s: float = 0.0
     check_in_s: float = 60.0
     resend_s: float = 5.0
     """Pause before a report that was not acknowledged is sent again."""
@@ -68,15 +74,17 @@ class FleetSpec:
     real_download: bool = False
     """Fetch the offered link, and check length and digest."""
     seed: int = 1
-    attributes: dict[str, str] = field(default_factory=dict)
-    """Attributes that every device reports beside its own."""
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Attributes that the devices report beside their own; they take turns in the values of each, so that all meet."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.devices <= DEVICES_MAX:
             raise ValueError(f"a simulated fleet has 1 to {DEVICES_MAX} devices, not {self.devices}")
         if not self.device_types:
             raise ValueError("a simulated fleet has at least one device type")
-        for name in ("failing", "silent", "duplicated", "reordered"):
+        if not self.fail_codes or not all(self.attributes.values()):
+            raise ValueError("devices can take turns in one value at least: of the fail codes, and of each attribute")
+        for name in ("failing", "silent", "duplicated", "reordered", "late"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a part between 0 and 1")
         if self.failing + self.silent > 1:
@@ -93,6 +101,11 @@ class Behaviour:
     pace: float
     """Factor on every duration."""
     seed: int
+    fail_code: str
+    """Empty for a device that does not fail."""
+    comes_after_s: float
+    """When it connects for the first time, in seconds after its turn."""
+    attributes: dict[str, str]
 
     def fate_of(self, attempt: int, faulty_attempts: int | None) -> Fate:
         """Return how an attempt, counted from 1, ends."""
@@ -107,6 +120,8 @@ def behaviours(spec: FleetSpec) -> list[Behaviour]:
     silent = min(silent, spec.devices - failing)
     fates = [Fate.FAIL] * failing + [Fate.SILENT] * silent + [Fate.SUCCEED] * (spec.devices - failing - silent)
     chance.shuffle(fates)
+    late = set(chance.sample(range(1, spec.devices + 1), round(spec.late * spec.devices)))
+    codes = itertools.cycle(spec.fail_codes)
     digits = len(str(spec.devices))
     return [
         Behaviour(
@@ -115,6 +130,18 @@ def behaviours(spec: FleetSpec) -> list[Behaviour]:
             fate=fate,
             pace=chance.uniform(1 - PACE_SPREAD, 1 + PACE_SPREAD),
             seed=chance.getrandbits(32),
+            fail_code=next(codes) if fate is Fate.FAIL else "",
+            comes_after_s=chance.uniform(0, spec.late_s) if number in late else 0.0,
+            attributes=_attributes(spec, number),
         )
         for number, fate in enumerate(fates, 1)
     ]
+
+
+def _attributes(spec: FleetSpec, number: int) -> dict[str, str]:
+    """Return the attributes of one device: each changes when those before it, and the type, have been through."""
+    chosen, turns = {}, len(spec.device_types)
+    for name, values in spec.attributes.items():
+        chosen[name] = values[number // turns % len(values)]
+        turns *= len(values)
+    return chosen

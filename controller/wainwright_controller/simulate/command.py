@@ -34,16 +34,28 @@ PART = click.FloatRange(0, 100)
 @click.option("--failing", type=PART, default=0.0, show_default=True, help="Percent that fail to install.")
 @click.option(
     "--fail-code",
+    "fail_codes",
     metavar="CODE",
     type=click.Choice([c.value for c in Code]),
-    default="install-failed",
+    multiple=True,
+    default=("install-failed",),
     show_default=True,
-    help="Why they fail; docs/protocol.md lists the codes.",
+    help="Why they fail, in turns; repeat. docs/protocol.md lists the codes.",
 )
 @click.option("--silent", type=PART, default=0.0, show_default=True, help="Percent that fall silent in a download.")
 @click.option("--faulty-attempts", type=click.IntRange(0), help="Attempts after which these do well; else never.")
 @click.option("--duplicate", type=PART, default=0.0, show_default=True, help="Percent of reports sent twice.")
 @click.option("--reorder", type=PART, default=0.0, show_default=True, help="Percent of reports sent out of order.")
+@click.option("--late", type=PART, default=0.0, show_default=True, help="Percent that connect later than the others.")
+@click.option("--late-by", type=click.FloatRange(0), default=60.0, show_default=True, help="At most so many seconds.")
+@click.option(
+    "--attribute",
+    "attributes",
+    metavar="NAME=VALUE[,VALUE]...",
+    multiple=True,
+    callback=lambda _context, _option, given: attributes_of(given),
+    help="What the inventories say, the devices in turns; for filters such as 'inventory.site = \"north\"'. Repeat.",
+)
 @click.option("--check-in", type=click.FloatRange(1), default=60.0, show_default=True, help="Interval, in seconds.")
 @click.option("--connect-rate", type=click.FloatRange(1), default=200.0, show_default=True, help="Devices a second.")
 @click.option("--download", is_flag=True, help="Fetch the offered artifacts, and check them.")
@@ -59,11 +71,14 @@ def main(
     download_time: float,
     install_time: float,
     failing: float,
-    fail_code: str,
+    fail_codes: tuple[str, ...],
     silent: float,
     faulty_attempts: int | None,
     duplicate: float,
     reorder: float,
+    late: float,
+    late_by: float,
+    attributes: dict[str, tuple[str, ...]],
     check_in: float,
     connect_rate: float,
     download: bool,
@@ -80,11 +95,14 @@ def main(
             download_s=download_time,
             install_s=install_time,
             failing=failing / 100,
-            fail_code=fail_code,
+            fail_codes=fail_codes,
             silent=silent / 100,
             faulty_attempts=faulty_attempts,
             duplicated=duplicate / 100,
             reordered=reorder / 100,
+            late=late / 100,
+            late_s=late_by,
+            attributes=attributes,
             check_in_s=check_in,
             connects_per_s=connect_rate,
             real_download=download,
@@ -110,6 +128,19 @@ async def _simulate(fleet: Fleet) -> None:
         running.cancel()  # each device says that it goes
         with suppress(asyncio.CancelledError):
             await running
+
+
+def attributes_of(given: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return the values of each attribute, of texts such as `site=north,south`; raises click.BadParameter."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in given:
+        name, _, values = text.partition("=")
+        if not name or not all(chosen := tuple(values.split(","))):
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE, nor NAME=VALUE,VALUE.")
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice: give all its values at once, with commas between them.")
+        found[name] = chosen
+    return found
 
 
 def sentence(fleet: Fleet, standing: Standing) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import random
 import uuid
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -57,7 +58,7 @@ class SimulatedDevice:
         self._behaviour = behaviour
         self._broker = broker
         self._random = random.Random(behaviour.seed)  # noqa: S311  a repeatable fleet, nothing secret
-        self._attributes = {"device_type": behaviour.device_type, "simulated": "yes", **spec.attributes}
+        self._attributes = {"device_type": behaviour.device_type, "simulated": "yes", **behaviour.attributes}
         self._client: aiomqtt.Client | None = None
         self._began = datetime.now(UTC)
         self._check_in_id = ""
@@ -68,6 +69,10 @@ class SimulatedDevice:
         self._held_back: Report | None = None
         self.memory = Memory(artifact_name=spec.artifact_name, boot_id=f"{behaviour.seed:08x}")
         self.replies = 0
+        self.offers = 0
+        """Offers that came, repeated ones included."""
+        self.messages: Counter[Kind] = Counter()
+        """What it has sent and received."""
         self.trouble = ""
         """Why there is no connection; empty while there is one, and before the first."""
         self.problem: BaseException | None = None
@@ -86,6 +91,7 @@ class SimulatedDevice:
     async def run(self) -> None:
         """Connect, and connect again, for ever."""
         failures = 0
+        await asyncio.sleep(self._behaviour.comes_after_s)
         try:
             while True:
                 since = asyncio.get_running_loop().time()
@@ -151,6 +157,7 @@ class SimulatedDevice:
         if self._client is not None:
             with suppress(aiomqtt.MqttError):
                 await self._client.publish(self._topic(kind), encode(message), qos=1)
+                self.messages[kind] += 1
         heed_cancellation()
 
     def _topic(self, kind: Kind) -> str:
@@ -201,10 +208,12 @@ class SimulatedDevice:
 
     async def _received(self, topic: str, payload: bytes) -> None:
         try:
-            message = decode(parse(topic, self._broker.prefix).kind, payload)
+            kind = parse(topic, self._broker.prefix).kind
+            message = decode(kind, payload)
         except (BadTopic, BadMessage) as error:
             LOG.warning("%s: dropped what came on %s: %s", self.id, topic, error)
             return
+        self.messages[kind] += 1
         match message:
             case Reply():
                 await self._replied(message)
@@ -227,6 +236,7 @@ class SimulatedDevice:
             await self._send_inventory()
         running = self.memory.offer
         offer = None if reply.offer is UNSET else reply.offer
+        self.offers += offer is not None
         is_same = (
             running is not None and offer is not None and self.memory.is_current(offer.deployment_id, offer.attempt)
         )
@@ -263,7 +273,9 @@ class SimulatedDevice:
             await self._report(DeviceStatus.INSTALLING, substate="ArtifactInstall")
             await asyncio.sleep(self._spec.install_s * self._behaviour.pace)
             if fate is Fate.FAIL:
-                error = Reason(code=self._spec.fail_code, text="The simulated installation failed, as it was told to.")
+                error = Reason(
+                    code=self._behaviour.fail_code, text="The simulated installation failed, as it was told to."
+                )
         if error is not UNSET:
             await self._report(DeviceStatus.FAILURE, error=error)
         else:

@@ -14,19 +14,33 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
 
-from wainwright_common.messages import Ack, Offer, Progress, Reason, Report, Running, Verdict
+from wainwright_common.messages import Ack, Action, Offer, Progress, Reason, Report, Running, Verdict
 from wainwright_common.statuses import ACTIVE, FINISHED, DeviceStatus
 
 Attempt = tuple[str, int]
 """One attempt: (deployment id, number)."""
 
 
+class Taken(NamedTuple):
+    """An offer that a device began with, and what it ran then."""
+
+    deployment_id: str
+    attempt: int
+    action: Action
+    release: str
+    before: str
+
+
 @dataclass(slots=True)
 class Memory:
-    """See the module. `installed` counts how often each attempt was carried out: never more than once."""
+    """See the module. `installed` counts how often each attempt was carried out: never more than once.
+
+    `taken` are the offers that it began with, in their order; `artifact_name` is what it runs.
+    """
 
     artifact_name: str
     boot_id: str
@@ -36,6 +50,7 @@ class Memory:
     is_committed: bool = False
     installed: Counter[Attempt] = field(default_factory=Counter)
     outcomes: dict[Attempt, DeviceStatus] = field(default_factory=dict)
+    taken: list[Taken] = field(default_factory=list)
     _seq: Counter[Attempt] = field(default_factory=Counter)
 
     def take(self, offer: Offer) -> bool:
@@ -44,6 +59,7 @@ class Memory:
         if self.offer is not None or attempt in self.outcomes:
             return False
         self.offer, self.status, self.is_committed = offer, DeviceStatus.PENDING, False
+        self.taken.append(Taken(*attempt, offer.action, offer.artifact.name, self.artifact_name))
         return True
 
     @property

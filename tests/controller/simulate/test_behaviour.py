@@ -35,6 +35,30 @@ def test_a_faulty_device_does_well_after_its_faulty_attempts() -> None:
     assert device.fate_of(100, None) is Fate.FAIL
 
 
+def test_the_failing_take_turns_in_the_codes_and_the_others_have_none() -> None:
+    fleet = behaviours(FleetSpec(devices=40, failing=0.25, fail_codes=("no-space", "install-failed")))
+    assert Counter((b.fate, b.fail_code) for b in fleet) == {
+        (Fate.FAIL, "no-space"): 5,
+        (Fate.FAIL, "install-failed"): 5,
+        (Fate.SUCCEED, ""): 30,
+    }
+
+
+def test_exactly_the_given_part_comes_late_and_within_the_given_time() -> None:
+    comes = [b.comes_after_s for b in behaviours(FleetSpec(devices=100, late=0.1, late_s=30))]
+    assert sum(c > 0 for c in comes) == 10
+    assert max(comes) <= 30
+
+
+def test_every_type_meets_every_value_of_every_attribute() -> None:
+    spec = FleetSpec(
+        devices=24, device_types=("press", "lathe"), attributes={"site": ["n", "s"], "hall": ["1", "2", "3"]}
+    )
+    met = Counter((b.device_type, b.attributes["site"], b.attributes["hall"]) for b in behaviours(spec))
+    assert set(met.values()) == {2}
+    assert len(met) == 12
+
+
 @pytest.mark.parametrize(
     ("values", "word"),
     [
@@ -44,6 +68,9 @@ def test_a_faulty_device_does_well_after_its_faulty_attempts() -> None:
         ({"devices": 1, "duplicated": -0.1}, "duplicated"),
         ({"devices": 1, "failing": 0.6, "silent": 0.6}, "more than all"),
         ({"devices": 1, "device_types": ()}, "device type"),
+        ({"devices": 1, "late": 2}, "late"),
+        ({"devices": 1, "fail_codes": ()}, "one value at least"),
+        ({"devices": 1, "attributes": {"site": []}}, "one value at least"),
     ],
 )
 def test_a_fleet_that_cannot_be_is_refused(values: dict[str, object], word: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from msgspec import json
+from paho.mqtt import subscribe
 
 from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
@@ -16,10 +16,9 @@ from wainwright_controller.simulate.command import sentence
 
 def retained(port: int, fleet: Fleet) -> list[bool]:
     """Return what the broker keeps about the presence of each device."""
-    words = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-C", str(len(fleet.ids)), "-W", "10"]
-    words += [word for device_id in fleet.ids for word in ("-t", Topic(device_id, Kind.PRESENCE).text(PREFIX))]
-    heard = subprocess.run(words, capture_output=True, check=True, timeout=20).stdout
-    return [json.decode(line)["online"] for line in heard.splitlines()]
+    topics = [Topic(device_id, Kind.PRESENCE).text(PREFIX) for device_id in fleet.ids]
+    heard = subscribe.simple(topics, qos=1, msg_count=len(topics), hostname="127.0.0.1", port=port)  # type: ignore[no-untyped-call]  # of paho
+    return [json.decode(message.payload)["online"] for message in heard]
 
 
 def test_a_fleet_that_ends_leaves_its_devices_offline(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from wainwright_common.messages import Ack, Action, Artifact, Offer, Progress, Report, Verdict
 from wainwright_common.statuses import DeviceStatus
@@ -71,6 +72,22 @@ def test_a_commit_is_counted_and_changes_what_runs() -> None:
     assert memory.report(DeviceStatus.SUCCESS, AT).artifact_name == "next"
     assert memory.installed == {("d", 1): 1}
     assert memory.artifact_name == "next"
+
+
+def test_a_restore_gives_back_what_ran_before_and_both_are_remembered_in_their_order() -> None:
+    memory, _ = updating(DeviceStatus.INSTALLING)
+    memory.commit()
+    memory.report(DeviceStatus.SUCCESS, AT)
+    former = replace(ARTIFACT, name="former")
+    assert memory.take(Offer(deployment_id="undo", attempt=1, action=Action.RESTORE, artifact=former))
+    assert not memory.take(offer(attempt=2))
+    memory.commit()
+    memory.report(DeviceStatus.SUCCESS, AT)
+    assert memory.artifact_name == "former"
+    assert memory.taken == [
+        ("d", 1, Action.INSTALL, "next", "former"),
+        ("undo", 1, Action.RESTORE, "former", "next"),
+    ]
 
 
 @pytest.mark.parametrize("verdict", [Verdict.ABORTED, Verdict.DECOMMISSIONED, Verdict.UNKNOWN, Verdict.STALE])
