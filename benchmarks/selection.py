@@ -1,7 +1,8 @@
 """Check-ins a second that the rules and the store answer: 100,000 devices, 5 open deployments to all of them.
 
 Without a broker: batches of check-ins of random devices go into one transaction each (SQLite, synchronous=FULL), as the
-pipeline makes them of a loud fleet; then single ones, as it makes them of a quiet one.
+pipeline makes them of a loud fleet; then single ones, as it makes them of a quiet one. With `--rules` the deployments
+have limits on failures and a largest number of devices at once, and as many dynamic ones are open that match nobody.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec import UNSET
+from msgspec.structs import replace
 from sqlalchemy import insert
 
 from benchmarks.figures import machine, milliseconds
@@ -27,7 +29,7 @@ from wainwright_controller.ingest.intake import Arrival
 from wainwright_controller.ingest.traffic import Settings, Traffic
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations import Operations, Order
-from wainwright_controller.records import Artifact, Device, DeviceState
+from wainwright_controller.records import Artifact, Device, DeviceState, Limit, Pace
 from wainwright_controller.rows import DEVICE, to_row
 from wainwright_controller.store import Store
 from wainwright_controller.waker import Waker
@@ -42,13 +44,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, default=DEVICES)
+    parser.add_argument(
+        "--rules", type=int, default=0, metavar="N", help="limits, pace, and N open dynamic deployments"
+    )
     arguments = parser.parse_args(argv)
-    print(f"selection: {arguments.devices} devices, {DEPLOYMENTS} open deployments to all; {machine()}")
+    beside = f" and {arguments.rules} dynamic ones" if arguments.rules else ""
+    print(f"selection: {arguments.devices} devices, {DEPLOYMENTS} open deployments to all{beside}; {machine()}")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{Path(folder) / 'benchmark.db'}")
         store.upgrade()
         began = time.perf_counter()
-        fill(store, arguments.devices)
+        fill(store, arguments.devices, arguments.rules)
         print(
             f"  {DEPLOYMENTS * arguments.devices} device deployments were made in {time.perf_counter() - began:.0f} s"
         )
@@ -56,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         store.close()
 
 
-def fill(store: Store, devices: int) -> None:
+def fill(store: Store, devices: int, rules: int) -> None:
     """Make devices, and deployments that all of them have an unfinished part in."""
     now = time.time()
     rows = [
@@ -68,7 +74,13 @@ def fill(store: Store, devices: int) -> None:
     operations = Operations(store, Bulletin(), Waker(lambda _topic, _command: None))  # not started: nobody is there
     for number in range(DEPLOYMENTS):
         operations.add_artifact(artifact(f"release-{number}", now), "benchmark")
-        operations.create_deployment(Order(release=f"release-{number}", all_devices=True), "benchmark")
+        order = Order(release=f"release-{number}", all_devices=True)
+        if rules:
+            order = replace(order, limits=(Limit(percent=5.0, min_sample=10),), pace=Pace(concurrency=devices))
+        operations.create_deployment(order, "benchmark")
+    for number in range(rules):
+        where = f'inventory.site = "site-{number}" and mem_mb >= 512'
+        operations.create_deployment(Order(release="release-0", where=where), "benchmark")
 
 
 def artifact(name: str, now: float) -> Artifact:

@@ -1,11 +1,13 @@
-"""Device traffic through the whole pipeline into SQLite, beside what the MQTT client alone receives.
+"""Device traffic through the whole pipeline into the store, beside what the MQTT client alone receives.
 
 In one run, on one broker: a persistent session is filled with messages while nobody is connected; then it is drained,
 first by the MQTT client alone (paho, acknowledging by hand as the controller does), then by a controller: receive,
-validate, apply the rules, commit (synchronous=FULL), answer each device, acknowledge. The time ends when the
-deployment is finished in the store, which takes the last message of every device.
+validate, apply the rules, commit, answer each device, acknowledge. The time ends when the deployment is finished in
+the store, which takes the last message of every device. The store is SQLite with synchronous=FULL, or a PostgreSQL of
+its own, which syncs as well.
 
-The messages are those of one rollout: all devices at once, each with its reports in order.
+The messages are those of one rollout: all devices at once, each with its reports in order. With `--rules` the rollout
+has limits on failures and a largest number of devices at once, and as many dynamic deployments are open beside it.
 """
 
 from __future__ import annotations
@@ -17,26 +19,30 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import paho.mqtt.client as paho
+from msgspec.structs import replace
 from paho.mqtt.enums import CallbackAPIVersion
+from sqlalchemy import update
 
 from benchmarks.figures import machine
 from benchmarks.mqtt_load import publish_all, publish_packet
 from tests.support.mosquitto import Mosquitto
+from tests.support.postgresql import Postgresql
 from tests.support.wait import wait_until
 from wainwright_common.messages import Progress, Report, encode
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus
 from wainwright_common.topics import Kind, Topic, uplinks
-from wainwright_controller.config import BrokerSection, Config
+from wainwright_controller.config import BrokerSection, Config, StoreSection
 from wainwright_controller.controller import Controller
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations import Order
-from wainwright_controller.records import Artifact, Device, DeviceState
+from wainwright_controller.records import Artifact, Device, DeviceState, Limit, Pace
+from wainwright_controller.rows import PART
 from wainwright_controller.serve import calm_the_collector
 
 DEVICES = 2000
@@ -69,19 +75,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, default=DEVICES)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument(
+        "--rules", type=int, default=0, metavar="N", help="limits, pace, and N open dynamic deployments"
+    )
     parser.add_argument("--profile", action="store_true", help="print what costs most in the pipeline's thread")
     arguments = parser.parse_args(argv)
     calm_the_collector()  # as `wainwright serve` does
-    print(f"throughput: {arguments.devices} devices with {MESSAGES_PER_DEVICE} reports each; {machine()}")
-    for _ in range(arguments.runs):
-        run(arguments.devices, profile=arguments.profile)
+    print(
+        f"throughput: {arguments.devices} devices with {MESSAGES_PER_DEVICE} reports each, into {arguments.store},"
+        f" {arguments.rules} dynamic deployments; {machine()}"
+    )
+    with ExitStack() as stack:
+        server = stack.enter_context(Postgresql()) if arguments.store == "postgresql" else None
+        for _ in range(arguments.runs):
+            url = server.database() if server is not None else ""
+            run(arguments.devices, url, arguments.rules, profile=arguments.profile)
 
 
-def run(devices: int, *, profile: bool) -> None:
-    """Measure once."""
+def run(devices: int, store_url: str, rules: int, *, profile: bool) -> None:
+    """Measure once, into the database at `store_url`; empty is a new SQLite file."""
     total = devices * MESSAGES_PER_DEVICE
     with tempfile.TemporaryDirectory() as folder, Mosquitto(Path(folder) / "mosquitto") as broker:
-        deployment_id, config = prepare(Path(folder), broker, devices)
+        data_dir = Path(folder) / "controller"
+        config = Config(
+            data_dir=data_dir,
+            broker=BrokerSection(url=broker.url, client_id=SESSION),
+            store=StoreSection(url=store_url),
+        )
+        deployment_id = prepare(config, devices, rules)
         for session in (SESSION, RECEIVER):
             subscribe(broker.port, session)
         publish_all(broker.port, packets(deployment_id, devices))
@@ -94,9 +116,8 @@ def run(devices: int, *, profile: bool) -> None:
     )
 
 
-def prepare(folder: Path, broker: Mosquitto, devices: int) -> tuple[str, Config]:
-    """Make a store with a deployment that has been offered to all devices."""
-    config = Config(data_dir=folder / "controller", broker=BrokerSection(url=broker.url, client_id=SESSION))
+def prepare(config: Config, devices: int, rules: int) -> str:
+    """Make a store with a deployment that has been offered to all devices; returns the deployment's id."""
     controller = Controller(config, "http://127.0.0.1:1")
     now = time.time()
     ids = [f"device-{number:05}" for number in range(devices)]
@@ -117,11 +138,18 @@ def prepare(folder: Path, broker: Mosquitto, devices: int) -> tuple[str, Config]
         created_at=now,
     )
     controller.operations.add_artifact(artifact, "benchmark")
-    deployment = controller.operations.create_deployment(Order(release="release", all_devices=True), "benchmark")
+    order = Order(release="release", all_devices=True)
+    if rules:
+        limits = (Limit(percent=5.0, min_sample=10), Limit(count=3, codes=("no-space",)))
+        order = replace(order, limits=limits, pace=Pace(concurrency=devices))
+    deployment = controller.operations.create_deployment(order, "benchmark")
+    for number in range(rules):
+        where = f'inventory.site = "site-{number}" and mem_mb >= 512'
+        controller.operations.create_deployment(Order(release="release", where=where), "benchmark")
     with controller.store.write() as connection:
-        connection.exec_driver_sql("UPDATE device_deployment SET offered = 1")
+        connection.execute(update(PART).values(offered=True))
     controller.store.close()
-    return deployment.id, config
+    return deployment.id
 
 
 def reports(deployment_id: str) -> Iterator[Report]:
