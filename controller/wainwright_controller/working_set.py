@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select, text
 
 from wainwright_common.messages import Attributes
 from wainwright_common.statuses import FINISHED, DeploymentStatus
@@ -165,7 +165,8 @@ class WorkingSet:
         if deployment.pace.concurrency is None:
             return 0
         if deployment.id not in self._under_way:
-            where = (PART.c.deployment_id == deployment.id, PART.c.offered.is_(True), PART.c.finished_at.is_(None))
+            # In the words of the partial index: SQLite does not see that `offered IS 1` is in it.
+            where = (PART.c.deployment_id == deployment.id, text("offered AND finished_at IS NULL"))
             stored = self.connection.execute(select(func.count()).select_from(PART).where(*where)).scalar_one()
             self._under_way[deployment.id] = stored + self._unwritten[deployment.id]
         return self._under_way[deployment.id]
