@@ -96,6 +96,16 @@ SHORT = Size(
     retries=0,
     patience_s=90.0,
 )
+LONG = Size(
+    devices=2000,
+    kills=5,
+    kills_within_s=20.0,
+    download_s=20.0,
+    silence_s=60.0,
+    check_in_s=15.0,
+    retries=1,
+    patience_s=900.0,
+)
 
 
 @contextmanager
@@ -121,6 +131,7 @@ def kill_now_and_then(system: System, size: Size, seed: int) -> None:
     "size",
     [
         pytest.param(SHORT, id="60-devices"),
+        pytest.param(LONG, id="2000-devices", marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
     ],
 )
 def test_overlapping_rollouts_keep_their_rules_whatever_devices_do_and_whenever_the_controller_dies(
