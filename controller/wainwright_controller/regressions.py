@@ -19,13 +19,7 @@ def note_regression(ledger: Ledger, device: Device, name: str) -> None:
     """Mark the success that a device has lost, if it has: it ran `device.artifact_name`, and runs `name` now."""
     if not device.artifact_name or any(c.part.offered for c in ledger.candidates(device.id)):
         return  # what a device runs in the middle of an update says nothing yet
-    newest = (
-        select(PART.c.deployment_id)
-        .where(PART.c.device_id == device.id, PART.c.status == DeviceStatus.SUCCESS)
-        .order_by(PART.c.finished_at.desc(), PART.c.sequence.desc())
-        .limit(1)
-    )
-    deployment_id = ledger.connection.execute(newest).scalar()
+    deployment_id = _newest_success(ledger, device.id)
     if deployment_id is None:
         return
     ledger.load_parts([(deployment_id, device.id)])
@@ -40,3 +34,16 @@ def note_regression(ledger: Ledger, device: Device, name: str) -> None:
     ledger.put_deployment(grown, ledger.phases[deployment_id])
     if deployment.status is not DeploymentStatus.FINISHED:
         ledger.settle_now(deployment_id)
+
+
+def _newest_success(ledger: Ledger, device_id: str) -> str | None:
+    if (part := ledger.just_succeeded(device_id)) is not None:  # its report came with the check-in, in one batch
+        return part.deployment_id
+    newest = (
+        select(PART.c.deployment_id)
+        .where(PART.c.device_id == device_id, PART.c.status == DeviceStatus.SUCCESS)
+        .order_by(PART.c.finished_at.desc(), PART.c.sequence.desc())
+        .limit(1)
+    )
+    deployment_id: str | None = ledger.connection.execute(newest).scalar()
+    return deployment_id

@@ -9,7 +9,7 @@ from functools import lru_cache
 from sqlalchemy import ColumnElement, Connection, func, select, text
 
 from wainwright_common.messages import Attributes
-from wainwright_common.statuses import FINISHED, DeploymentStatus
+from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus
 from wainwright_controller.facts import NONE, Facts, load_facts
 from wainwright_controller.records import Artifact, Deployment, Device, DeviceDeployment, DeviceState, Kind, Phase
 from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE, PART, PHASE, all_parts, from_row, in_chunks
@@ -106,6 +106,12 @@ class WorkingSet:
         """Return the unfinished parts of a device that `load_open_parts` has loaded, as they stand now."""
         open_parts = [self.parts[key] for key in self._open.get(device_id, [])]
         return [self._candidate(part) for part in open_parts if part.status not in FINISHED]
+
+    def just_succeeded(self, device_id: str) -> DeviceDeployment | None:
+        """Return the part of a device that became a success in this transaction, which no query finds yet."""
+        parts = [self.parts[key] for key in self._open.get(device_id, [])]
+        succeeded = [part for part in parts if part.status is DeviceStatus.SUCCESS]
+        return max(succeeded, key=lambda part: part.sequence, default=None)
 
     def _candidate(self, part: DeviceDeployment, *, is_new: bool = False) -> Candidate:
         deployment = self.deployments[part.deployment_id]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from wainwright_controller.api import routing
 from wainwright_controller.api.access import InActor
@@ -14,8 +14,9 @@ from wainwright_controller.api.context import InContext
 from wainwright_controller.api.models import ArtifactOut, Page, ReleaseDetail, ReleaseOut, known_moment
 from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
 from wainwright_controller.operations import NotFound
-from wainwright_controller.records import Artifact
-from wainwright_controller.rows import ARTIFACT, from_row, in_chunks
+from wainwright_controller.operations.artifacts import deployments_with
+from wainwright_controller.records import Artifact, DeviceState
+from wainwright_controller.rows import ARTIFACT, DEVICE, from_row, in_chunks
 
 router = routing.router("releases", "/releases")
 
@@ -32,19 +33,22 @@ def list_releases(
         query = query.where(ARTIFACT.c.name > key_of(cursor, tuple[str])[0])
     with context.store.read() as connection:
         names, following = cut(connection.execute(query).scalars().all(), limit, lambda name: (name,))
-        artifacts = _artifacts(connection, names)
-    items = [ReleaseOut(**_fields(name, artifacts[name])) for name in names]
+        artifacts, running = _artifacts(connection, names), _running(connection, names)
+    items = [ReleaseOut(**_fields(name, artifacts[name], running.get(name, 0))) for name in names]
     return Page(items=items, next=following)
 
 
 @router.get("/{name:path}")
 def show_release(name: str, context: InContext) -> ReleaseDetail:
-    """Show a release with its artifacts."""
+    """Show a release with its artifacts, how many devices run it, and which deployments need it still."""
     with context.store.read() as connection:
         artifacts = _artifacts(connection, [name])[name]
+        running = _running(connection, [name]).get(name, 0)
+        deployments = list(connection.execute(deployments_with(name)).scalars())
     if not artifacts:
         raise NotFound(f"No such release: {name}. `wainwright release list` shows all.")
-    return ReleaseDetail(**_fields(name, artifacts), artifacts=[ArtifactOut.of(a) for a in artifacts])
+    shown = [ArtifactOut.of(artifact) for artifact in artifacts]
+    return ReleaseDetail(**_fields(name, artifacts, running), artifacts=shown, deployments=deployments)
 
 
 @router.delete("/{name:path}", status_code=HTTPStatus.NO_CONTENT)
@@ -63,11 +67,22 @@ def _artifacts(connection: Connection, names: Sequence[str]) -> dict[str, list[A
     return found
 
 
-def _fields(name: str, artifacts: Sequence[Artifact]) -> dict[str, Any]:
+def _running(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """Return how many accepted devices run each release; those that none runs are not there."""
+    found: dict[str, int] = {}
+    for chunk in in_chunks(names):
+        wanted = (DEVICE.c.artifact_name.in_(chunk), DEVICE.c.state == DeviceState.ACCEPTED)
+        query = select(DEVICE.c.artifact_name, func.count()).where(*wanted).group_by(DEVICE.c.artifact_name)
+        found |= {row[0]: row[1] for row in connection.execute(query)}
+    return found
+
+
+def _fields(name: str, artifacts: Sequence[Artifact], running: int) -> dict[str, Any]:
     return {
         "name": name,
         "artifact_count": len(artifacts),
         "size": sum(artifact.size for artifact in artifacts),
         "device_types": sorted({kind for artifact in artifacts for kind in artifact.depends.get("device_type", ())}),
+        "running": running,
         "created_at": known_moment(max(artifact.created_at for artifact in artifacts)),
     }

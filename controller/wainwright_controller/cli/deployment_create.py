@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from wainwright_controller.cli.deployment_order import order_of, order_options
+from wainwright_controller.cli.deployment_show import conditions
 from wainwright_controller.cli.exits import ExitCode
-from wainwright_controller.cli.narration import opening
+from wainwright_controller.cli.narration import condition
 from wainwright_controller.cli.output import Columns, Json, fields, put_done, put_object, table
 from wainwright_controller.cli.settings import Command, Settings, in_settings
 from wainwright_controller.cli.watch import watch
@@ -22,7 +23,7 @@ PHASES: Columns = {
     "PHASE": lambda p: p["number"],
     "DEVICES": lambda p: p["size"],
     "SOAK": lambda p: span(p["soak_s"]) if p["soak_s"] else "",
-    "": lambda p: "opens now" if p["number"] == 1 and p["opens"] == "now" else opening(p),
+    "": condition,
 }
 ARTIFACTS: Columns = {
     "ARTIFACT": lambda a: short(a["artifact_id"]),
@@ -57,21 +58,23 @@ def create(settings: Settings, /, *, release: str, watches: bool, **given: Any) 
 @in_settings
 def plan(settings: Settings, /, *, release: str, **given: Any) -> None:  # noqa: ANN401  as click gives them
     """Say what `create` with the same options would do, and do nothing."""
-    found = settings.client.post("deployments/plan", order_of(settings, release, given))
-    put_object(settings, found, _told(release, found))
+    order = order_of(settings, release, given)
+    found = settings.client.post("deployments/plan", order)
+    put_object(settings, found, _told(order, found))
 
 
-def _told(release: str, plan: Json) -> Iterable[str]:
-    """Yield what a plan says: the numbers, the phases, and who would not get it."""
+def _told(order: Json, plan: Json) -> Iterable[str]:
+    """Yield what a plan says: the numbers, the conditions, the phases, and who would not get it."""
     whom = f"{plan['updated']} of {count(plan['devices'], 'device')}"
     yield from fields(
         [
-            ("release", release),
+            ("release", order["release"]),
             ("to", plan["target"] + ("" if plan["kind"] == "static" else ", and who matches later")),
             ("would get it", f"{whom}, {size(plan['bytes'])} to download"),
             ("offline now", plan["offline"] or None),
             ("in another first", plan["waiting"] or None),
             ("approval", "by another admin" if plan["needs_approval"] else None),
+            *conditions(order),
         ]
     )
     yield from table(plan["phases"], PHASES)

@@ -99,29 +99,29 @@ def _rollback(deployment: Json) -> str | None:
 
 
 def conditions(deployment: Json) -> Iterator[tuple[str, str]]:
-    """Yield name and words of each condition that a deployment has."""
-    for limit in deployment["limits"]:
+    """Yield name and words of each condition that a deployment, or an order, has."""
+    for limit in deployment.get("limits", []):
         yield "limit", limit_told(limit)
-    if told := pace_told(deployment["pace"]):
+    if told := pace_told(deployment.get("pace", {})):
         yield "pace", told
-    for name, seconds in deployment["time_limits"].items():
+    for name, seconds in deployment.get("time_limits", {}).items():
         yield f"{name.removesuffix('_s')} at most", span(seconds)
-    policy = deployment["policy"]
-    for window in policy["windows"]:
-        days = ",".join(DAYS[day - 1] for day in window["days"])
+    policy = deployment.get("policy", {})
+    for window in policy.get("windows", []):
+        days = ",".join(DAYS[day - 1] for day in window.get("days", []))
         yield "window", f"{days + ' ' if days else ''}{window['start']}-{window['end']}, by the device's clock"
     if "bytes_per_second" in policy:
         yield "bandwidth", f"{size(policy['bytes_per_second'])}/s for each device"
-    if policy["download_only"]:
+    if policy.get("download_only"):
         yield "devices", "download, and do not install"
 
 
 def limit_told(limit: Json) -> str:
     """Return a limit on failures in words."""
     most = f"{limit['count']}" if "count" in limit else f"{limit['percent']:g}%"
-    sample = f" of {limit['min_sample']} or more" if limit["min_sample"] > 1 else ""
-    codes = f" with {' or '.join(limit['codes'])}" if limit["codes"] else ""
-    return f"{limit['action']} when more than {most}{sample} have failed{codes}"
+    sample = f" of {limit['min_sample']} or more" if limit.get("min_sample", 1) > 1 else ""
+    codes = f" with {' or '.join(limit['codes'])}" if limit.get("codes") else ""
+    return f"{limit.get('action', 'pause')} when more than {most}{sample} have failed{codes}"
 
 
 def pace_told(pace: Json) -> str:
@@ -129,7 +129,7 @@ def pace_told(pace: Json) -> str:
     said = []
     if "per_minute" in pace:
         said.append(f"{pace['per_minute']:g} offers a minute")
-    if pace["factor"] > 1 and "every" in pace:
+    if pace.get("factor", 1) > 1 and "every" in pace:
         top = f", up to {pace['max_per_minute']:g} a minute" if "max_per_minute" in pace else ""
         said.append(f"times {pace['factor']:g} after every {pace['every']}{top}")
     if "concurrency" in pace:

@@ -50,17 +50,26 @@ def opening(phase: Json, *, is_over: bool = False) -> str:
         return "open"
     if phase.get("waits_for"):
         return f"closed: waits for {phase['waits_for']}"
+    return f"closed: {condition(phase)}"
+
+
+def condition(phase: Json) -> str:
+    """Return the condition on which a phase opens, as it was planned."""
+    if phase["number"] == 1 and phase["opens"] == "now":
+        return "opens now"
     how = {
-        "now": "closed: opens when the phase before is done",
-        "at": f"closed: opens {ago(phase.get('opens_at'))}",
-        "after": f"closed: opens {span(phase['delay_s'])} after the phase before is done",
-        "approval": "closed: opens when it is promoted",
+        "now": "opens when the phase before is done",
+        "at": f"opens {ago(phase.get('opens_at'))}",
+        "after": f"opens {span(phase['delay_s'])} after the phase before is done",
+        "approval": "opens when it is promoted" if phase["number"] > 1 else "opens when it is started",
     }
     return how[phase["opens"]]
 
 
 def opening_short(phase: Json) -> str:
-    """Return what opens a phase, in few words."""
+    """Return what opens a phase, in few words; once the phase before is done, what else it waits for."""
+    if (waits_for := phase.get("waits_for")) and not waits_for.endswith((" to open", " to finish", " by a person")):
+        return f"waits for {waits_for}"
     before = f"after phase {phase['number'] - 1}" if phase["number"] > 1 else "soon"
     how = {
         "now": before,

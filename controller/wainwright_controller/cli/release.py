@@ -18,6 +18,7 @@ COLUMNS: Columns = {
     "ARTIFACTS": lambda r: r["artifact_count"],
     "TYPES": lambda r: r["device_types"],
     "SIZE": lambda r: size(r["size"]),
+    "RUNS ON": lambda r: count(r["running"], "device"),
     "UPLOADED": lambda r: ago(r["created_at"]),
 }
 
@@ -56,6 +57,13 @@ def delete(settings: Settings, name: str) -> None:
     settings.say(f"Release {name} deleted.")
 
 
+def _runs_on(release: Json) -> str:
+    devices = count(release["running"], "device")
+    if not release["running"]:
+        return devices
+    return f"""{devices}: wainwright device list --where 'artifact_name = "{release["name"]}"'"""
+
+
 def _about(release: Json) -> Iterable[str]:
     yield from fields(
         [
@@ -63,6 +71,8 @@ def _about(release: Json) -> Iterable[str]:
             ("types", release["device_types"]),
             ("size", size(release["size"])),
             ("uploaded", ago(release["created_at"])),
+            ("runs on", _runs_on(release)),
+            ("needed by", release["deployments"]),
         ]
     )
     yield from table(release["artifacts"], ARTIFACT_COLUMNS)

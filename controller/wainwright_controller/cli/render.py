@@ -74,6 +74,8 @@ class LiveView:
         if self._lost_at is not None:
             away = span(time.monotonic() - self._lost_at)
             news.insert(0, _line(f"Lost the controller {away} ago; looking for it again. What you see is old.", "red"))
+        if state.get("hold_reason"):
+            news.insert(0, _line(printable(f"{state['hold']}: {state['hold_reason']}"), "bold"))
         room = self._console.height - FRAME - len(news)
         phases = _phases(state, max(room - min(len(state["active"]), ACTIVE_MIN), 1), self._bar_width)
         active = _active(state, max(room - len(phases), 0), self._bar_width // 2)

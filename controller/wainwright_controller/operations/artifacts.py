@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Select, and_, delete, insert, or_, select
 
 from wainwright_common.statuses import DeploymentStatus
 from wainwright_controller.operations.base import NotFound, Operator
@@ -66,27 +67,28 @@ class ArtifactOperations(Operator):
     @staticmethod
     def _forget(ledger: Witness, artifacts: Sequence[Artifact], actor: str) -> None:
         name = artifacts[0].name
-        users = select(DEPLOYMENT.c.name).where(
-            DEPLOYMENT.c.artifact_name == name, DEPLOYMENT.c.status != DeploymentStatus.FINISHED
-        )
-        if (user := ledger.connection.execute(users).scalar()) is not None:
+        if (user := ledger.connection.execute(deployments_with(name).limit(1)).scalar()) is not None:
             raise Refused(
-                "artifact-in-use", f"Release {name} is being deployed by {user}: abort that, or wait until it finishes."
-            )
-        rollbacks = (
-            select(DEPLOYMENT.c.name)
-            .join(PART, PART.c.deployment_id == DEPLOYMENT.c.id)
-            .where(DEPLOYMENT.c.rolls_back.is_not(None), DEPLOYMENT.c.status != DeploymentStatus.FINISHED)
-            .where(PART.c.restore_name == name, PART.c.finished_at.is_(None))
-        )
-        if (rollback := ledger.connection.execute(rollbacks.limit(1)).scalar()) is not None:
-            raise Refused(
-                "artifact-in-use", f"Devices get release {name} back by the {rollback}: wait until it finishes."
+                "artifact-in-use",
+                f"Release {name} is needed by {user}, which has not finished: abort that, or wait until it has.",
             )
         for artifact in artifacts:
             ledger.tell(f"artifact {artifact.id}", _about(artifact), None)
         ledger.connection.execute(delete(ARTIFACT).where(ARTIFACT.c.id.in_([a.id for a in artifacts])))
         ledger.note("artifact", f"{len(artifacts)} artifact(s) of release {name} deleted", actor)
+
+
+def deployments_with(name: str) -> Select[Any]:
+    """Return the query for the names of unfinished deployments that need a release.
+
+    A rollback needs what it undoes to tell who has it, and what its devices get back.
+    """
+    restores = select(PART.c.deployment_id).where(
+        PART.c.deployment_id == DEPLOYMENT.c.id, PART.c.restore_name == name, PART.c.finished_at.is_(None)
+    )
+    needs = or_(DEPLOYMENT.c.artifact_name == name, and_(DEPLOYMENT.c.rolls_back.is_not(None), restores.exists()))
+    unfinished = select(DEPLOYMENT.c.name).where(DEPLOYMENT.c.status != DeploymentStatus.FINISHED)
+    return unfinished.where(needs).order_by(DEPLOYMENT.c.sequence)
 
 
 def _about(artifact: Artifact) -> dict[str, object]:

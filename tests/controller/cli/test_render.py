@@ -86,6 +86,14 @@ def test_all_that_did_not_get_the_release_are_counted() -> None:
     assert "after phase 2" in rows[3]
 
 
+def test_why_a_deployment_is_held_and_what_a_phase_waits_for_is_in_view() -> None:
+    held = state(1, 3) | {"hold": "paused", "hold_reason": "6 failed of 60 (10 %), at most 5 % may"}
+    held["phases"][2]["waits_for"] = "phase 2 to soak for another 8 min"
+    rows = [row.rstrip() for row in seen(view_of(held, 80, 24), 80, 24)]
+    assert "paused: 6 failed of 60 (10 %), at most 5 % may" in rows
+    assert rows[3].endswith("waits for phase 2 to soak for another 8 min")
+
+
 def test_a_lost_controller_is_shown_until_it_is_found() -> None:
     view = view_of(state(1, 2), 80, 24)
     view.link(is_up=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from tests.controller.api.served import Json, Served
@@ -72,13 +74,15 @@ def test_a_plan_tells_who_would_get_it_who_not_and_why_and_starts_nothing(run: R
     with Device(served.broker.port, "planned-4", device_type="other") as device:
         device.check_in()
 
-    told = run("deployment", "plan", "panel-2", *to(ids), "--canary", "1", "--soak", "1h")
+    told = run("deployment", "plan", "panel-2", *to(ids), *["--canary", "1", "--soak", "1h", "--max-failures", "5%"])
 
     assert told.code == 0
     assert "would get it  3 of 4 devices, " in told.out, told.out
     assert "would not get it: 1 no-artifact\n" in told.out
     assert "  planned-4  No artifact fits it" in told.out
-    assert "waits for a promotion" in told.out or "opens when it is promoted" in told.out
+    assert "limit         pause when more than 5% have failed\n" in told.out
+    assert "60 min  opens now\n" in told.out
+    assert "opens when it is promoted\n" in told.out
     assert told.out.endswith("Nothing was started.\n")
     assert run("deployment list --search planned -o json").json == []
     assert run("deployment", "plan", "panel-2", *to(ids), "-o", "json").json["left_counts"] == {"no-artifact": 1}
@@ -132,6 +136,7 @@ def test_a_rollback_says_what_it_does_before_it_asks_and_is_watched_to_its_end(r
     shown = run("deployment show undone").out
     assert "rolling back, 3/3 successful" in shown
     assert "inprogress, 0/3 successful (" in shown
+    assert "needed by  rollback of undone" in run("release show panel-1").out
     child = served.get("deployments/undone")["rollback"]["id"]
     assert "panel-1" in run("deployment", "show", child, "--devices").out
 
@@ -159,3 +164,19 @@ def test_a_list_is_filtered_and_sorted(run: Run, served: Served) -> None:
     assert names("--sort -name --limit 2") == ["c", "b"]
     assert names("--release panel-2 --creator local --since 2020-01-01T00:00Z --sort created") == ["b", "a", "c"]
     assert names("--until 2020-01-01T00:00Z") == names("--strategy canary") == names("--status finished") == []
+
+
+def test_a_release_says_how_many_devices_run_it_and_how_to_list_them(run: Run, served: Served) -> None:
+    ids = fleet(served, "runs", 2)
+    served.release("runs-1")
+    for device_id in ids:
+        with Device(served.broker.port, device_id, running="runs-1") as device:
+            device.check_in()
+
+    shown = run("release show runs-1").out
+
+    assert "runs on   2 devices: " in shown, shown
+    command = shown.split("2 devices: wainwright ")[1].splitlines()[0]
+    assert [d["id"] for d in run(*shlex.split(command), "-o", "json").json] == ids
+    (row,) = [line for line in run("release list --search runs-1").out.splitlines() if line.startswith("runs-1")]
+    assert "2 devices" in row

@@ -215,6 +215,30 @@ def test_a_device_that_falls_back_is_a_regression_and_counts(world: World) -> No
     assert (part.status, part.regressed_at) == ("success", world.now)
 
 
+@pytest.mark.parametrize("undone", [False, True], ids=["by the next deployment", "by a rollback"])
+def test_a_release_that_is_replaced_is_no_regression_though_report_and_check_in_come_at_once(
+    world: World, *, undone: bool
+) -> None:
+    (device,) = _fleet(world, "d0")
+    made = world.create("os-2", all_devices=True, limits=[{"count": 0}])
+    device.update()
+    device.check_in()
+    if undone:
+        world.operations.rollback(made.id, "olga")
+    else:
+        world.create("os-1", all_devices=True)
+    device.check_in()
+    assert device.offer is not None
+    report = device.says("success")
+    device.runs = device.offer.artifact.name
+
+    world.tell((device.id, report), (device.id, device.question()))
+
+    assert device.runs == "os-1"
+    assert world.deployment(made.id).regressed == 0
+    assert world.parts(made.id)["d0"].regressed_at is None
+
+
 def test_a_phase_opens_only_when_the_one_before_is_healthy_after_its_soak(world: World) -> None:
     devices = _fleet(world)
     made = world.create("os-2", all_devices=True, phases=[{"count": 1, "soak_s": 600}, {}])

@@ -45,16 +45,21 @@ class ArtifactOut(BaseModel):
 
 
 class ReleaseOut(BaseModel):
-    """All artifacts of one name, for all device types together; `created_at` is the newest one's."""
+    """All artifacts of one name, for all device types together; `created_at` is the newest one's.
+
+    `running` counts the devices that run it, as of their last check-in.
+    """
 
     name: str
     artifact_count: int
     size: int
     device_types: list[str]
+    running: int
     created_at: datetime
 
 
 class ReleaseDetail(ReleaseOut):
-    """A release with its artifacts."""
+    """A release with its artifacts, and the deployments that have not finished with it: they keep it from deletion."""
 
     artifacts: list[ArtifactOut]
+    deployments: list[str]
