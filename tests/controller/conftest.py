@@ -14,6 +14,18 @@ from wainwright_controller.controller import Controller
 from wainwright_controller.records import Artifact
 from wainwright_controller.store import Store
 
+ON_BOTH = {"test_store.py", "test_attribute_store.py", "test_claims.py", "test_databases.py"}
+"""Where a difference between the databases would show: always on both. The rest is, too, in the long run."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave PostgreSQL to the long run where SQLite has shown the same."""
+    for item in items:
+        database = getattr(item, "callspec", None) and item.callspec.params.get("store_url")  # type: ignore[attr-defined]
+        if database == "postgresql" and item.path.name not in ON_BOTH:
+            item.add_marker(pytest.mark.long)
+
 
 def make_artifact(name: str = "panel-2", artifact_id: str = "a1", device_type: str = "pi4") -> Artifact:
     """Return a record of an artifact, without any bytes."""
@@ -32,7 +44,7 @@ def make_artifact(name: str = "panel-2", artifact_id: str = "a1", device_type: s
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database; what uses it runs on SQLite and on PostgreSQL."""
+    """The address of an empty database; what uses it runs on SQLite and, see ON_BOTH, on PostgreSQL."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.db'}"
     server: Postgresql = request.getfixturevalue("postgresql")

@@ -4,7 +4,7 @@ Each example is a fleet with its deployments: devices come, ask, report in and o
 back and commit in the last moment; people do whatever they like. After every step the store is compared with the rules'
 words (invariants.py). At the end people let everything go on and every device behaves: then everything must end.
 
-    pytest tests/controller/rollouts/test_invariants.py                           60 of them
+    pytest tests/controller/rollouts/test_invariants.py                           40 of them
     HISTORIES=20000 pytest -m long tests/controller/rollouts/test_invariants.py   20,000
     SHRINK=1 makes a history that fails as short as possible, which takes minutes
 """
@@ -41,7 +41,7 @@ from wainwright_controller.rules.actions import Act, Refused, Stage, allowed, st
 from wainwright_controller.rules.phases import BadPlan
 from wainwright_controller.store import Store
 
-HISTORIES = 60
+HISTORIES = 40
 LONG_HISTORIES = 20_000
 STEPS = 40
 RELEASES = ("os-1", "os-2", "os-3")
