@@ -11,6 +11,7 @@ from wainwright_controller.api import (
     audit,
     deployment_actions,
     deployments,
+    described,
     devices,
     downloads,
     events,
@@ -42,6 +43,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.uploads = anyio.CapacityLimiter(UPLOADS_MAX)
     problems.install(app)
+    described.install(app)
     operators = APIRouter(prefix=PREFIX, dependencies=[Depends(check_access)])
     for noun in (devices, groups, artifacts, releases, deployments, deployment_actions, events):
         operators.include_router(noun.router)
