@@ -150,6 +150,21 @@ def test_a_rollback_says_what_it_does_before_it_asks_and_is_watched_to_its_end(r
     assert run("deployment rollback undone --yes").code == 4
 
 
+def test_a_watch_goes_over_to_the_rollback_of_a_deployment_that_is_under_way(run: Run, served: Served) -> None:
+    ids = fleet(served, "turned", 3)
+    made = served.deploy("panel-2", *ids, name="turned")
+    served.carry_out(made["id"], *ids[:2])
+
+    with in_background(run, "deployment watch turned") as ran:
+        listening(served)
+        child = served.post(f"deployments/{made['id']}/rollback")["rollback"]["id"]
+        restored(served, child, *ids[:2])
+
+    lines = ran[0].out.splitlines()
+    assert any(line.split(" ")[1] == child[:8] and line.endswith("created to undo turned") for line in lines), lines
+    assert lines[-1] == "turned: rolled-back, 2 of 2 devices undone."
+
+
 def test_a_list_is_filtered_and_sorted(run: Run, served: Served) -> None:
     (device,) = fleet(served, "listed", 1)
     for name in "bac":
