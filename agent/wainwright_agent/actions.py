@@ -23,6 +23,7 @@ from wainwright_agent.journal import Update, Waiting
 from wainwright_agent.module import Module, find
 from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut, pause
 from wainwright_agent.scripts import Scripts
+from wainwright_agent.spare import Spare
 from wainwright_agent.states import Event, UpdateState, allows
 from wainwright_agent.steps import GOING_BACK, NO_STEP, REPEATED_AFTER_A_FAILURE, STEPS, Step
 from wainwright_agent.throttle import lowest
@@ -67,9 +68,15 @@ class Actions:
     """Performs steps of one agent's updates."""
 
     def __init__(
-        self, config: Config, surroundings: Surroundings, limits: Limits, note: Callable[[Waiting], None]
+        self,
+        config: Config,
+        surroundings: Surroundings,
+        limits: Limits,
+        note: Callable[[Waiting], None],
+        spare: Spare | None = None,
     ) -> None:
         self._config = config
+        self._spare = spare
         self._around = surroundings
         self._limits = limits
         self._scripts = Scripts(config, surroundings, note)
@@ -182,7 +189,7 @@ class Actions:
             by_hand=update.by_hand is not None,
             parent=job_process_id(),
         )
-        fetched = download(job, self._around, on_progress)
+        fetched = download(job, self._around, on_progress, None if self._spare is None else self._spare.take())
         facts = {"payload_type": fetched.payload_type, "new_provides": fetched.provides}
         return Ending(E.NOTHING if fetched.payload_type is None else E.OK, facts=facts)
 

@@ -2,7 +2,7 @@
 
 The child (fetch.py) is a process of its own, because the libraries for HTTP and signatures would not leave the daemon's
 memory again. It gets one Job on its standard input, and says lines of JSON on its standard output; its standard error
-goes to the log. It dies with the daemon.
+goes to the log. It dies with the daemon. Before the job it may get a Look, when it was started ahead (spare.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +20,10 @@ import msgspec
 from wainwright_agent.failure import LinkRefused, UpdateError
 from wainwright_agent.groups import KILL_GRACE_S, end_leftovers
 from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut
+from wainwright_agent.spare import PROGRAM
 from wainwright_common.codes import Code
 from wainwright_common.messages import Artifact, Progress, Reason
 
-PROGRAM = (sys.executable, "-m", "wainwright_agent.fetch")
 # What the child may do silently: wait for the module as long as a call may last, end it, and be slow.
 SILENCE_MARGIN_S = 300.0
 LINE_MAX = 4 * 1024 * 1024  # bytes; the longest line has the provides of a device, at most 256 of 4 KiB
@@ -31,7 +31,34 @@ LINE_MAX = 4 * 1024 * 1024  # bytes; the longest line has the provides of a devi
 log = logging.getLogger(__name__)
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class Look(msgspec.Struct, frozen=True, kw_only=True, tag="look"):
+    """A question: what can be installed from here."""
+
+    source: str
+    """A link, or the path of a file."""
+    parent: int
+
+
+class Looked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a technician's file is: all that the agent must be told of it."""
+
+    uri: str
+    name: str
+    size: int
+    """Bytes."""
+    version: str
+    """Changes with the file: its time, or what the server says of it."""
+
+
+class Unusable(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a technician's file cannot be installed."""
+
+    text: str
+    is_refused: bool
+    """It could be read, and is not an artifact."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, tag="job"):
     """Everything that the child needs to know; paths as text, since it travels as JSON."""
 
     artifact: Artifact
@@ -69,6 +96,8 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: Reason | None = None
     refused: str | None = None
     """What the server said to the link."""
+    looked: Looked | None = None
+    unusable: Unusable | None = None
 
 
 def job_process_id() -> int:
@@ -76,8 +105,13 @@ def job_process_id() -> int:
     return os.getpid()
 
 
-def download(job: Job, surroundings: Surroundings, on_progress: Callable[[Progress], None]) -> Fetched:
-    """Run the child to its end and return what it found.
+def download(
+    job: Job,
+    surroundings: Surroundings,
+    on_progress: Callable[[Progress], None],
+    started: subprocess.Popen[bytes] | None = None,
+) -> Fetched:
+    """Run the child, one that was `started` ahead if there is one, to its end and return what it found.
 
     Raises UpdateError with the child's reason, LinkRefused, and Interrupted; nothing of child or module runs then.
     """
@@ -95,6 +129,7 @@ def download(job: Job, surroundings: Surroundings, on_progress: Callable[[Progre
             stdin=msgspec.json.encode(job),
             on_output=hearing.feed,
             on_errors=errors.feed,
+            started=started,
         ) as process:
             status = _wait(process, hearing, job.module_timeout_s + SILENCE_MARGIN_S)
     except TimedOut:

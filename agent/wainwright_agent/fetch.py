@@ -1,5 +1,7 @@
 """The child that fetches an artifact: `python -m wainwright_agent.fetch`, a Job on standard input. See download.py.
 
+Before the job it may be asked what a file or link is (source.py); without one it ends then.
+
 In this order: the header is read and verified; the artifact must be the offered one and fit the device; its module must
 exist; the work tree is built; the module gets the payload; the file's digest must be the offered one. So nothing of an
 artifact is used before it is verified, and no module is called for one that is not for this device.
@@ -22,7 +24,7 @@ import msgspec
 
 from wainwright_agent import scripts, space, streams
 from wainwright_agent.checkpoint import Checkpoint, CheckpointError
-from wainwright_agent.download import Fetched, Job, Said
+from wainwright_agent.download import Fetched, Job, Look, Said, Unusable
 from wainwright_agent.failure import LinkRefused, UpdateError
 from wainwright_agent.module import Module, find
 from wainwright_agent.processes import Surroundings
@@ -61,9 +63,16 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _on_term)
     try:
-        job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-        _die_with(job.parent)
-        say = Said(fetched=fetch(job))
+        asked = _next()
+        if isinstance(asked, Look):
+            _die_with(asked.parent)
+            _say(_look(asked))
+            asked = _next()
+        if not isinstance(asked, Job):
+            return 0
+        _die_with(asked.parent)
+        os.chdir(asked.data_dir)
+        say = Said(fetched=fetch(asked))
     except UpdateError as error:
         say = Said(error=error.reason)
     except LinkRefused as refusal:
@@ -72,6 +81,21 @@ def main() -> int:
         return 128 + signal.SIGTERM
     _say(say)
     return 0
+
+
+def _next() -> Look | Job | None:
+    """Return the next line of standard input; None at its end."""
+    line = sys.stdin.buffer.readline()
+    return msgspec.json.decode(line, type=Look | Job) if line else None
+
+
+def _look(asked: Look) -> Said:
+    from wainwright_agent.source import SourceError, look_at
+
+    try:
+        return Said(looked=look_at(asked.source))
+    except SourceError as error:
+        return Said(unusable=Unusable(text=str(error), is_refused=error.is_refused))
 
 
 def _on_term(_number: int, _frame: FrameType | None) -> None:

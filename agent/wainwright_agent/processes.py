@@ -129,14 +129,18 @@ class Process:
         on_output: Callable[[bytes], None],
         on_errors: Callable[[bytes], None],
         env: Mapping[str, str] | None = None,
+        started: subprocess.Popen[bytes] | None = None,
     ) -> None:
-        """Start the program, with `env` added to our environment; raises OSError when that is impossible."""
+        """Start the program, with `env` added to our environment; raises OSError when that is impossible.
+
+        One that has `started` already, in a session of its own and with pipes, is taken over instead.
+        """
         self._around = surroundings
         self._selector = selectors.DefaultSelector()
         self._exit_read, self._exit_write = os.pipe2(os.O_CLOEXEC)
         self._leave = False
         try:
-            self._popen = subprocess.Popen(
+            self._popen = started or subprocess.Popen(
                 list(argv),
                 cwd=cwd,
                 env=None if env is None else os.environ | env,

@@ -30,6 +30,7 @@ from wainwright_agent.journal import ByHand, Journal, JournalError, State, Updat
 from wainwright_agent.orders import BACK_BY_HAND, TAKEN_BACK, Orders, takes_back
 from wainwright_agent.processes import Surroundings, pause
 from wainwright_agent.reporter import Reporter
+from wainwright_agent.spare import Spare
 from wainwright_agent.states import Event, UpdateState, allows
 from wainwright_agent.waits import Waits
 from wainwright_common.codes import Code
@@ -49,7 +50,7 @@ class Updater:
     """The half of the agent that changes the device.
 
     `publish` is called for every report, when the journal already holds it if it changes the outcome; `changed` after
-    every change of what `snapshot` says. Neither may block.
+    every change of what `snapshot` says. Neither may block. The first download is given to `spare`, if there is one.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Updater:
         publish: Callable[[Report], None],
         changed: Callable[[], None] = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
+        spare: Spare | None = None,
     ) -> None:
         self._config = config
         self._journal = journal
@@ -80,7 +82,7 @@ class Updater:
         self._log = DeploymentLog(config.data_dir)
         self._course = Course(config.data_dir, journal, self._orders, self._reporter, self._log, limits, changed)
         self._waits = Waits(config, journal, self._orders, self._reporter, limits)
-        self._actions = Actions(config, self._around, limits, self._course.note_waiting)
+        self._actions = Actions(config, self._around, limits, self._course.note_waiting, spare)
         update = journal.state.update
         self._resuming = update is not None
         self._log.attach()

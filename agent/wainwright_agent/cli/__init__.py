@@ -20,13 +20,15 @@ from wainwright_common.settings import ConfigError
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from wainwright_agent.spare import Spare
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code."""
+
+def main(argv: Sequence[str] | None = None, spare: Spare | None = None) -> int:
+    """Run a command line and return its exit code; `spare` is a child that `install` may use."""
     _print_anything()
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        return int(_serve(words) if _is_service(words) else _run(words))
+        return int(_serve(words) if _is_service(words) else _run(words, spare))
     except ConfigError as error:
         return _fail(str(error), Exit.USAGE)
     except Refused as error:
@@ -60,7 +62,7 @@ def _serve(words: Sequence[str]) -> Exit:
     return run(load(file, os.environ))
 
 
-def _run(words: Sequence[str]) -> Exit:
+def _run(words: Sequence[str], spare: Spare | None) -> Exit:
     from wainwright_agent.cli.commands import COMMANDS
     from wainwright_agent.cli.parser import parser
     from wainwright_agent.config import load
@@ -69,6 +71,7 @@ def _run(words: Sequence[str]) -> Exit:
     config = load(getattr(arguments, "config", None), os.environ)
     if arguments.command == "status" and "config" not in arguments:
         _note_missing_file()
+    arguments.spare = spare
     return COMMANDS[arguments.command](config, arguments)
 
 

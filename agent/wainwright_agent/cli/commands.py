@@ -48,8 +48,12 @@ def _show_provides(config: Config, arguments: Namespace) -> Exit:
 
 def _install(config: Config, arguments: Namespace) -> Exit:
     from wainwright_agent.cli.hand import install
+    from wainwright_agent.spare import Spare
 
-    return install(config, arguments)
+    if arguments.spare is not None:
+        return install(config, arguments, arguments.spare)
+    with Spare() as spare:
+        return install(config, arguments, spare)
 
 
 def _by_hand(config: Config, arguments: Namespace) -> Exit:

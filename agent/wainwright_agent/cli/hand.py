@@ -5,6 +5,7 @@ Either way one process has the journal, and the same machine carries the update 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from argparse import Namespace
@@ -12,15 +13,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import msgspec
+
 from wainwright_agent import by_hand, status, technician
 from wainwright_agent.cli.exits import Exit, Refused
 from wainwright_agent.cli.output import complain, talk, tell
 from wainwright_agent.config import Config
 from wainwright_agent.control import AgentUnreachable, ask
+from wainwright_agent.download import Look, Looked, Said
 from wainwright_agent.events import Answer, Asked
 from wainwright_agent.journal import Journal, JournalError
+from wainwright_agent.masking import mask
+from wainwright_agent.spare import Spare
 from wainwright_agent.supervisor import log_to_stderr
 from wainwright_agent.update import Updater
+from wainwright_common.errors import WainwrightError
 
 ANSWER_S = 10.0  # the agent answers in milliseconds
 LOOK_S = 0.2  # between two looks at how far the service's update is
@@ -45,12 +52,10 @@ class Owner(Protocol):
         """Wait until it is worth another look."""
 
 
-def install(config: Config, arguments: Namespace) -> Exit:
-    """Install a file or a link; ends when that is done, has failed, or waits for the technician."""
-    from wainwright_agent.cli.source import look_at
-
-    options = look_at(arguments.source) | {"stop_before": arguments.stop_before}
-    with _owner(config) as owner:
+def install(config: Config, arguments: Namespace, spare: Spare) -> Exit:
+    """Install a file or a link, by way of `spare`; ends when that is done, has failed, or waits for the technician."""
+    options = msgspec.structs.asdict(_look_at(arguments.source, spare)) | {"stop_before": arguments.stop_before}
+    with _owner(config, spare) as owner:
         answer = owner.do("install", options)
         if "error" in answer:
             return _refused(answer)
@@ -58,6 +63,20 @@ def install(config: Config, arguments: Namespace) -> Exit:
         if end is Exit.REBOOT_NEEDED and not arguments.reboot_exit_code:
             return Exit.DONE
         return end
+
+
+def _look_at(source: str, spare: Spare) -> Looked:
+    """Have the spare child look at a file or link; raises Refused and SourceError."""
+    try:
+        answer = spare.ask(msgspec.json.encode(Look(source=source, parent=os.getpid())))
+    except OSError as error:
+        raise WainwrightError(f"{mask(source)}: cannot be looked at: {error}.") from error
+    said = msgspec.json.decode(answer, type=Said)
+    if said.looked is not None:
+        return said.looked
+    if said.unusable is None:
+        raise WainwrightError(f"{mask(source)}: cannot be looked at: the answer is not one: {answer!r}.")
+    raise (Refused if said.unusable.is_refused else WainwrightError)(said.unusable.text)
 
 
 def act(config: Config, arguments: Namespace) -> Exit:
@@ -95,12 +114,12 @@ class _Service:
 class _Ourselves:
     """This process, with an updater of its own, as long as the context lasts."""
 
-    def __init__(self, config: Config, journal: Journal) -> None:
+    def __init__(self, config: Config, journal: Journal, spare: Spare | None) -> None:
         self._config = config
         self._journal = journal
         before = journal.state.update
         self._news = threading.Event()
-        self._updater = Updater(config, journal, publish=lambda _: None, changed=self._news.set)
+        self._updater = Updater(config, journal, publish=lambda _: None, changed=self._news.set, spare=spare)
         self._thread = threading.Thread(target=self._updater.run, name="update", daemon=True)
         self._thread.start()
         while not self._updater.is_settled and self._thread.is_alive():
@@ -132,8 +151,8 @@ class _Ourselves:
 
 
 @contextmanager
-def _owner(config: Config) -> Iterator[Owner]:
-    """Find the service; without one, take the journal."""
+def _owner(config: Config, spare: Spare | None = None) -> Iterator[Owner]:
+    """Find the service; without one, take the journal, and fetch with `spare`."""
     try:
         next(iter(ask(config, "status", line_s=ANSWER_S)))
     except AgentUnreachable as error:
@@ -156,7 +175,7 @@ def _owner(config: Config) -> Iterator[Owner]:
                 f"The update to {name} of a deployment is under way. Start the service, which goes on with it."
             )
         log_to_stderr("warning")  # the steps are told by _follow
-        ourselves = _Ourselves(config, journal)
+        ourselves = _Ourselves(config, journal, spare)
         try:
             yield ourselves
         finally:

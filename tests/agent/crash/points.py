@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wainwright_agent import download, fetch
+from wainwright_agent import fetch, spare
 
 ASK, GO = "ask", "go"
 _REAL = {name: getattr(os, name) for name in ("open", "write", "fsync", "fdatasync")}
@@ -153,7 +153,7 @@ def _wrap_programs(points: Points) -> None:
             points.at(f"started {name}")
 
         def _execute_child(self, args: Any, *rest: Any) -> None:  # noqa: ANN401  as Popen
-            if tuple(args) == download.PROGRAM:
+            if tuple(args) == spare.PROGRAM:
                 self._fork_download(*rest)
             else:
                 super()._execute_child(args, *rest)  # type: ignore[misc]
@@ -196,6 +196,6 @@ def _be_download(points: Points, cwd: Path, fds: tuple[int, int, int]) -> NoRetu
 
 def _name(args: Sequence[str]) -> str:
     """Return what points call a program: the module's state, or the script."""
-    if tuple(args) == download.PROGRAM:
+    if tuple(args) == spare.PROGRAM:
         return "download"
     return Path(args[-2] if "wainwright-gate" in args and "env" in args else args[-1]).name

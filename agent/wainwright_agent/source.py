@@ -1,12 +1,15 @@
-"""What `wain install` is given: a file or a URL, looked at before anything is asked for."""
+"""What `wain install` is given: a file or a link, looked at before anything is asked for.
+
+The child does it that may fetch it afterwards (spare.py): the libraries for HTTP and artifacts are loaded once.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from wainwright_agent.cli.exits import Refused
+from wainwright_agent.download import Looked
 from wainwright_agent.masking import mask
 from wainwright_common.errors import ArtifactError, WainwrightError
 
@@ -18,19 +21,22 @@ LINKS = ("http://", "https://")
 
 
 class SourceError(WainwrightError):
-    """What is to be installed cannot be read."""
+    """What is to be installed cannot be read, or (`is_refused`) is not an artifact."""
+
+    def __init__(self, text: str, *, is_refused: bool = False) -> None:
+        super().__init__(text)
+        self.is_refused = is_refused
 
 
-def look_at(source: str) -> dict[str, Any]:
-    """Return what the agent must be told of an artifact: uri, name, size in bytes and version.
+def look_at(source: str) -> Looked:
+    """Return what the agent must be told of an artifact; raises SourceError.
 
-    Raises SourceError when it cannot be read, and Refused when it is not an artifact. Whether it is signed, fits and is
-    whole is checked by the agent.
+    Whether it is signed, fits and is whole is checked when it is fetched.
     """
     return _look_at_link(source) if source.startswith(LINKS) else _look_at_file(Path(source))
 
 
-def _look_at_file(path: Path) -> dict[str, Any]:
+def _look_at_file(path: Path) -> Looked:
     path = path.absolute()
     try:
         with path.open("rb") as file:
@@ -38,15 +44,11 @@ def _look_at_file(path: Path) -> dict[str, Any]:
             name = _name(file, str(path))
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}.") from error
-    return {
-        "uri": f"file://{quote(str(path))}",
-        "name": name,
-        "size": facts.st_size,
-        "version": str(facts.st_mtime_ns),
-    }
+    uri = f"file://{quote(str(path))}"
+    return Looked(uri=uri, name=name, size=facts.st_size, version=str(facts.st_mtime_ns))
 
 
-def _look_at_link(link: str) -> dict[str, Any]:
+def _look_at_link(link: str) -> Looked:
     import requests
     import urllib3.exceptions
 
@@ -58,12 +60,12 @@ def _look_at_link(link: str) -> dict[str, Any]:
                 raise SourceError(
                     mask(f"{link}: the server does not say how long the file is. Fetch it, and install that.")
                 )
-            return {
-                "uri": link,
-                "name": _name(response.raw, link),
-                "size": int(size),
-                "version": response.headers.get("ETag", "")[:256],
-            }
+            return Looked(
+                uri=link,
+                name=_name(response.raw, link),
+                size=int(size),
+                version=response.headers.get("ETag", "")[:256],
+            )
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise SourceError(mask(f"{link}: cannot be fetched: {error}.")) from error
 
@@ -74,4 +76,5 @@ def _name(stream: ReadableBytes, source: str) -> str:
     try:
         return ArtifactReader(stream, verify_keys=[]).header.name
     except ArtifactError as error:
-        raise Refused(mask(f"{source}: is not an artifact that can be installed ({error.rule}): {error}")) from error
+        text = mask(f"{source}: is not an artifact that can be installed ({error.rule}): {error}")
+        raise SourceError(text, is_refused=True) from error
