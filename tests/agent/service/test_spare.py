@@ -53,7 +53,8 @@ def test_a_child_that_was_not_taken_is_gone_when_its_context_is_left() -> None:
 
 
 def test_a_child_that_dies_while_it_looks_is_an_error_with_its_last_words() -> None:
-    with Spare() as spare, pytest.raises(OSError, match=r"has ended; its last words: \S*DecodeError: JSON is malformed"):
+    last_words = r"has ended; its last words: \S*DecodeError: JSON is malformed"
+    with Spare() as spare, pytest.raises(OSError, match=last_words):
         spare.ask(b"{no json")
 
 
