@@ -18,7 +18,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.agent.crash", description=__doc__)
     parser.add_argument("--way", action="append", choices=list(WAYS), help="only this way of an update; repeatable")
     parser.add_argument("--kind", action="append", choices=[*KILLS, *DISK_FULL], help="only this fault; repeatable")
-    parser.add_argument("--second", choices=["none", "effects", "all"], default=None, help="points of a second fault")
+    parser.add_argument(
+        "--second", choices=["none", "effects", "marks", "all"], default=None, help="points of a second fault"
+    )
     parser.add_argument("--workers", type=int, default=2, help="devices at a time; one for each core")
     arguments = parser.parse_args()
     chosen = [

@@ -94,7 +94,7 @@ class Conductor:
     def end_all(self) -> None:
         """Kill everything that runs on the device, and wait until it is gone."""
         me = os.getpid()
-        while children := _children({me}, _parents(with_dead=True)) - self._spared:
+        while children := _children(me) - self._spared:
             for pid in _descendants(me) - self._spared:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -209,7 +209,7 @@ class Conductor:
 
     def _reap(self) -> None:
         """Take note of orphans that have ended."""
-        for pid in _children({os.getpid()}, _parents(with_dead=True)) - self._spared:
+        for pid in _children(os.getpid()) - self._spared:
             os.waitpid(pid, os.WNOHANG)
 
 
@@ -218,28 +218,23 @@ def _nth(points: list[str]) -> tuple[str, int]:
     return points[-1], points.count(points[-1]) - 1
 
 
-def _parents(*, with_dead: bool = False) -> dict[int, int]:
-    """Return the parent of each process, `with_dead` of those too that wait to be reaped."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            except OSError:
-                continue
-            if with_dead or fields[0] not in "ZX":
-                parents[int(entry.name)] = int(fields[1])
-    return parents
+def _children(pid: int) -> set[int]:
+    """Return the children of a process, with those that wait to be reaped; each of its threads may have some."""
+    found = set[int]()
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
 
 
-def _children(of: set[int], parents: dict[int, int]) -> set[int]:
-    return {pid for pid, parent in parents.items() if parent in of}
+def _is_dead(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def _descendants(root: int) -> set[int]:
     """Return the processes below one that are not dead; orphans are below their subreaper."""
-    parents, found, new = _parents(), set[int](), {root}
-    while new:
-        new = _children(new, parents)
-        found |= new
-    return found
+    below = _children(root)
+    return {pid for pid in below if not _is_dead(pid)}.union(*map(_descendants, below))

@@ -18,6 +18,7 @@ from tests.agent.crash.conductor import DISK_FULL
 from tests.agent.crash.plans import Plan, places
 from tests.agent.crash.worker import Done, Job
 
+PROGRESS = 1000  # schedules of a plan after which a line says how far it is
 ROOT = Path(__file__).parents[3]
 
 
@@ -75,7 +76,7 @@ def explore(
 
     def work() -> None:
         for number, plan in _taken(waiting):
-            schedules, wrong = _carry_out(folder / str(number), plan)
+            schedules, wrong = _carry_out(folder / str(number), plan, say)
             with mutex:
                 summary.schedules += schedules
                 summary.wrong += wrong
@@ -102,7 +103,7 @@ def _taken(waiting: SimpleQueue[tuple[int, Plan]]) -> Iterator[tuple[int, Plan]]
             return
 
 
-def _carry_out(folder: Path, plan: Plan) -> tuple[int, list[str]]:
+def _carry_out(folder: Path, plan: Plan, say: Callable[[str], object]) -> tuple[int, list[str]]:
     with Device(folder, plan.way) as device:
         whole = device.do(Job(()))
         schedules, wrong = whole.schedules, [*whole.wrong]
@@ -112,4 +113,6 @@ def _carry_out(folder: Path, plan: Plan) -> tuple[int, list[str]]:
             done = device.do(Job(((what, whole.points[:at].count(what), plan.kind),), then=then, only=plan.second))
             schedules += done.schedules
             wrong += [f"{plan.way}: {line}" for line in done.wrong]
+            if schedules // PROGRESS > (schedules - done.schedules) // PROGRESS:
+                say(f"    {plan.way}, {plan.kind}: {schedules} so far, {len(wrong)} wrong")
         return schedules, wrong
