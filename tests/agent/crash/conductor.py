@@ -15,6 +15,7 @@ import os
 import re
 import select
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from wainwright_common.messages import Offer
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 BOOTS_MAX = 6  # in one segment: a rebooting update with a rebooting rollback, tried again, has fewer
+ENDING_S = 5.0  # for a shell to start and to end, on a machine that is busy with others
 SILENCE_S = 30.0  # without any point: something hangs
 POWER = ("lost", "torn")
 KILLS = ("restart", "reset", "lost", "torn", "shutdown")
@@ -108,6 +110,16 @@ class Conductor:
         """Return what still runs on the device."""
         self._reap()
         return _descendants(os.getpid()) - self._spared
+
+    def outlasting(self) -> set[int]:
+        """Return what still runs on the device after ENDING_S.
+
+        A program whose agent was killed before it was let through its gate ends by itself, when it reads an end there.
+        """
+        deadline = time.monotonic() + ENDING_S
+        while (left := self.left_running()) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return left
 
     def _boot(self, trace: Trace, fault: Fault | None, medium: Medium | None, *, is_deaf: bool) -> str:
         """Be one run of the agent; say how it ended."""

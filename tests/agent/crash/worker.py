@@ -134,7 +134,7 @@ class Worker:
             return (f"{_words(faults)}: {stuck}",)
 
     def _judged(self, faults: list[Fault]) -> tuple[str, ...]:
-        found = problems(self._bench, self._conductor.left_running(), is_interrupted=bool(faults))
+        found = problems(self._bench, self._conductor.outlasting(), is_interrupted=bool(faults))
         return tuple(f"{_words(faults)}: {problem}" for problem in found)
 
 
