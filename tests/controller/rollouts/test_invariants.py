@@ -110,12 +110,12 @@ class Histories(RuleBasedStateMachine):
     """One fleet and its deployments."""
 
     template: Path
+    store: Store
+    """One for all histories, so that no statement is compiled twice; each history begins with the template's bytes."""
 
     @initialize(sites=st.lists(st.sampled_from(["north", "south"]), min_size=2, max_size=5), order=orders, to=targets)
     def begin(self, sites: list[str], order: dict[str, Any], to: dict[str, Any]) -> None:
-        self.folder = Path(tempfile.mkdtemp(dir=_FOLDER))
-        shutil.copy(self.template, self.folder / "store.db")
-        self.store = Store(f"sqlite:///{self.folder / 'store.db'}")
+        self._put_back()
         self.world = World(self.store)
         self.watch = Watch(self.world)
         self.players: list[Player] = []
@@ -123,6 +123,12 @@ class Histories(RuleBasedStateMachine):
         for site in sites:
             self.come(site)
         self.make(order, to)
+
+    def _put_back(self) -> None:
+        self.store.close()
+        for suffix in ("-wal", "-shm"):
+            (self.template.parent / f"store.db{suffix}").unlink(missing_ok=True)
+        shutil.copy(self.template, self.template.parent / "store.db")
 
     def come(self, site: str) -> None:
         player = Player(self.world, self.watch, f"d{len(self.players)}", site)
@@ -205,13 +211,8 @@ class Histories(RuleBasedStateMachine):
     # ---- the end ----------------------------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        if not hasattr(self, "watch"):
-            return
-        try:
+        if hasattr(self, "watch"):
             self.everything_ends()
-        finally:
-            self.store.close()
-            shutil.rmtree(self.folder)
 
     def everything_ends(self) -> None:
         """Let people and devices behave: everything must end, and every rollback leave only whom it listed."""
@@ -259,7 +260,7 @@ class Histories(RuleBasedStateMachine):
 def _template() -> Iterator[None]:
     """A store with the releases in it, made once: every history begins with a copy."""
     folder = Path(tempfile.mkdtemp(dir=_FOLDER))
-    store = Store(f"sqlite:///{folder / 'store.db'}")
+    store = Store(f"sqlite:///{folder / 'template.db'}")
     store.upgrade()
     world = World(store)
     for name in RELEASES[:2]:
@@ -270,8 +271,10 @@ def _template() -> Iterator[None]:
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     store.close()
-    Histories.template = folder / "store.db"
+    Histories.template = folder / "template.db"
+    Histories.store = Store(f"sqlite:///{folder / 'store.db'}")
     yield
+    Histories.store.close()
     shutil.rmtree(folder)
 
 
