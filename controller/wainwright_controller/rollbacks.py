@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -48,10 +47,11 @@ def begin(ledger: Ledger, deployment_id: str, actor: str, reason: str = "") -> D
 
 def what_it_restores(facts: WorkingSet, undone: Deployment) -> tuple[list[DeviceDeployment], list[rollback.Restore]]:
     """Return the parts that a rollback of a deployment concerns, and what each device gets back, in the same order."""
-    under_way = and_(PART.c.offered.is_(True), PART.c.finished_at.is_(None))
-    wanted = and_(PART.c.deployment_id == undone.id, or_(PART.c.status == DeviceStatus.SUCCESS, under_way))
-    parts: Sequence[DeviceDeployment] = [p for p in all_parts(facts.connection, wanted) if rollback.concerns(p)]
-    facts.load_devices([part.device_id for part in parts])
+    wanted = and_(PART.c.deployment_id == undone.id, or_(PART.c.offered.is_(True), PART.c.attempt > 1))
+    offered = list(all_parts(facts.connection, wanted))
+    facts.load_devices([part.device_id for part in offered])
+    name = undone.artifact_name
+    parts = [p for p in offered if rollback.concerns(p, facts.devices.get(p.device_id), name)]
     facts.load_artifacts({part.former_name for part in parts if part.former_name})
     restores = [
         rollback.restore_of(p, facts.devices.get(p.device_id), facts.artifacts.get(p.former_name or "", []))

@@ -2,8 +2,10 @@
 
 1. A rollback is a deployment of its own that `rolls_back` another; its parts say which release each device gets back
    (`restore_name`), noted when the bad one was offered. Its offers say `restore`.
-2. It concerns the devices that succeeded, and those that were offered the release and had not finished: they are told
-   to stop and undo it themselves, but one that commits before it hears that would keep the release.
+2. It concerns the devices that succeeded, and all others that may run the release from this deployment. Those under way
+   are told to stop and undo it themselves, but one that commits before it hears that would keep the release; so did,
+   perhaps, one whose part was ended for it, by an abort or a time limit. Not concerned is who was never offered it,
+   has said itself that it failed, is not in the fleet any more, or has asked since its end and ran something else.
 3. A device that does not run the bad release when its turn comes has nothing to undo: `already-installed`.
 4. A device whose former release is not known, not in the store or not for it any more ends as `noartifact` at once,
    with the obstacle as its substate: it is known from the start who cannot be restored.
@@ -20,6 +22,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from wainwright_common.codes import Code
 from wainwright_common.statuses import IN_PROGRESS, DeploymentStatus, DeviceStatus, Outcome
 from wainwright_controller.records import Artifact, Deployment, Device, DeviceDeployment, Kind, Strategy, Tally
 from wainwright_controller.rules import lifecycle
@@ -36,11 +39,19 @@ class Restore(NamedTuple):
     obstacle: str | None
 
 
-def concerns(part: DeviceDeployment) -> bool:
+def concerns(part: DeviceDeployment, device: Device | None, release: str) -> bool:
     """Say whether a device may run the release from this part (rule 2)."""
     if part.status is DeviceStatus.SUCCESS:
         return True
-    return part.offered and part.status in IN_PROGRESS
+    was_offered = part.offered or part.attempt > 1
+    if not was_offered or device is None or part.status is DeviceStatus.DECOMMISSIONED:
+        return False
+    if part.status in IN_PROGRESS:
+        return True
+    if part.status is DeviceStatus.FAILURE and part.error_code != Code.TIMEOUT:
+        return False
+    has_asked_since = (device.last_check_in_at or 0.0) > (part.finished_at or 0.0)
+    return not has_asked_since or device.artifact_name == release
 
 
 def restore_of(part: DeviceDeployment, device: Device | None, artifacts: Sequence[Artifact]) -> Restore:
@@ -93,7 +104,9 @@ def part_of(restore: Restore, undone: DeviceDeployment, rollback: Deployment) ->
     )
     if restore.obstacle is None:
         return part
-    text = restore.obstacle if undone.status is DeviceStatus.SUCCESS else f"{restore.obstacle} It was under way."
+    text = restore.obstacle
+    if undone.status is not DeviceStatus.SUCCESS:
+        text += " It was under way." if undone.status in IN_PROGRESS else f" Its update had ended as {undone.status}."
     return replace(
         part, status=DeviceStatus.NOARTIFACT, substate=text[:200], finished_at=rollback.created_at, restore_name=None
     )

@@ -98,6 +98,44 @@ def test_a_device_that_commits_while_the_rollback_begins_is_restored_as_well(wor
     assert world.deployment(made.id).outcome is Outcome.ROLLED_BACK
 
 
+@pytest.mark.parametrize("ended_by", ["an abort", "a time limit"])
+def test_a_device_whose_part_was_ended_for_it_is_restored_if_it_had_committed(world: World, ended_by: str) -> None:
+    committed, old, failed = _fleet(world, "d0", "d1", "d2")
+    made = world.create("os-2", all_devices=True, retries=0, time_limits={"attempt_s": 3600})
+    for device in (committed, old):
+        device.check_in()
+        device.report("installing")
+    failed.update("failure")
+    if ended_by == "an abort":
+        world.operations.abort(made.id, "olga")
+    else:
+        world.pass_time(4000)
+    assert committed.report("success").verdict != "accepted"
+    world.pass_time(1)
+    assert old.check_in() is None  # it has stopped, and says what it runs
+
+    undone = world.operations.rollback(made.id, "olga")
+
+    assert sorted(world.parts(undone.rollback_id or "")) == ["d0"]
+    assert committed.update() == "restore os-1"
+    assert world.deployment(made.id).outcome is Outcome.ROLLED_BACK
+
+
+def test_a_device_that_committed_an_attempt_that_had_timed_out_is_restored(world: World) -> None:
+    (device,) = _fleet(world, "d0")
+    made = world.create("os-2", all_devices=True, retries=1, time_limits={"attempt_s": 3600})
+    device.check_in()
+    device.report("installing")
+    world.pass_time(4000)
+    assert device.report("success").verdict == "stale"
+    world.pass_time(7200)
+    assert device.update() == "already-installed"
+
+    world.operations.rollback(made.id, "olga")
+
+    assert device.update() == "restore os-1"
+
+
 def test_a_rollback_says_from_the_start_who_cannot_be_restored(world: World) -> None:
     devices = _fleet(world, "d0", "d1")
     devices[1].runs = "os-lost"
