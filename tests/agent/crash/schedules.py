@@ -16,7 +16,7 @@ import msgspec
 
 from tests.agent.crash.conductor import DISK_FULL
 from tests.agent.crash.plans import Plan, places
-from tests.agent.crash.worker import Done, Job
+from tests.agent.crash.worker import TRIES, Done, Job
 
 PROGRESS = 1000  # schedules of a plan after which a line says how far it is
 ROOT = Path(__file__).parents[3]
@@ -27,12 +27,14 @@ class Summary:
     """What has come of them; as text, the figures."""
 
     schedules: int = 0
+    missed: int = 0
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
     of_each: dict[Plan, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.schedules} schedules in {self.seconds:.0f} s, {len(self.wrong)} ended wrong"
+        missed = f"; {self.missed} more did not happen in {TRIES} tries each" if self.missed else ""
+        return f"{self.schedules} schedules in {self.seconds:.0f} s, {len(self.wrong)} ended wrong{missed}"
 
 
 class Device:
@@ -76,13 +78,18 @@ def explore(
 
     def work() -> None:
         for number, plan in _taken(waiting):
-            schedules, wrong = _carry_out(folder / str(number), plan, say)
+            done = _carry_out(folder / str(number), plan, say)
             with mutex:
-                summary.schedules += schedules
-                summary.wrong += wrong
-                summary.of_each[plan] = schedules
-                say(f"{plan.way}, {plan.kind} at {plan.first}, then {plan.second}: {schedules}, {len(wrong)} wrong")
-                for line in wrong[:10]:
+                summary.schedules += done.schedules
+                summary.missed += done.missed
+                summary.wrong += done.wrong
+                summary.of_each[plan] = done.schedules
+                missed = f", {done.missed} did not happen" if done.missed else ""
+                say(
+                    f"{plan.way}, {plan.kind} at {plan.first}, then {plan.second}: "
+                    f"{done.schedules}, {len(done.wrong)} wrong{missed}"
+                )
+                for line in done.wrong:
                     say(f"    {line}")
 
     threads = [threading.Thread(target=work) for _ in range(workers)]
@@ -103,16 +110,17 @@ def _taken(waiting: SimpleQueue[tuple[int, Plan]]) -> Iterator[tuple[int, Plan]]
             return
 
 
-def _carry_out(folder: Path, plan: Plan, say: Callable[[str], object]) -> tuple[int, list[str]]:
+def _carry_out(folder: Path, plan: Plan, say: Callable[[str], object]) -> Summary:
     with Device(folder, plan.way) as device:
         whole = device.do(Job(()))
-        schedules, wrong = whole.schedules, [*whole.wrong]
+        result = Summary(whole.schedules, wrong=[*whole.wrong])
         for at in places(whole.points, plan.first):
             what = whole.points[at]
             then = None if plan.second == "none" else "reset" if plan.kind in DISK_FULL else plan.kind
             done = device.do(Job(((what, whole.points[:at].count(what), plan.kind),), then=then, only=plan.second))
-            schedules += done.schedules
-            wrong += [f"{plan.way}: {line}" for line in done.wrong]
-            if schedules // PROGRESS > (schedules - done.schedules) // PROGRESS:
-                say(f"    {plan.way}, {plan.kind}: {schedules} so far, {len(wrong)} wrong")
-        return schedules, wrong
+            result.schedules += done.schedules
+            result.missed += done.missed
+            result.wrong += [f"{plan.way}: {line}" for line in done.wrong]
+            if result.schedules // PROGRESS > (result.schedules - done.schedules) // PROGRESS:
+                say(f"    {plan.way}, {plan.kind}: {result.schedules} so far, {len(result.wrong)} wrong")
+        return result

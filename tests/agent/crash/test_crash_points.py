@@ -23,6 +23,7 @@ def test_an_agent_that_dies_after_any_effect_ends_in_the_old_or_the_new_software
     summary = explore(tmp_path, [plan], workers=1)
     print(summary)
     assert summary.wrong == []
+    assert summary.missed <= 2
     assert summary.schedules > 30
 
 
@@ -35,7 +36,8 @@ def test_an_agent_that_dies_anywhere_twice_ends_in_the_old_or_the_new_software(
         summary = explore(tmp_path, plans(), say=print)
         print(summary)
     assert summary.wrong == []
-    assert summary.schedules > 5000
+    assert summary.missed < summary.schedules / 100
+    assert summary.schedules > 20_000
     assert {plan.way for plan in summary.of_each} >= {*MAIN, "success", "scripts", "single-file"}
 
 

@@ -9,6 +9,7 @@ Says one line for each job: the points of the last segment, how many schedules w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -33,8 +34,15 @@ from wainwright_common.statuses import FINISHED
 
 SHIPPED = Path(__file__).parents[3] / "agent/wainwright_agent/modules/v3"
 
-MISSED = "did not happen"
-TRIES = 5  # of a fault at the nth piece of a download, when there were fewer pieces this time
+TRIES = 5  # of a fault whose point does not come each time: see `Missed`
+
+
+class Missed(Exception):  # noqa: N818  tried again
+    """The point of a fault did not come.
+
+    Bytes of a download come in other pieces each time, and a reboot that was asked for may be there before the agent
+    takes another step.
+    """
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -56,6 +64,8 @@ class Done(msgspec.Struct, frozen=True):
     wrong: tuple[str, ...] = ()
     outcomes_told: int = 0
     """How often an outcome was published."""
+    missed: int = 0
+    """Schedules that did not happen, however often they were tried; they are not among `schedules`."""
 
 
 class Worker:
@@ -69,12 +79,14 @@ class Worker:
         self._boots = bench.keep(self._fresh)
 
     def do(self, job: Job) -> Done:
-        """Run the schedules of a job; again when its fault did not happen: bytes come in other pieces each time."""
+        """Run the schedules of a job; a first fault that does not happen is tried again."""
         for _ in range(TRIES - 1):
-            done = self._do(job)
-            if not any(line.endswith(MISSED) for line in done.wrong):
-                return done
-        return self._do(job)
+            with contextlib.suppress(Missed):
+                return self._do(job)
+        try:
+            return self._do(job)
+        except Missed:
+            return Done((), 0, missed=1)
 
     def _do(self, job: Job) -> Done:
         self._conductor.end_all()
@@ -87,7 +99,7 @@ class Worker:
             for fault in faults:
                 trace = self._conductor.run(fault)
                 if not trace.faulted:
-                    return Done((), 1, (f"{_words(faults)}: {MISSED}",))
+                    raise Missed
             if job.then is not None:
                 return self._second(faults, job)
             for _ in range(job.deaf_boots):
@@ -106,10 +118,12 @@ class Worker:
         wrong = [*self._judged([full])]
         chosen = places(trace.points, job.only) if job.then is not None else []
         chosen = [at for at in chosen if at > _index(trace.points, full)]
+        missed = 0
         for at in chosen:
-            second = _fault(trace.points, at, job.then or "")
-            wrong += self._once_more([], second, full)
-        return Done(tuple(trace.points), 1 + len(chosen), tuple(wrong))
+            found = self._once_more([], _fault(trace.points, at, job.then or ""), full)
+            wrong += found or ()
+            missed += found is None
+        return Done(tuple(trace.points), 1 + len(chosen) - missed, tuple(wrong), missed=missed)
 
     def _second(self, faults: list[Fault], job: Job) -> Done:
         """Run a second fault at each point that follows the first ones."""
@@ -118,30 +132,41 @@ class Worker:
         trace = self._conductor.run()
         wrong = [*self._judged(faults)]
         chosen = places(trace.points, job.only)
+        missed = 0
         for at in chosen:
             second = _fault(trace.points, at, job.then or "")
-            wrong += self._once_more(faults, second, None, boots if is_shared else None)
-        return Done(tuple(trace.points), 1 + len(chosen), tuple(wrong))
+            found = self._once_more(faults, second, None, boots if is_shared else None)
+            wrong += found or ()
+            missed += found is None
+        return Done(tuple(trace.points), 1 + len(chosen) - missed, tuple(wrong), missed=missed)
 
     def _once_more(
         self, before: list[Fault], fault: Fault, full: Fault | None, boots: int | None = None
-    ) -> tuple[str, ...]:
-        """Run one schedule of two faults; from the copy of the device after the first, where there is one."""
+    ) -> tuple[str, ...] | None:
+        """Run one schedule of two faults, from the copy of the device after the first where there is one.
+
+        Returns what is wrong at its end; None when a fault did not happen in TRIES tries.
+        """
         faults = [*before, *([] if full is None else [full]), fault]
-        self._conductor.end_all()
-        try:
-            if boots is not None:
-                self._bench.put_back(self._middle, boots)
-            else:
-                self._bench.put_back(self._fresh, self._boots)
-                for first in before:
-                    self._conductor.run(first)
-            if not self._conductor.run(fault, full=full).faulted:
-                return (f"{_words(faults)}: {MISSED}",)
-            self._conductor.run()
-            return self._judged(faults)
-        except Stuck as stuck:
-            return (f"{_words(faults)}: {stuck}",)
+        for _ in range(TRIES):
+            self._conductor.end_all()
+            try:
+                if boots is not None:
+                    self._bench.put_back(self._middle, boots)
+                elif not self._has_happened(before):
+                    continue
+                if not self._conductor.run(fault, full=full).faulted:
+                    continue
+                self._conductor.run()
+                return self._judged(faults)
+            except Stuck as stuck:
+                return (f"{_words(faults)}: {stuck}",)
+        return None
+
+    def _has_happened(self, faults: list[Fault]) -> bool:
+        """Begin anew with these faults; say whether they happened."""
+        self._bench.put_back(self._fresh, self._boots)
+        return all(self._conductor.run(fault).faulted for fault in faults)
 
     def _judged(self, faults: list[Fault]) -> tuple[str, ...]:
         found = problems(self._bench, self._conductor.outlasting(), is_interrupted=bool(faults))
