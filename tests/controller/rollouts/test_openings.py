@@ -101,9 +101,8 @@ def test_what_a_device_says_in_one_batch_decides_what_it_joins_in_it(world: Worl
     north = world.create("os-2", where='inventory.site = "north"')
     south = world.create("os-2", where='inventory.site = "south"')
     device = Device(world, "d0", site="north").come()
-    told = {"site": "south"}
-    device.inventory = dict(told)
-    inventory = (device.id, Inventory(digest=inventory_digest(told), attributes=told))
+    device.inventory = {"site": "south"}
+    inventory = (device.id, Inventory(digest=inventory_digest(device.inventory), attributes=device.inventory))
     question = (device.id, device.question())
     world.sent.clear()
 
