@@ -30,6 +30,7 @@ def begin(ledger: Ledger, deployment_id: str, actor: str, reason: str = "") -> D
     ledger.note("deployment", f"rollback: {reason}" if reason else "rollback", actor, deployment_id)
     ledger.tally(deployment_id)  # writes what was put, so that the parts read below are the present ones
     parts, restores = what_it_restores(ledger, undone)
+    rollback.check_worth(undone, parts)
     if undone.status is not DeploymentStatus.FINISHED:
         ledger.end_parts(deployment_id, DeviceStatus.ABORTED, actor)
     if not parts:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
-from functools import lru_cache
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import ColumnElement, Connection, func, select, text
 
 from wainwright_common.messages import Attributes
-from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus
+from wainwright_common.statuses import FINISHED, DeviceStatus
 from wainwright_controller.facts import NONE, Facts, load_facts
-from wainwright_controller.records import Artifact, Deployment, Device, DeviceDeployment, DeviceState, Kind, Phase
+from wainwright_controller.openings import Openings
+from wainwright_controller.records import Artifact, Deployment, Device, DeviceDeployment, DeviceState, Phase
 from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE, PART, PHASE, all_parts, from_row, in_chunks
 from wainwright_controller.rules import arrivals
-from wainwright_controller.rules.filters import attributes_of, parse
+from wainwright_controller.rules.filters import Attributes as Known
+from wainwright_controller.rules.filters import attributes_of
 from wainwright_controller.rules.selection import Candidate
 
-parsed = lru_cache(maxsize=4096)(parse)  # filters of running deployments, asked at every check-in
 Key = tuple[str, str]
 """A device deployment: (deployment id, device id)."""
 
@@ -34,8 +34,9 @@ class WorkingSet:
         self.phases: dict[str, list[Phase]] = {}
         self.artifacts: dict[str, list[Artifact]] = {}
         self._open: dict[str, list[Key]] = {}
-        self._dynamic: list[str] = []
-        self._had: set[Key] = set()
+        self._openings: Openings | None = None
+        self._matches: dict[str, tuple[Known, list[Key]]] = {}
+        self._has_part: dict[Key, bool] = {}
         self._facts: dict[str, Facts] = {}
         self._under_way: dict[str, int] = {}
         self._unwritten: Counter[str] = Counter()
@@ -127,21 +128,20 @@ class WorkingSet:
     # ---- dynamic deployments ----------------------------------------------------------------------------------
 
     def load_joinable(self, device_ids: Collection[str]) -> None:
-        """Load the dynamic deployments that take devices, and of these devices what their filters ask for."""
+        """Load the dynamic deployments that take devices, and of these devices what their filters ask for.
+
+        What the devices match as they are known now is loaded at once for all; what one matches only by what it says
+        in this transaction, when it is asked for.
+        """
         if not device_ids:
             return
-        takes = (DEPLOYMENT.c.kind == Kind.DYNAMIC, DEPLOYMENT.c.closed_at.is_(None))
-        query = select(DEPLOYMENT.c.id).where(*takes, DEPLOYMENT.c.status != DeploymentStatus.FINISHED)
-        self._dynamic = list(self.connection.execute(query.order_by(DEPLOYMENT.c.sequence)).scalars())
-        if not self._dynamic:
+        self._openings = Openings(self.connection)
+        if not self._openings:
             return
-        self.load_deployments(self._dynamic)
         for chunk in in_chunks(sorted(set(device_ids) - self._facts.keys())):
-            had = select(PART.c.deployment_id, PART.c.device_id).where(
-                PART.c.device_id.in_(chunk), PART.c.deployment_id.in_(self._dynamic)
-            )
-            self._had.update((row[0], row[1]) for row in self.connection.execute(had))
             self._facts.update(load_facts(self.connection, chunk))
+        known = [self.devices[i] for i in device_ids if i in self.devices]
+        self._load_new([key for device in known for key in self._matched(device)])
 
     def learn(self, device_id: str, inventory: Attributes) -> None:
         """Take a device's new inventory into account."""
@@ -150,19 +150,43 @@ class WorkingSet:
 
     def joinable(self, device: Device) -> list[Candidate]:
         """Return the dynamic deployments that a device would join, each with the part that it would get."""
-        if not self._dynamic or device.state is not DeviceState.ACCEPTED:
-            return []
-        facts = self._facts.get(device.id, NONE)
-        attributes = attributes_of(device, facts.inventory, facts.tags, facts.group)
+        return [one for one in self._matching(device) if arrivals.has_begun(one.deployment)]
+
+    def to_begin(self, device: Device) -> list[Candidate]:
+        """Return the dynamic deployments that a device will be able to join once they have begun."""
+        return [one for one in self._matching(device) if not arrivals.has_begun(one.deployment)]
+
+    def _matching(self, device: Device) -> list[Candidate]:
         found = []
-        for deployment_id in self._dynamic:
-            deployment, key = self.deployments[deployment_id], (deployment_id, device.id)
-            if key in self._had or key in self.parts or not parsed(deployment.filter or "").matches(attributes):
-                continue
-            part = arrivals.proposed(deployment, self.phases[deployment_id], device.id, self.now)
+        for deployment_id, device_id in self._load_new(self._matched(device)):
+            part = arrivals.proposed(self.deployments[deployment_id], self.phases[deployment_id], device_id, self.now)
             if part is not None:
                 found.append(self._candidate(part, is_new=True))
         return found
+
+    def _matched(self, device: Device) -> list[Key]:
+        """Return what an accepted device matches as it is now; matched again only where it has changed."""
+        if not self._openings or device.state is not DeviceState.ACCEPTED:
+            return []
+        facts = self._facts.get(device.id, NONE)
+        attributes = attributes_of(device, facts.inventory, facts.tags, facts.group)
+        known = self._matches.get(device.id)
+        if known is None or known[0] != attributes:
+            keys = [(deployment_id, device.id) for deployment_id in self._openings.matching(attributes)]
+            known = self._matches[device.id] = (attributes, keys)
+        return known[1]
+
+    def _load_new(self, matched: Sequence[Key]) -> list[Key]:
+        """Return those of the matched that their device has no part in yet, with their deployments loaded."""
+        unknown = sorted(key for key in matched if key not in self._has_part)
+        for chunk in in_chunks(unknown):
+            deployments, devices = ({key[n] for key in chunk} for n in (0, 1))
+            among = (PART.c.deployment_id.in_(deployments), PART.c.device_id.in_(devices))
+            found = self.connection.execute(select(PART.c.deployment_id, PART.c.device_id).where(*among))
+            self._has_part |= dict.fromkeys(chunk, False) | {(row[0], row[1]): True for row in found}
+        new = [key for key in matched if not self._has_part[key] and key not in self.parts]
+        self.load_deployments({deployment_id for deployment_id, _ in new})
+        return new
 
     # ---- devices under way ------------------------------------------------------------------------------------
 

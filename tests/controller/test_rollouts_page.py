@@ -1,4 +1,4 @@
-"""docs/rollouts.md says what is so: its table of actions, its options, its words."""
+"""docs/rollouts.md says what is so: its table of actions, its table of tests, its options, its words."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 import pytest
 
 from tests.controller.rules.test_actions import IN, _dynamic
+from tests.support import features_page
 from tests.support.rollouts_page import PAGE, render
 from wainwright_controller.cli.deployment import deployment as deployment_group
 from wainwright_controller.rules.actions import Act, Refused, Stage, check_allowed
@@ -26,7 +27,7 @@ def _cells() -> dict[tuple[str, str], str]:
     return {(row[0], act): cell for row in stages for act, cell in zip(heading[1:], row[1:], strict=True)}
 
 
-def test_the_table_of_actions_is_up_to_date() -> None:
+def test_its_tables_are_up_to_date() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert page == render(page), "run: python -m tests.support.rollouts_page"
 
@@ -45,6 +46,13 @@ def test_what_the_page_says_is_what_is_done(stage: Stage, act: Act) -> None:
     with pytest.raises(Refused) as refused:
         check_allowed(act, _dynamic(IN[stage]))
     assert refused.value.code == said
+
+
+def test_every_feature_has_tests_that_exist_and_every_test_of_a_feature_is_in_the_table() -> None:
+    named = [test for tests in features_page.ROWS.values() for test in tests]
+    assert all(features_page.ROWS.values())
+    assert len(named) == len(set(named))
+    assert set(named) == features_page.defined()
 
 
 def test_every_option_that_the_page_names_exists_and_every_condition_is_named() -> None:

@@ -1,4 +1,4 @@
-"""docs/rollouts.md: its table of actions, generated from the table of actions.
+"""docs/rollouts.md: its table of actions, generated from the table of actions, and its table of tests.
 
 To write it anew: python -m tests.support.rollouts_page
 """
@@ -8,16 +8,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.support import features_page
 from wainwright_controller.rules.actions import ALLOWED, Act, Stage, code_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "rollouts.md"
-_PLACE = re.compile(r"(<!-- actions: generated -->\n)(.*?)(<!-- end of actions -->)", re.DOTALL)
 
 
 def render(page: str) -> str:
-    """Return the page with its table as it should be."""
-    page, count = _PLACE.subn(lambda match: f"{match[1]}\n{_table()}\n\n{match[3]}", page)
-    assert count == 1
+    """Return the page with its tables as they should be."""
+    for name, table in (("actions", _table()), ("features", features_page.table())):
+        place = re.compile(rf"(<!-- {name}: generated -->\n)(.*?)(<!-- end of {name} -->)", re.DOTALL)
+        page, count = place.subn(lambda match, table=table: f"{match[1]}\n{table}\n\n{match[3]}", page)  # type: ignore[misc]  # bound for the loop
+        assert count == 1
     return page
 
 

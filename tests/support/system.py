@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -94,12 +95,24 @@ class System:
     def release(self, name: str, *types: str, size: int = SOFTWARE_SIZE) -> None:
         """Build, sign and upload a release, by default with one artifact for each device type."""
         for device_type in types or DEVICE_TYPES:
-            path = self.stage.folder / f"{name}-{device_type}.mender"
-            source = PayloadSource.from_bytes("software", software(name, device_type, size))
-            spec = ArtifactSpec(name=name, device_types=(device_type,), payload_type="demo", files=(source,))
-            with path.open("wb") as file:
-                write_module_image(file, spec, key=load_signing_key(self.stage.private_key))
-            self.api.upload(path)
+            self.artifact(name, device_type, size=size)
+
+    def artifact(
+        self,
+        name: str,
+        *types: str,
+        size: int = SOFTWARE_SIZE,
+        payload_type: str = "demo",
+        **more: Any,  # noqa: ANN401  as ArtifactSpec takes it
+    ) -> str:
+        """Build, sign and upload one artifact for these device types; returns its id."""
+        source = PayloadSource.from_bytes("software", software(name, types[0], size))
+        spec = ArtifactSpec(name=name, device_types=types, payload_type=payload_type, files=(source,), **more)
+        path = self.stage.folder / f"{name}-{types[0]}.mender"
+        with path.open("wb") as file:
+            write_module_image(file, spec, key=load_signing_key(self.stage.private_key))
+        stored: str = self.api.upload(path)["id"]
+        return stored
 
     def release_by_mender_artifact(self, name: str, device_type: str, size: int = SOFTWARE_SIZE) -> None:
         """The same by the real tool."""
@@ -136,8 +149,8 @@ class System:
         """Wait until a device stands at `status` in a deployment; returns its part."""
 
         def look() -> Json | None:
-            part = self.part(deployment_id, device_id)
-            return part if part["status"] == status else None
+            part = self.api.parts(deployment_id).get(device_id)  # one that joins later has none yet
+            return part if part is not None and part["status"] == status else None
 
         return wait_until(look, PATIENCE_S, f"{device_id} to be {status}") or {}
 
@@ -157,6 +170,34 @@ class System:
     def runs(self, device_id: str) -> str:
         """Return what a device really runs, read from its files: a release's name."""
         return name_of(self.agent(device_id).software).partition(" for ")[0]
+
+    def act(self, deployment_id: str, action: str, reason: str = "") -> Json:
+        """Do with a deployment what a person may do; returns the API's answer."""
+        return self.api.call("POST", f"/deployments/{deployment_id}/{action}", json={"reason": reason})
+
+    def remove(self, path: str) -> None:
+        """Delete something; a refusal fails the test."""
+        response = requests.delete(f"{self.stage.url}/api/v1{path}", timeout=30)
+        assert response.status_code == 204, response.text
+
+    def refusal(self, method: str, path: str, **how: Any) -> tuple[int, str]:  # noqa: ANN401  what requests takes
+        """Return the status and the code with which the API refuses a request."""
+        response = requests.request(method, f"{self.stage.url}/api/v1{path}", timeout=30, **how)
+        assert not response.ok, f"{method} {path} was not refused: {response.text[:200]}"
+        return response.status_code, response.json()["code"]
+
+    def wait_for_deployment(self, deployment_id: str, what: str, is_so: Callable[[Json], object]) -> Json:
+        """Wait until a deployment, as the API shows it, is as wanted; returns it."""
+
+        def look() -> Json | None:
+            deployment = self.api.deployment(deployment_id)
+            return deployment if is_so(deployment) else None
+
+        return wait_until(look, PATIENCE_S, f"deployment {deployment_id} to be {what}") or {}
+
+    def told(self, deployment_id: str) -> list[tuple[str, str]]:
+        """Return the timeline of a deployment as (who, what)."""
+        return [(line["actor"], line["text"]) for line in self.api.timeline(deployment_id)]
 
     # ---- what must hold afterwards ------------------------------------------------------------------------------
 

@@ -72,7 +72,7 @@ _MORE: Mapping[Act, tuple[str, ...]] = {
     Act.APPROVE:  ("own-deployment",),
     Act.PROMOTE:  ("nothing-to-promote", "not-started"),
     Act.RETRY:    ("is-a-rollback", "nothing-to-retry"),
-    Act.ROLLBACK: ("is-a-rollback", "rolled-back"),
+    Act.ROLLBACK: ("is-a-rollback", "nothing-to-roll-back", "rolled-back"),
     Act.FINISH:   ("not-dynamic",),
 }
 _PATHS: Mapping[tuple[str, str], Act] = {

@@ -23,7 +23,9 @@ UPLOAD_READ_S = 600.0  # after the last byte the controller syncs it to the disk
 PIECE = 1000  # items of a list in one request: the API's limit
 CHUNK = 1 << 20
 _REFUSED = frozenset({401, 403, 409, 429})
-_NOTHING_TO_DO = frozenset({"nothing-to-promote", "not-awaiting-start", "not-paused", "nothing-to-retry"})
+_NOTHING_TO_DO = frozenset(
+    {"nothing-to-promote", "not-awaiting-start", "not-paused", "nothing-to-retry", "nothing-to-roll-back"}
+)
 
 Json = dict[str, Any]
 

@@ -126,11 +126,13 @@ def logs(settings: Settings, deployment: str, ids: tuple[str, ...]) -> None:
     found = find(settings.client, deployment)
     path = f"deployments/{seg(found['id'])}/devices"
     devices = ids or [part["device_id"] for part in settings.client.items(path)]
-    for device_id in devices:
-        lines = settings.client.items(f"devices/{seg(device_id)}/logs/{seg(found['id'])}")
-        if settings.output != "table":
-            lines = ({"device_id": device_id} | line for line in lines)
-        put_log(settings, lines, f"{device_id} " if len(devices) > 1 else "")
+    logs = ((i, settings.client.items(f"devices/{seg(i)}/logs/{seg(found['id'])}")) for i in devices)
+    if settings.output != "table":
+        put_list(settings, ({"device_id": i} | line for i, lines in logs for line in lines), {}, "")
+        return
+    printed = [put_log(settings, lines, f"{i} " if len(devices) > 1 else "") for i, lines in logs]
+    if not any(printed):
+        settings.say("The devices have logged nothing.")
 
 
 @deployment.command(short_help="Print the timeline of a deployment.")

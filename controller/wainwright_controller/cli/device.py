@@ -203,7 +203,11 @@ def logs(settings: Settings, device_id: str, deployment: str | None) -> int:
             settings.say(f"No deployment has concerned {device_id}.")
             return ExitCode.NOTHING_TO_DO
         deployment = str(newest["deployment_id"])
-    put_log(settings, settings.client.items(f"devices/{seg(device_id)}/logs/{seg(deployment)}"), "")
+    lines = settings.client.items(f"devices/{seg(device_id)}/logs/{seg(deployment)}")
+    if settings.output != "table":
+        put_list(settings, lines, {}, "")
+    elif not put_log(settings, lines, ""):
+        settings.say("The log is empty.")
     return ExitCode.DONE
 
 
@@ -218,17 +222,15 @@ def why(settings: Settings, device_id: str) -> None:
     put_object(settings, answer, [f"{device_id}: {answer['text']}"])
 
 
-def put_log(settings: Settings, lines: Iterable[Json], prefix: str) -> None:
-    """Print log lines; as they come, since a log may be long."""
-    if settings.output != "table":
-        put_list(settings, lines, {}, "The log is empty.")
-        return
+def put_log(settings: Settings, lines: Iterable[Json], prefix: str) -> bool:
+    """Print log lines for people, as they come, since a log may be long; returns whether there were any."""
     attempt = 0
     for line in lines:
         if line["attempt"] != attempt:
             attempt = line["attempt"]
             settings.say(f"{prefix}attempt {attempt}:")
         click.echo(f"{prefix}{api_stamp(line['at'])} {printable(line['level']):<7} {printable(line['text'])}")
+    return attempt > 0
 
 
 def _change(settings: Settings, verb: str, ids: tuple[str, ...], done: str) -> int:

@@ -29,6 +29,8 @@ COMMANDS: Mapping[str, str] = {
     "user": "wainwright_controller.cli.user:user",
     "token": "wainwright_controller.cli.token:token",
     "audit": "wainwright_controller.cli.audit:audit",
+    "check-config": "wainwright_controller.cli.check_config:check_config",
+    "completions": "wainwright_controller.cli.completions:completions",
 }
 EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {int(code):<4}{text}" for code, text in MEANINGS.items())
 

@@ -87,9 +87,13 @@ class DeviceOperations(Operator):
             ledger = Ledger(connection, self._clock())
             ledger.load_devices([device_id])
             ledger.load_open_parts([device_id])
-            candidates = ledger.candidates(device_id)
+            ledger.load_joinable([device_id])
+            device = ledger.devices.get(device_id)
+            if device is None:
+                return why(None, [], None, ledger.now)
+            candidates = [*ledger.candidates(device_id), *ledger.joinable(device)] or ledger.to_begin(device)
             last = None if candidates else self._last(ledger, device_id)
-            return why(ledger.devices.get(device_id), candidates, last, ledger.now)
+            return why(device, candidates, last, ledger.now)
 
     @staticmethod
     def _last(ledger: Ledger, device_id: str) -> tuple[DeviceDeployment, Deployment] | None:

@@ -23,20 +23,24 @@ from wainwright_controller.rules.phases import is_full
 _NOT_BEGUN = frozenset({Hold.AWAITING_APPROVAL, Hold.AWAITING_START, Hold.SCHEDULED})
 
 
-def is_open(deployment: Deployment) -> bool:
-    """Say whether a device that matches may join a deployment now."""
+def has_begun(deployment: Deployment) -> bool:
+    """Say whether a deployment waits no more for an approval, a start or its time."""
+    return deployment.hold not in _NOT_BEGUN
+
+
+def has_room(deployment: Deployment) -> bool:
+    """Say whether a device that matches may join a deployment, now or once it has begun."""
     return (
         grows(deployment)
         and deployment.status is not DeploymentStatus.FINISHED
-        and deployment.hold not in _NOT_BEGUN
         and deployment.rollback_id is None
         and (deployment.max_devices is None or deployment.device_count < deployment.max_devices)
     )
 
 
 def proposed(deployment: Deployment, phases: Sequence[Phase], device_id: str, now: float) -> DeviceDeployment | None:
-    """Return the part that a matching device would get in a deployment; None when nobody can join it."""
-    if not is_open(deployment):
+    """Return the part that a matching device gets in a deployment that has begun, or would get; None without room."""
+    if not has_room(deployment):
         return None
     phase = next((p for p in phases if not is_full(p, grows=True)), None)
     if phase is None:

@@ -62,12 +62,16 @@ def possible(deployment: Deployment, phases: Sequence[Phase], tally: Tally) -> l
     Who may do it is not asked here: an approval needs an admin other than who made the deployment.
     """
     closed = [phase for phase in phases if phase.opened_at is None]
-    failed = any(n for (_, status), n in tally.items() if status is DeviceStatus.FAILURE)
+    failed, succeeded = (
+        any(n for (_, s), n in tally.items() if s is status) for status in (DeviceStatus.FAILURE, DeviceStatus.SUCCESS)
+    )
     in_vain: set[Act] = set()
     if not closed or closed[0].number == 1:
         in_vain.add(Act.PROMOTE)
     if not failed or deployment.rolls_back is not None:
         in_vain.add(Act.RETRY)
+    if deployment.status is DeploymentStatus.FINISHED and not succeeded:
+        in_vain.add(Act.ROLLBACK)
     return [act for act in allowed(deployment) if act not in in_vain]
 
 
@@ -120,7 +124,7 @@ def finish(deployment: Deployment, outcome: Outcome, now: float) -> Deployment:
         hold=None,
         hold_reason="",
         outcome=outcome,
-        started_at=deployment.started_at or now,
+        started_at=deployment.started_at or (None if outcome is Outcome.ABORTED else now),
         finished_at=now,
         closed_at=deployment.closed_at or (now if deployment.kind is Kind.DYNAMIC else None),
     )

@@ -1,4 +1,4 @@
-"""Rollouts over the API: planned, gated, undone, listed; and what every action is refused with."""
+"""Rollouts over the API: planned, gated, undone; and what every action is refused with."""
 
 from __future__ import annotations
 
@@ -210,56 +210,3 @@ def test_what_a_stage_does_not_allow_is_refused_with_the_code_of_the_table(serve
         for act in set(Act) - {Act.DELETE}:
             if stage not in ALLOWED[act]:
                 assert refused(served, f"deployments/{made['id']}/{act}") == (409, code_of(act, stage)), (act, stage)
-
-
-SORTS = {
-    "created": ["b", "a", "c"],
-    "-created": ["c", "a", "b"],
-    "name": ["a", "b", "c"],
-    "-name": ["c", "b", "a"],
-    "updated": ["b", "c", "a"],
-    "-updated": ["a", "c", "b"],
-    "status": ["b", "c", "a"],
-    "-status": ["a", "c", "b"],
-}
-
-
-@pytest.fixture(scope="module")
-def sorted_ones(served: Served) -> None:
-    """Deployments called `sorted b`, a and c, made in this order; the last that changed is a, which is over."""
-    served.accept("sorted-1")
-    served.release("sorted-1")
-    made = {name: served.deploy("sorted-1", "sorted-1", name=f"sorted {name}") for name in "bac"}
-    served.post(f"deployments/{made['a']['id']}/abort")
-
-
-@pytest.mark.usefixtures("sorted_ones")
-@pytest.mark.parametrize(("sort", "order"), SORTS.items(), ids=list(SORTS))
-def test_a_list_is_in_the_order_that_is_asked_for_also_piece_by_piece(
-    served: Served, sort: str, order: list[str]
-) -> None:
-    whole = served.get("deployments", q="sorted", sort=sort)
-    assert [d["name"][-1] for d in whole["items"]] == order
-    cursor, pieces = None, []
-    for _ in order:
-        piece = served.get("deployments", q="sorted", sort=sort, limit=1, **({"cursor": cursor} if cursor else {}))
-        pieces += [d["name"][-1] for d in piece["items"]]
-        cursor = piece.get("next")
-    assert (pieces, cursor) == (order, None)
-
-
-@pytest.mark.usefixtures("sorted_ones")
-def test_a_list_is_filtered(served: Served) -> None:
-    def names(**filters: object) -> list[str]:
-        return [d["name"] for d in served.get("deployments", q="sorted", sort="name", **filters)["items"]]
-
-    everything = ["sorted a", "sorted b", "sorted c"]
-    made = served.get("deployments", name="sorted a")["items"][0]["created_at"]
-    assert names(status="finished") == ["sorted a"]
-    assert names(release="sorted-1") == names(creator="local") == names(strategy="immediate") == everything
-    assert names(release="other") == names(creator="nobody") == names(strategy="canary") == []
-    assert names(since=made) == ["sorted a", "sorted c"]
-    assert names(until=made) == ["sorted b"]
-    page = served.get("deployments", q="sorted", sort="name", limit=1)
-    other = served.call("GET", "/api/v1/deployments", params={"sort": "status", "cursor": page["next"]})
-    assert (other.status_code, other.json()["code"]) == (422, "invalid")

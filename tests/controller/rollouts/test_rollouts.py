@@ -8,7 +8,8 @@ from tests.controller.rollouts.world import Device, World
 from wainwright_common.messages import CommandName
 from wainwright_common.statuses import DeploymentStatus, Hold, Outcome
 from wainwright_controller.records import Kind
-from wainwright_controller.rules.actions import Refused
+from wainwright_controller.rules.actions import Act, Refused
+from wainwright_controller.rules.lifecycle import possible
 
 FIVE = [f"d{i}" for i in range(5)]
 NOBODY = "no-deployment"
@@ -152,6 +153,22 @@ def test_a_rollback_says_from_the_start_who_cannot_be_restored(world: World) -> 
     with pytest.raises(Refused) as refused:
         world.operations.rollback(undone.rollback_id or "", "olga")
     assert refused.value.code == "is-a-rollback"
+
+
+def test_what_has_ended_without_bringing_anything_to_a_device_has_not_started_and_is_not_rolled_back(
+    world: World,
+) -> None:
+    _fleet(world, "d0")
+    made = world.create("os-2", all_devices=True, approval=True)
+    denied = world.operations.deny(made.id, "anton")
+
+    assert (denied.outcome, denied.started_at) == (Outcome.ABORTED, None)
+    for do in (lambda: world.operations.plan_rollback(made.id), lambda: world.operations.rollback(made.id, "olga")):
+        with pytest.raises(Refused) as refused:
+            do()
+        assert refused.value.code == "nothing-to-roll-back"
+    assert world.deployment(made.id) == denied
+    assert possible(denied, [], world.tally(made.id)) == [Act.DELETE]
 
 
 def test_a_rollback_that_is_aborted_lets_its_deployment_end_as_well(world: World) -> None:

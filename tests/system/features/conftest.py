@@ -1,0 +1,89 @@
+"""What the features are tried on: one controller and one broker, six real agents, and fleets that each test makes.
+
+Simulated devices stand in where many are needed; they run `one` at first, and the releases `one` and `two` are for all.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+import pytest
+
+from tests.support.mosquitto import Mosquitto
+from tests.support.system import PATIENCE_S, System
+from tests.support.wait import wait_until
+from wainwright_controller.demo.stage import DEVICE_TYPES
+from wainwright_controller.simulate import Fleet, FleetSpec
+
+PRESS, OTHER_PRESS, LATHE, NEWCOMER = "press-01", "press-02", "lathe-01", "lathe-02"
+QUICK: dict[str, Any] = {
+    "device_types": ("press",),
+    "artifact_name": "one",
+    "download_s": 0.1,
+    "install_s": 0.05,
+    "progress_steps": 2,
+    "check_in_s": 600.0,  # they are woken: what is missed would be seen
+    "resend_s": 1.0,
+    "connects_per_s": 500.0,
+}
+_NUMBERS = itertools.count(1)
+
+
+class MakeFleet(Protocol):
+    """`fleet(5, failing=0.2)`: devices that are connected and accepted; each has the attribute `fleet`, its prefix."""
+
+    def __call__(
+        self,
+        devices: int = 4,
+        *,
+        accepted: bool = True,
+        **spec: Any,  # noqa: ANN401  as FleetSpec takes them
+    ) -> Fleet: ...
+
+
+@pytest.fixture(scope="package")
+def system(mosquitto: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A controller with releases for everybody; the agents' fixture starts agents."""
+    with System(tmp_path_factory.mktemp("features"), mosquitto.url, agents=6) as system:
+        for name in ("one", "two"):
+            system.release(name, *DEVICE_TYPES, size=2000)
+        yield system
+
+
+@pytest.fixture(scope="package")
+def agents(system: System) -> System:
+    """The same with three real agents that run `first`; a fourth one is the newcomers'."""
+    system.start_agents(PRESS, OTHER_PRESS, LATHE)
+    system.api.call("POST", "/devices/accept", json={"ids": [PRESS, OTHER_PRESS, LATHE]})
+    system.release("first")
+    system.finished(system.deploy("first", PRESS, OTHER_PRESS, LATHE))
+    return system
+
+
+@pytest.fixture(autouse=True)
+def _undone(system: System) -> Iterator[None]:
+    """After each test no device is slow or rigged."""
+    yield
+    for device in system.stage.devices:
+        device.set_pace(None)
+        device.repair()
+
+
+@pytest.fixture
+def fleet(system: System) -> Iterator[MakeFleet]:
+    """Makes fleets that go with the test."""
+    with ExitStack() as stack:
+
+        def make(devices: int = 4, *, accepted: bool = True, **spec: Any) -> Fleet:  # noqa: ANN401  as above
+            prefix = f"sim{next(_NUMBERS)}-"
+            chosen = QUICK | {"id_prefix": prefix, "attributes": {"fleet": (prefix,)}} | spec
+            made = stack.enter_context(Fleet(FleetSpec(devices=devices, **chosen), system.address))
+            wait_until(lambda: all(d.replies for d in made.devices.values()), PATIENCE_S, f"{devices} devices to ask")
+            if accepted:
+                system.api.call("POST", "/devices/accept", json={"ids": made.ids})
+            return made
+
+        yield make

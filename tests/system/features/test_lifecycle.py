@@ -1,0 +1,124 @@
+"""What people do with a deployment while it runs and afterwards, and what Margo calls it."""
+
+from __future__ import annotations
+
+from tests.support.system import PATIENCE_S, System
+from tests.support.wait import wait_until
+from tests.system.features.conftest import MakeFleet
+from wainwright_controller.simulate import Fleet
+
+FOR_EVER = 600.0  # seconds that a download takes which a person ends
+
+
+def at_rest(fleet: Fleet) -> bool:
+    """Say whether no device of a fleet has anything to do or to tell."""
+    standing = fleet.standing()
+    return not standing.under_way and not standing.unacknowledged
+
+
+def test_a_deployment_is_paused_and_resumed(system: System, fleet: MakeFleet) -> None:
+    devices = fleet(3, download_s=0.6)
+    made = system.deploy("two", *devices.ids, pace={"concurrency": 1})
+    system.wait_for_deployment(made, "under way", lambda d: d["counts"].get("downloading"))
+    under_way = next(i for i, part in system.api.parts(made).items() if part["status"] == "downloading")
+    waiting = [i for i in devices.ids if i != under_way]
+
+    paused = system.act(made, "pause", "the line is running")
+    system.wait_for_part(made, under_way, "success")  # who is under way goes on
+    asked = {i: devices.devices[i].replies for i in waiting}
+    system.api.call("POST", "/devices/check-in", json={"ids": waiting})
+    wait_until(lambda: all(devices.devices[i].replies > n for i, n in asked.items()), PATIENCE_S, "the answers")
+
+    assert (paused["hold"], paused["hold_reason"]) == ("paused", "the line is running")
+    assert [devices.memories[i].taken for i in waiting] == [[], []]
+    assert [system.why(i)["code"] for i in waiting] == ["paused", "paused"]
+    assert system.refusal("POST", f"/deployments/{made}/pause") == (409, "paused")
+    resumed = system.act(made, "resume", "the line stands still")
+    assert not {"hold", "hold_reason"} & set(resumed)
+    assert system.finished(made)["summary"] == "3/3 successful"
+    said = [text for actor, text in system.told(made) if actor == "local"]
+    assert {"pause: the line is running", "resume: the line stands still"} <= set(said)
+
+
+def test_a_deployment_is_rolled_back_with_a_reason(system: System, fleet: MakeFleet) -> None:
+    devices, unwilling = fleet(2), fleet(1, artifact_name="lost")
+    (lost,) = unwilling.ids
+    made = system.deploy("two", *devices.ids, lost)
+    system.finished(made)
+    plan = system.api.call("GET", f"/deployments/{made}/rollback-plan")
+    assert (plan["devices"], plan["releases"]) == (3, {"one": 2})
+    assert [one["device_id"] for one in plan["not_restored"]] == [lost]
+
+    system.act(made, "rollback", "screens stay dark")
+
+    undone = system.wait_for_deployment(made, "undone", lambda d: d.get("outcome") == "rolled-back")
+    assert ("local", "rollback: screens stay dark") in system.told(made)
+    assert [memory.artifact_name for memory in devices.memories.values()] == ["one", "one"]
+    child = undone["rollback"]["id"]
+    assert system.part(child, lost)["status"] == "noartifact"
+    assert "lost is not in the store" in system.part(child, lost)["substate"]
+    assert [devices.memories[i].taken[-1].action for i in devices.ids] == ["restore", "restore"]
+    assert system.refusal("POST", f"/deployments/{made}/rollback") == (409, "rolled-back")
+    assert system.refusal("POST", f"/deployments/{child}/rollback") == (409, "is-a-rollback")
+
+
+def test_a_deployment_is_aborted_and_devices_under_way_stop(system: System, fleet: MakeFleet) -> None:
+    done, under_way, waits = fleet(1), fleet(1, download_s=FOR_EVER), fleet(1)
+    ids = [*done.ids, *under_way.ids, *waits.ids]
+    made = system.deploy("two", *ids, phases=[{"count": 2}, {"opens": "approval"}])
+    system.wait_for_deployment(made, "half done", lambda d: d["counts"] == dict.fromkeys(d["counts"], 1))
+    system.wait_for_part(made, ids[1], "downloading")
+    system.wait_for_part(made, ids[0], "success")
+
+    ended = system.act(made, "abort", "the wrong release")
+
+    assert (ended["status"], ended["outcome"]) == ("finished", "aborted")
+    assert {i: part["status"] for i, part in system.api.parts(made).items()} == {
+        ids[0]: "success",
+        ids[1]: "aborted",
+        ids[2]: "aborted",
+    }
+    wait_until(lambda: at_rest(under_way), PATIENCE_S, "the device to stop")
+    assert [f.memories[f.ids[0]].artifact_name for f in (done, under_way, waits)] == ["two", "one", "one"]
+    assert ("local", "abort: the wrong release") in system.told(made)
+    assert system.refusal("POST", f"/deployments/{made}/abort") == (409, "deployment-finished")
+
+
+def test_a_deployment_is_deleted_once_it_is_finished_and_not_before(system: System, fleet: MakeFleet) -> None:
+    devices = fleet(1)
+    (device_id,) = devices.ids
+    made = system.deploy("two", device_id, manual=True)
+    path = f"/deployments/{made}"
+    assert system.refusal("DELETE", path) == (409, "deployment-not-finished")
+    system.act(made, "start")
+    system.finished(made)
+
+    system.remove(path)
+
+    assert system.refusal("GET", path) == (404, "not-found")
+    assert system.api.call("GET", f"/devices/{device_id}/history")["items"] == []
+    kept = system.api.call("GET", f"/devices/{device_id}/timeline")["items"]
+    assert "success" in {line["text"] for line in kept}  # what happened to the device stays known
+    assert system.rows("SELECT count(*) FROM device_deployment WHERE deployment_id = ?", made) == [(0,)]
+
+
+def test_a_deployment_and_its_devices_go_through_all_margo_states(system: System, fleet: MakeFleet) -> None:
+    good, bad = fleet(1, download_s=1.0), fleet(1, download_s=1.0, failing=1.0)
+    ids = [*good.ids, *bad.ids]
+
+    def states() -> tuple[str, list[str]]:
+        parts = system.api.parts(made)
+        return system.api.deployment(made)["margo_state"], [parts[i]["margo_state"] for i in ids]
+
+    made = system.deploy("two", *ids, manual=True)
+    assert states() == ("pending", ["pending", "pending"])
+    system.act(made, "start")
+    wait_until(lambda: states() == ("installing", ["installing", "installing"]), PATIENCE_S, "both to install")
+    system.finished(made)
+    assert states() == ("failed", ["installed", "failed"])  # one of them was not updated
+    alone = system.deploy("two", *good.ids)
+    assert system.finished(alone)["margo_state"] == "installed"
+    system.act(made, "rollback")
+    assert states() == ("removing", ["removing", "failed"])
+    system.wait_for_deployment(made, "undone", lambda d: d.get("outcome") == "rolled-back")
+    assert states() == ("removed", ["removed", "failed"])
