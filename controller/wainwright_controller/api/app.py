@@ -15,6 +15,7 @@ from wainwright_controller.api import (
     devices,
     downloads,
     events,
+    filters,
     groups,
     health,
     people,
@@ -45,7 +46,7 @@ def create_app(context: Context) -> FastAPI:
     problems.install(app)
     described.install(app)
     operators = APIRouter(prefix=PREFIX, dependencies=[Depends(check_access)])
-    for noun in (devices, groups, artifacts, releases, deployments, deployment_actions, events):
+    for noun in (devices, filters, groups, artifacts, releases, deployments, deployment_actions, events):
         operators.include_router(noun.router)
     for people_router in (people.me, people.users, people.tokens, audit.router):
         operators.include_router(people_router)

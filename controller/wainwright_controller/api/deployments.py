@@ -20,12 +20,22 @@ from wainwright_controller.api.deployments_listed import (
     key_column,
     place_of,
 )
-from wainwright_controller.api.models import DeploymentOut, EventOut, OrderIn, Page, PartOut, PlanOut, moment
+from wainwright_controller.api.models import (
+    DeploymentOut,
+    EventOut,
+    FailureOut,
+    OrderIn,
+    Page,
+    PartOut,
+    PlanOut,
+    moment,
+)
 from wainwright_controller.api.paging import LIMIT, Cursor, Limit, cut, key_of
 from wainwright_controller.api.views import (
     PARTS,
     deployment_out,
     deployments_out,
+    failures,
     find_deployment,
     part_out,
     undoing_of,
@@ -113,14 +123,32 @@ def deployment_devices(
     )
 
 
+@router.get("/{deployment_id}/failures")
+def deployment_failures(deployment_id: str, context: InContext, limit: Limit = LIMIT) -> Page[FailureOut]:
+    """List why devices failed, the most frequent error first; `total` counts the different ones."""
+    with context.store.read() as connection:
+        shown = deployment_out(connection, find_deployment(connection, deployment_id), context.clock())
+        items, total = failures(connection, shown, limit)
+    return Page(items=items, total=total)
+
+
 @router.get("/{deployment_id}/timeline")
 def deployment_timeline(
-    deployment_id: str, context: InContext, limit: Limit = LIMIT, cursor: Cursor = None
+    deployment_id: str,
+    context: InContext,
+    kind: Annotated[list[str] | None, Query(max_length=8, description="Only lines of this kind. Repeatable.")] = None,
+    device: Annotated[str | None, Query(max_length=128, description="Only lines about this device.")] = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
 ) -> Page[EventOut]:
-    """List what happened in a deployment, oldest first."""
+    """List what happened in a deployment, oldest first; `kind` is `deployment`, `phase` or `device`."""
     with context.store.read() as connection:
         deployment = find_deployment(connection, deployment_id)
         query = select(EVENT).where(EVENT.c.deployment_id == deployment.id).order_by(EVENT.c.id).limit(limit + 1)
+        if kind:
+            query = query.where(EVENT.c.kind.in_(kind))
+        if device is not None:
+            query = query.where(EVENT.c.device_id == device)
         if cursor is not None:
             query = query.where(EVENT.c.id > key_of(cursor, tuple[int])[0])
         rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["id"],))

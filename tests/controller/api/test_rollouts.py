@@ -98,7 +98,7 @@ def test_a_plan_says_who_gets_what_and_makes_nothing(served: Served) -> None:
 
     assert (plan["devices"], plan["updated"], plan["left_counts"]) == (3, 2, {"no-artifact": 1})
     assert (plan["left"][0]["device_id"], plan["first"]) == ("planned-3", ids)
-    assert [(phase["number"], phase["size"]) for phase in plan["phases"]] == [(1, 1), (2, 2)]
+    assert [(phase["number"], phase["size"], phase["updated"]) for phase in plan["phases"]] == [(1, 1, 1), (2, 2, 1)]
     assert plan["bytes"] == 2 * plan["artifacts"][0]["size"] > 0
     assert served.get("deployments")["total"] == before
 
@@ -128,6 +128,47 @@ def test_a_pause_is_shown_with_its_reason_and_lifted_by_a_resume(served: Served)
     assert refused(served, f"{path}/pause") == (409, "paused")
     assert not {"hold", "hold_reason"} & set(served.post(f"{path}/resume"))
     assert refused(served, f"{path}/resume") == (409, "not-paused")
+
+
+def test_what_a_closed_phase_waits_for_in_a_paused_deployment_is_that_it_is_resumed(served: Served) -> None:
+    made = served.deploy("panel-2", *fleet(served, "stopped"), phases=[{"count": 1}, {}])
+    served.carry_out(made["id"], "stopped-1")
+    other = served.deploy("panel-2", *fleet(served, "waits"), phases=[{"count": 1}, {}])
+    paused = served.post(f"deployments/{other['id']}/pause")
+
+    assert paused["phases"][1]["waits_for"] == "the deployment to be resumed"
+    assert "waits_for" not in paused["phases"][0]
+    assert "waits_for" not in served.get(f"deployments/{made['id']}")["phases"][1]
+
+
+def test_equal_failures_are_counted_once_with_the_first_devices_the_most_frequent_first(served: Served) -> None:
+    ids = fleet(served, "broken", 8)
+    made = served.deploy("panel-2", *ids, phases=[{"count": 2}, {}])
+    path = f"deployments/{made['id']}/failures"
+    assert served.get(path) == {"items": [], "total": 0}
+
+    served.carry_out(made["id"], ids[0], status=DeviceStatus.FAILURE, why=("no-space", "disk full"))
+    served.carry_out(made["id"], ids[1])
+    served.carry_out(made["id"], *ids[:1:-1], status=DeviceStatus.FAILURE, why=("install-failed", "no driver"))
+
+    most = {"code": "install-failed", "text": "no driver", "devices": 6, "first": ids[2:7]}
+    least = {"code": "no-space", "text": "disk full", "devices": 1, "first": [ids[0]]}
+    assert served.get(path) == {"items": [most, least], "total": 2}
+    assert served.get(path, limit=1) == {"items": [most], "total": 2}
+    last = [line for line in served.events(f"deployments/{made['id']}/events") if line.kind == "state"][-1]
+    assert last.data["failures"] == [most, least]
+
+
+def test_a_timeline_can_be_of_the_deployment_alone_or_of_one_device(served: Served) -> None:
+    ids = fleet(served, "told")
+    made = served.deploy("panel-2", *ids)
+    served.carry_out(made["id"], *ids)
+    path = f"deployments/{made['id']}/timeline"
+
+    of_all = served.get(path)["items"]
+    assert {line["kind"] for line in of_all} == {"deployment", "phase", "device"}
+    assert served.get(path, kind=["deployment", "phase"])["items"] == [x for x in of_all if x["kind"] != "device"]
+    assert served.get(path, device=ids[0])["items"] == [x for x in of_all if x.get("device_id") == ids[0]]
 
 
 def test_too_many_failures_hold_a_deployment_and_a_retry_is_for_those_that_failed(served: Served) -> None:

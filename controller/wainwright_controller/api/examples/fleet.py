@@ -68,6 +68,7 @@ FLEET: dict[str, dict[str, object]] = {
     },
     "GroupIn": {"name": "line-7", "ids": [], "where": 'tags.line = "7"'},
     "FilterIn": {"where": 'tags.line = "8"'},
+    "FilterOut": {"where": 'tags.lime = "8"', "devices": 0, "unknown": ["tags.lime"]},
     "GroupOut": {
         "name": "line-7",
         "kind": "dynamic",

@@ -110,6 +110,15 @@ class ErrorOut(BaseModel):
     text: str
 
 
+class FailureOut(BaseModel):
+    """An error, how many devices ended with exactly this one, and the first of them by their ids."""
+
+    code: str
+    text: str
+    devices: int
+    first: list[str]
+
+
 class PartOut(BaseModel):
     """One device's part in one deployment."""
 
@@ -145,9 +154,10 @@ class HistoryOut(PartOut):
 
 
 class DeploymentState(DeploymentOut):
-    """A deployment as live listeners get it, with some of the devices that are under way."""
+    """A deployment as live listeners get it, with some of the devices under way and the most frequent failures."""
 
     active: list[PartOut]
+    failures: list[FailureOut]
 
 
 class EventOut(BaseModel):

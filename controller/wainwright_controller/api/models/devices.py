@@ -99,6 +99,14 @@ class GroupIn(Taken):
     where: Where | None = None
 
 
+class FilterOut(BaseModel):
+    """A filter as it is understood, the number of accepted devices that meet it, and names in it that no device has."""
+
+    where: str
+    devices: int
+    unknown: list[str]
+
+
 class FilterIn(Taken):
     """A filter."""
 
