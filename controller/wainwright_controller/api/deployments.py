@@ -136,17 +136,17 @@ def deployment_failures(deployment_id: str, context: InContext, limit: Limit = L
 def deployment_timeline(
     deployment_id: str,
     context: InContext,
-    kind: Annotated[list[str] | None, Query(max_length=8, description="Only lines of this kind. Repeatable.")] = None,
+    devices: Annotated[bool, Query(description="Also lines about single devices.")] = True,  # noqa: FBT002  as above
     device: Annotated[str | None, Query(max_length=128, description="Only lines about this device.")] = None,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Page[EventOut]:
-    """List what happened in a deployment, oldest first; `kind` is `deployment`, `phase` or `device`."""
+    """List what happened in a deployment, oldest first."""
     with context.store.read() as connection:
         deployment = find_deployment(connection, deployment_id)
         query = select(EVENT).where(EVENT.c.deployment_id == deployment.id).order_by(EVENT.c.id).limit(limit + 1)
-        if kind:
-            query = query.where(EVENT.c.kind.in_(kind))
+        if not devices:
+            query = query.where(EVENT.c.device_id.is_(None))
         if device is not None:
             query = query.where(EVENT.c.device_id == device)
         if cursor is not None:
