@@ -10,13 +10,15 @@ from wainwright_common.statuses import GOOD
 from wainwright_controller.cli.client import seg
 from wainwright_controller.cli.confirm import confirm
 from wainwright_controller.cli.deployment_show import UNDER_WAY
+from wainwright_controller.cli.exits import ExitCode
 from wainwright_controller.cli.narration import finished, needs_a_person, next_step, progress, standing, unfinished
 from wainwright_controller.cli.output import Json, put_done
 from wainwright_controller.cli.settings import Command, Settings, in_settings
-from wainwright_controller.cli.watch import find
+from wainwright_controller.cli.watch import find, watch
 from wainwright_controller.cli.words import count, short
 
 NOT_RESTORED_SHOWN = 5  # devices that a rollback cannot bring back, named before it is confirmed
+_WATCH = click.option("--watch", "watches", is_flag=True, help="Follow it to its end, as `deployment watch` does.")
 _REASON = click.option("--reason", metavar="TEXT", default="", help="Why; kept in the timeline.")
 
 # What asks nothing: verb, help, how it is told when it is done.
@@ -75,20 +77,26 @@ def _promoting(verb: str, text: str) -> click.Command:
 @click.command(cls=Command)
 @click.argument("deployment")
 @_REASON
+@_WATCH
 @in_settings
-def retry(settings: Settings, deployment: str, reason: str) -> None:
+def retry(settings: Settings, deployment: str, reason: str, watches: bool) -> int:  # noqa: FBT001  click passes options by name
     """Make a deployment of the same release to the devices that failed."""
     found = find(settings.client, deployment)
     made = settings.client.post(f"deployments/{seg(found['id'])}/retry", {"reason": reason})
-    what = f"{made['name']} ({short(made['id'])}) for {count(made['device_count'], 'device')}"
-    put_done(settings, made, f"Created {what}.\n{_next(made)}")
+    told = f"Created {made['name']} ({short(made['id'])}) for {count(made['device_count'], 'device')}."
+    if watches:
+        settings.say(told)
+        return watch(settings, made["id"], after=0, timeout_s=None)
+    put_done(settings, made, f"{told}\n{_next(made)}")
+    return ExitCode.DONE
 
 
 @click.command(cls=Command)
 @click.argument("deployment")
 @_REASON
+@_WATCH
 @in_settings
-def rollback(settings: Settings, deployment: str, reason: str) -> None:
+def rollback(settings: Settings, deployment: str, reason: str, watches: bool) -> int:  # noqa: FBT001  click passes options by name
     """Stop a deployment, and give its devices back what they ran before.
 
     It says first which devices get which release back, and which cannot, and asks.
@@ -100,9 +108,13 @@ def rollback(settings: Settings, deployment: str, reason: str) -> None:
     answer = settings.client.post(f"{path}/rollback", {"reason": reason})
     if "rollback" not in answer:
         put_done(settings, answer, f"{answer['name']} ended: no device had the release from it.")
-        return
-    undoing = count(answer["rollback"]["device_count"], "device")
-    put_done(settings, answer, f"{answer['name']} is being rolled back on {undoing}.\n{_watch(answer)}")
+        return ExitCode.DONE
+    told = f"{answer['name']} is being rolled back on {count(answer['rollback']['device_count'], 'device')}."
+    if watches:
+        settings.say(told)
+        return watch(settings, answer["rollback"]["id"], after=0, timeout_s=None)
+    put_done(settings, answer, f"{told}\n{_watch_told(answer)}")
+    return ExitCode.DONE
 
 
 @click.command(cls=Command)
@@ -167,10 +179,10 @@ def _act(settings: Settings, found: Json, verb: str, reason: str, done: str) -> 
 def _next(deployment: Json) -> str:
     """Return what to do next with a deployment that goes on: what it waits for, or watch it."""
     step = next_step(deployment) if needs_a_person(deployment) else None
-    return step or _watch(deployment)
+    return step or _watch_told(deployment)
 
 
-def _watch(deployment: Json) -> str:
+def _watch_told(deployment: Json) -> str:
     return f"To watch it: wainwright deployment watch {short(deployment['id'])}"
 
 

@@ -101,4 +101,4 @@ def _told(order: Json, plan: Json) -> Iterable[str]:
         yield from table(plan["left"][:LEFT_SHOWN], LEFT, indent=2)
     if left > LEFT_SHOWN:
         yield f"  and {left - LEFT_SHOWN} more: -o json names the first 1,000"
-    yield "Nothing was started."
+    yield "Nothing was started: `deployment create` with the same options does it."

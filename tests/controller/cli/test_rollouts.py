@@ -88,7 +88,7 @@ def test_a_plan_tells_who_would_get_it_who_not_and_why_and_starts_nothing(run: R
     ]
     assert "60 min  opens now\n" in told.out
     assert "opens when it is promoted\n" in told.out
-    assert told.out.endswith("Nothing was started.\n")
+    assert told.out.endswith("Nothing was started: `deployment create` with the same options does it.\n")
     assert run("deployment list --search planned -o json").json == []
     assert run("deployment", "plan", "panel-2", *to(ids), "-o", "json").json["left_counts"] == {"no-artifact": 1}
 
