@@ -125,7 +125,7 @@ def deployment_devices(
 
 @router.get("/{deployment_id}/failures")
 def deployment_failures(deployment_id: str, context: InContext, limit: Limit = LIMIT) -> Page[FailureOut]:
-    """List why devices failed, the most frequent error first; `total` counts the different ones."""
+    """List why devices failed or try again, the most frequent error first; `total` counts the different ones."""
     with context.store.read() as connection:
         shown = deployment_out(connection, find_deployment(connection, deployment_id), context.clock())
         items, total = failures(connection, shown, limit)

@@ -159,7 +159,9 @@ def state_of(connection: Connection, deployment: Deployment, now: float) -> Depl
 def failures(connection: Connection, shown: DeploymentOut, limit: int) -> tuple[list[FailureOut], int]:
     """Return the most frequent failures of a deployment, and how many different ones there are."""
     failed = [phase.number for phase in shown.phases if DeviceStatus.FAILURE in phase.counts]
-    return failures_of(connection, shown.id, failed, limit) if failed else ([], 0)
+    if not failed and not shown.retries:
+        return [], 0
+    return failures_of(connection, shown.id, failed, limit, retries=shown.retries > 0)
 
 
 def _shown(deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: float) -> dict[str, Any]:

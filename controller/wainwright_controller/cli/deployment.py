@@ -111,7 +111,7 @@ def show(settings: Settings, deployment: str, lists_devices: bool, statuses: tup
         put_list(settings, devices, PARTS, "It has no such devices." if statuses else "It has no devices.")
         return
     failures = NO_FAILURES
-    if settings.output == "table" and found["counts"].get("failure"):
+    if settings.output == "table" and (found["counts"].get("failure") or found["retries"]):
         failures = settings.client.get(f"{path}/failures", limit=FAILURES_SHOWN)
     put_object(settings, found, about(found, failures))
 

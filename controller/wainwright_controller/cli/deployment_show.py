@@ -22,7 +22,8 @@ PHASES: Columns = {
     "FAILED": lambda p: p["counts"].get("failure", 0),
 }
 FAILURES: Columns = {
-    "DEVICES": lambda f: f["devices"],
+    "FAILED": lambda f: f["devices"],
+    "AGAIN": lambda f: f["again"],
     "ERROR": lambda f: f["code"],
     "FIRST": lambda f: f["first"][0],
     "TEXT": lambda f: f["text"],
@@ -74,19 +75,20 @@ def _failed(deployment: Json, failures: Json) -> Iterable[str]:
     if not failures["items"]:
         return
     name = short(deployment["id"])
-    yield "failed:"
-    yield from table(failures["items"], FAILURES, indent=2)
+    again = any(failure["again"] for failure in failures["items"])
+    yield "errors:"
+    columns = {name: show for name, show in FAILURES.items() if again or name != "AGAIN"}
+    yield from table(failures["items"], columns, indent=2)
     if (more := failures["total"] - len(failures["items"])) > 0:
         yield f"  and {count(more, 'other error')}"
-    yield f"All that failed: wainwright deployment show {name} --devices --status failure"
+    if deployment["counts"].get("failure"):
+        yield f"All that failed: wainwright deployment show {name} --devices --status failure"
     yield f"A log of one:    wainwright device logs {failures['items'][0]['first'][0]} {name}"
 
 
 def detail_of(part: Json) -> str:
     """Return what a person has to know of one device beyond its status."""
     said = [error_of(part) or part.get("substate") or ""]
-    if "next_attempt_at" in part:
-        said.append(f"tries again {ago(part['next_attempt_at'])}")
     if "regressed_at" in part:
         said.append(f"fell back {ago(part['regressed_at'])}")
     if "restore_name" in part:

@@ -21,8 +21,7 @@ WITHOUT: Mapping[str, str] = {
 }
 """The statuses in which a device has finished without the release, and how they are counted."""
 TOLD_PARTS = 10  # in a log, how far a phase is; each device of a small one, and few lines for a large one
-_AGAIN = "attempt"  # how the timeline's lines about attempts that are followed by another begin
-_FAILURES = ("failure", _AGAIN)  # as above, about all failed ones
+_FAILURES = ("failure", "attempt")  # how the timeline's lines about failed attempts begin
 STEPS: Mapping[str, tuple[str, str]] = {
     "paused": ("To go on", "resume"),
     "awaiting-promotion": ("To open the next phase", "promote"),
@@ -124,17 +123,13 @@ def next_step(deployment: Json) -> str | None:
 
 
 def failure_told(failure: Json) -> str:
-    """Return an error with its devices: 4 failed: no-space: disk full (gw-1, gw-2, gw-3 and 1 more)."""
+    """Return an error with its devices: 4 failed, 1 tries again: no-space: disk full (gw-1, gw-2 and 3 more)."""
+    failed, again = failure["devices"], failure["again"]
+    said = [f"{failed} failed"] * bool(failed) + [f"{again} {'tries' if again == 1 else 'try'} again"] * bool(again)
     named = ", ".join(failure["first"])
-    if more := failure["devices"] - len(failure["first"]):
+    if more := failed + again - len(failure["first"]):
         named += f" and {more} more"
-    return f"{failure['devices']} failed: {failure['code']}: {failure['text'].rstrip('.')} ({named})"
-
-
-def attempt_told(line: Json) -> str | None:
-    """Return the news of a failed attempt that is followed by another, or None for any other line."""
-    device = line.get("device_id")
-    return f"{device}: {line['text']}" if device is not None and line["text"].startswith(_AGAIN) else None
+    return f"{', '.join(said)}: {failure['code']}: {failure['text'].rstrip('.')} ({named})"
 
 
 def words_told(line: Json) -> str | None:

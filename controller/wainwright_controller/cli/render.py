@@ -15,7 +15,6 @@ from wainwright_common.statuses import GOOD
 from wainwright_controller.cli.bars import bar
 from wainwright_controller.cli.fitting import pieces
 from wainwright_controller.cli.narration import (
-    attempt_told,
     failure_told,
     finished,
     next_step,
@@ -32,7 +31,6 @@ Json = dict[str, Any]
 BAR_WIDTH, BAR_WIDTH_NARROW = 30, 12
 NARROW = 100  # columns; below, the words beside a bar need the room
 REDRAWS_PER_S = 4  # smooth enough for a percent to be read, and for the clock
-NEWS_SHOWN = 3  # of the newest failed attempts that are followed by another
 FAILURE_ROWS = 4  # part of the height that failures may take: one in so many
 FRAME = 3  # rows: title, hint, and the one that the cursor stands on
 ACTIVE_MIN = 3  # rows that the phases leave to the devices under way
@@ -49,7 +47,6 @@ class LiveView:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
         self._state: Json | None = None
-        self._news: list[str] = []
         self._began = time.monotonic()
         self._lost_at: float | None = None
         self._live = Live(console=self._console, get_renderable=self.drawn, refresh_per_second=REDRAWS_PER_S)
@@ -63,11 +60,8 @@ class LiveView:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def line(self, line: Json) -> None:
-        """Keep failed attempts in view; those that were the last are in the state."""
-        told = attempt_told(line)
-        if told is not None:
-            self._news = [*self._news, told][-NEWS_SHOWN:]
+    def line(self, _line: Json) -> None:
+        """Leave it to the states, which have all that is shown."""
 
     def state(self, state: Json) -> None:
         """Show a state from now on; the first one at once."""
@@ -123,15 +117,13 @@ class LiveView:
         return held
 
     def _failures(self, state: Json) -> list[Text]:
-        """Return the errors, the most frequent first, and the newest of attempts that are followed by another."""
+        """Return the errors, the most frequent first."""
         room = max(self._console.height // FAILURE_ROWS, 1)
         rows: list[Text] = []
         for failure in state["failures"]:
             first, *others = pieces(printable(failure_told(failure)), self._console.width - 2)
             rows += [_line(first, "red"), *(_line(f"  {other}", "red") for other in others)]
-        shown = rows[:room]
-        news = self._news[-(room - len(shown)) :] if len(shown) < room else []
-        return [*shown, *(_line(printable(told), "red") for told in news)]
+        return rows[:room]
 
     # ---- rows -------------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ GIVE_UP_S = 300.0  # a restart with a database to upgrade takes less; a watcher 
 class View(Protocol):
     """How what happens is shown."""
 
-    def line(self, line: Json) -> None:
+    def line(self, line: Json, /) -> None:
         """Show a line of the timeline."""
 
     def state(self, state: Json) -> None:

@@ -151,12 +151,26 @@ def test_equal_failures_are_counted_once_with_the_first_devices_the_most_frequen
     served.carry_out(made["id"], ids[1])
     served.carry_out(made["id"], *ids[:1:-1], status=DeviceStatus.FAILURE, why=("install-failed", "no driver"))
 
-    most = {"code": "install-failed", "text": "no driver", "devices": 6, "first": ids[2:7]}
-    least = {"code": "no-space", "text": "disk full", "devices": 1, "first": [ids[0]]}
+    most = {"code": "install-failed", "text": "no driver", "devices": 6, "again": 0, "first": ids[2:7]}
+    least = {"code": "no-space", "text": "disk full", "devices": 1, "again": 0, "first": [ids[0]]}
     assert served.get(path) == {"items": [most, least], "total": 2}
     assert served.get(path, limit=1) == {"items": [most], "total": 2}
     last = [line for line in served.events(f"deployments/{made['id']}/events") if line.kind == "state"][-1]
     assert last.data["failures"] == [most, least]
+
+
+def test_devices_that_try_again_are_counted_with_the_error_of_their_last_attempt(served: Served) -> None:
+    ids = fleet(served, "tries", 3)
+    made = served.deploy("panel-2", *ids, retries=1)
+    path = f"deployments/{made['id']}/failures"
+    why = ("install-failed", "no driver")
+
+    served.carry_out(made["id"], ids[0], ids[2], status=DeviceStatus.FAILURE, why=why)
+    served.carry_out(made["id"], ids[1], status=DeviceStatus.FAILURE, why=("no-space", "disk full"))
+
+    again = {"code": "install-failed", "text": "no driver", "devices": 0, "again": 2, "first": [ids[0], ids[2]]}
+    final = {"code": "no-space", "text": "disk full", "devices": 1, "again": 0, "first": [ids[1]]}
+    assert served.get(path) == {"items": [final, again], "total": 2}
 
 
 def test_a_timeline_can_be_of_the_deployment_alone_or_of_one_device(served: Served) -> None:

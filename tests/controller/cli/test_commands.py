@@ -222,7 +222,7 @@ def test_a_failed_device_is_explained(run: Run, served: Served) -> None:
     served.accept("sick-1")
     made = run("deployment create panel-2 --device sick-1 --name sick -o json").json
     served.carry_out(made["id"], "sick-1", status=DeviceStatus.FAILURE)
-    assert "  1        no-space  sick-1  disk full\n" in run("deployment show sick").out
+    assert "  1       no-space  sick-1  disk full\n" in run("deployment show sick").out
     why = run("why sick-1")
     assert "no-space" in why.out
     assert why.err == f"Its log: wainwright device logs sick-1 {made['id'][:8]}\n"

@@ -131,6 +131,7 @@ ROLLOUTS: dict[str, dict[str, object]] = {
         "code": "install-failed",
         "text": "The update module single-file ended with status 1 in ArtifactInstall.",
         "devices": 12,
+        "again": 3,
         "first": ["press-07", "press-15", "press-23", "press-31", "press-39"],
     },
     "EventOut": {

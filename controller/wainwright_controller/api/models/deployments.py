@@ -111,12 +111,13 @@ class ErrorOut(BaseModel):
 
 
 class FailureOut(BaseModel):
-    """An error, how many devices ended with exactly this one, and the first of them by their ids."""
+    """An error, how many devices ended with exactly this one, how many had it and try again, and some of both."""
 
     code: str
     text: str
     devices: int
-    first: list[str]
+    again: int
+    first: list[str] = Field(description="The first 5 by their ids; those that ended first.")
 
 
 class PartOut(BaseModel):
