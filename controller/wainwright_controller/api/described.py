@@ -60,6 +60,7 @@ CODES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("GET",    "/deployments/{deployment_id}"):            _NAMED,
     ("GET",    "/deployments/{deployment_id}/devices"):    _NAMED,
     ("GET",    "/deployments/{deployment_id}/failures"):   _NAMED,
+    ("GET",    "/deployments/{deployment_id}/logs"):       _NAMED,
     ("GET",    "/deployments/{deployment_id}/timeline"):   _NAMED,
     ("GET",    "/deployments/{deployment_id}/events"):     _NAMED,
 

@@ -55,6 +55,7 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("GET",    "/deployments/{deployment_id}"):            _V,
     ("GET",    "/deployments/{deployment_id}/devices"):    _V,
     ("GET",    "/deployments/{deployment_id}/failures"):   _V,
+    ("GET",    "/deployments/{deployment_id}/logs"):       _V,
     ("GET",    "/deployments/{deployment_id}/timeline"):   _V,
     ("GET",    "/deployments/{deployment_id}/events"):     _V,
     ("GET",    "/deployments/{deployment_id}/rollback-plan"): _V,

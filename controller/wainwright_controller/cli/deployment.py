@@ -142,16 +142,12 @@ def logs(settings: Settings, deployment: str, ids: tuple[str, ...], failed: bool
     if ids and failed:
         raise click.UsageError("Name devices, or give --failed.")
     found = find(settings.client, deployment)
-    path = f"deployments/{seg(found['id'])}/devices"
-    status = "failure" if failed else None
-    devices = ids or [part["device_id"] for part in settings.client.items(path, status=status)]
-    if not devices:
-        settings.say("No device has failed in it." if failed else "It has no devices.")
-    for device_id in devices:
-        lines = settings.client.items(f"devices/{seg(device_id)}/logs/{seg(found['id'])}")
-        if settings.output != "table":
-            lines = ({"device_id": device_id} | line for line in lines)
-        put_log(settings, lines, f"{device_id} " if len(devices) > 1 else "")
+    if failed and not found["counts"].get("failure"):
+        settings.say("No device has failed in it.")
+        return
+    path = f"deployments/{seg(found['id'])}/logs"
+    lines = settings.client.items(path, device=list(ids) or None, status="failure" if failed else None)
+    put_log(settings, lines, names_devices=len(ids) != 1 and found["device_count"] != 1)
 
 
 @deployment.command(short_help="Print the timeline of a deployment.")

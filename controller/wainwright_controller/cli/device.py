@@ -208,7 +208,7 @@ def logs(settings: Settings, device_id: str, deployment: str | None) -> int:
             settings.say(f"No deployment has concerned {device_id}.")
             return ExitCode.NOTHING_TO_DO
         deployment = str(newest["deployment_id"])
-    put_log(settings, settings.client.items(f"devices/{seg(device_id)}/logs/{seg(deployment)}"), "")
+    put_log(settings, settings.client.items(f"devices/{seg(device_id)}/logs/{seg(deployment)}"))
     return ExitCode.DONE
 
 
@@ -225,21 +225,23 @@ def why(settings: Settings, device_id: str) -> None:
         settings.say(f"Its log: wainwright device logs {device_id} {short(answer['deployment_id'])}")
 
 
-def put_log(settings: Settings, lines: Iterable[Json], prefix: str) -> None:
-    """Print log lines, each behind `prefix`, which names the device; as they come, since a log may be long."""
+def put_log(settings: Settings, lines: Iterable[Json], *, names_devices: bool = False) -> None:
+    """Print log lines, behind the device's id where there are several; as they come, since a log may be long."""
     if settings.output != "table":
         put_list(settings, lines, {}, "")
         return
-    attempt = 0
+    last: tuple[object, int] | None = None
     for line in lines:
-        if line["attempt"] != attempt:
-            attempt = line["attempt"]
+        device, attempt = line.get("device_id"), line["attempt"]
+        prefix = f"{device} " if names_devices else ""
+        if attempt > 1 and last != (device, attempt):  # most logs are of the only one
             settings.say(f"{prefix}attempt {attempt}:")
+        last = (device, attempt)
         before = f"{prefix}{api_stamp(line['at'])} {printable(line['level']):<7} "
         for shown in hung(before, printable(line["text"])):
             click.echo(shown)
-    if not attempt:
-        settings.say(f"{prefix}No log has come yet: devices send it while they work, and when they are online again.")
+    if last is None:
+        settings.say("No log has come yet: devices send it while they work, and when they are online again.")
 
 
 def _change(settings: Settings, verb: str, ids: tuple[str, ...], done: str) -> int:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from tests.controller.api.served import Json, Served
 from tests.support.device import Device
 from tests.support.mosquitto import Mosquitto
+from wainwright_common.messages import Line, LogLines
 from wainwright_common.statuses import DeviceStatus
+from wainwright_common.topics import Kind
 from wainwright_controller.rules.actions import ALLOWED, Act, Stage, code_of
 
 CONDITIONS: Json = {
@@ -171,6 +175,26 @@ def test_devices_that_try_again_are_counted_with_the_error_of_their_last_attempt
     again = {"code": "install-failed", "text": "no driver", "devices": 0, "again": 2, "first": [ids[0], ids[2]]}
     final = {"code": "no-space", "text": "disk full", "devices": 1, "again": 0, "first": [ids[1]]}
     assert served.get(path) == {"items": [final, again], "total": 2}
+
+
+def test_the_logs_of_a_deployment_are_read_by_device_in_pieces_and_of_the_failed_ones(served: Served) -> None:
+    ids = fleet(served, "logs", 3)
+    made = served.deploy("panel-2", *ids)
+    path = f"deployments/{made['id']}/logs"
+    for device_id, status in zip(ids, [DeviceStatus.SUCCESS, DeviceStatus.FAILURE, DeviceStatus.SUCCESS], strict=True):
+        served.carry_out(made["id"], device_id, status=status)
+        lines = [Line(at=datetime.now(UTC), level="info", text=f"{device_id} {n}") for n in range(2)]
+        with Device(served.broker.port, device_id) as device:
+            device.send(Kind.LOG, LogLines(deployment_id=made["id"], attempt=1, first=0, lines=lines))
+            device.check_in()  # what came before it is stored
+
+    def texts(**wanted: object) -> list[str]:
+        return [line["text"] for line in served.get(path, **wanted)["items"]]
+
+    assert texts() == [f"{device_id} {n}" for device_id in ids for n in range(2)]
+    first = served.get(path, limit=3)
+    assert [line["text"] for line in first["items"]] + texts(cursor=first["next"]) == texts()
+    assert texts(status="failure") == texts(device=ids[1]) == [f"{ids[1]} 0", f"{ids[1]} 1"]
 
 
 def test_a_timeline_can_be_of_the_deployment_alone_or_of_one_device(served: Served) -> None:

@@ -253,9 +253,10 @@ def test_logs_can_be_of_the_failed_devices_only_and_a_timeline_of_one_device_or_
             device.send(Kind.LOG, LogLines(deployment_id=made["id"], attempt=1, first=0, lines=lines))
     wait_until(lambda: len(run("deployment logs logged").out.splitlines()) == 2, what="both logs")
 
-    assert run("deployment logs logged --failed").out.splitlines() == [
-        "2026-11-24T09:00:00Z info    Updating to panel-2."
-    ]
+    line = "2026-11-24T09:00:00Z info    Updating to panel-2."
+    assert run("deployment logs logged --failed").out.splitlines() == [f"logs-2 {line}"]
+    assert run("deployment logs logged --device logs-1").out.splitlines() == [line]
+    assert [one["device_id"] for one in run("deployment logs logged -o json").json] == ["logs-1", "logs-2"]
     assert run("deployment logs logged --failed --device logs-1").code == 2
     brief = run("deployment events logged --brief").out
     assert "created for 2 devices" in brief

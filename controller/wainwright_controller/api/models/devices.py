@@ -82,6 +82,12 @@ class LogLineOut(BaseModel):
     text: str
 
 
+class LoggedOut(LogLineOut):
+    """A line of one of several devices."""
+
+    device_id: str
+
+
 class TagsIn(Taken):
     """Which devices, by `ids` or by a filter, get tags and lose tags."""
 
