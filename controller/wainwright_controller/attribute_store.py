@@ -45,6 +45,7 @@ from wainwright_controller.rules.filters.terms import (
     Or,
     Scope,
     Term,
+    names_in,
 )
 
 _DELETE = delete(ATTRIBUTE).where(
@@ -110,6 +111,16 @@ def members_of(connection: Connection, group: str) -> ColumnElement[bool]:
     if stored.filter is not None:
         return sql_of(parse(stored.filter), connection)
     return DEVICE.c.id.in_(select(MEMBER.c.device_id).where(MEMBER.c.group_name == group))
+
+
+def names_without_devices(connection: Connection, wanted: Filter) -> list[str]:
+    """Return the names in a filter that no device has an attribute of: mistakes, as a rule."""
+    names = {name.full: name.text for name in names_in(wanted.root) if name.scope is not Scope.SYSTEM}
+    found = []
+    for full, text in sorted(names.items()):
+        if connection.execute(select(ATTRIBUTE.c.name).where(ATTRIBUTE.c.name == full).limit(1)).first() is None:
+            found.append(text)
+    return found
 
 
 def sql_of(wanted: Filter, connection: Connection) -> ColumnElement[bool]:

@@ -65,7 +65,8 @@ def _stopped(ledger: Ledger, deployment_id: str, tally: Tally) -> bool:
     broken = gates.broken(deployment, tally, _by_code(ledger, deployment))
     if broken is None or (broken.limit.action is OnFailures.PAUSE and deployment.hold is Hold.PAUSED):
         return False
-    ledger.note("limit", f"{broken.text}: {broken.limit.action}", CONTROLLER, deployment_id)
+    if broken.limit.action is not OnFailures.PAUSE:  # whose reason stays with the deployment, and is told with it
+        ledger.note("limit", f"{broken.text}: {broken.limit.action}", CONTROLLER, deployment_id)
     match broken.limit.action:
         case OnFailures.PAUSE:
             paused = replace(deployment, hold=Hold.PAUSED, hold_reason=broken.text)

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.transcripts import MEANWHILE, PAGE, Scene, render
+from tests.support.technician_page import PAGE, Scene, rendered
+from tests.support.transcripts import commands_of
 
 
 @pytest.mark.timeout(300)
 def test_the_page_about_a_technicians_day_is_current(tmp_path: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
 
-    assert page == render(page, tmp_path), "run: python -m tests.support.transcripts"
-    assert all(f"<!-- meanwhile: {words} -->" in page for words in MEANWHILE)
+    assert page == rendered(page, tmp_path), "run: python -m tests.support.technician_page"
+
+
+def test_the_page_has_everything_that_can_happen_in_its_scene(tmp_path: Path) -> None:
+    assert set(commands_of(PAGE.read_text(encoding="utf-8"), "meanwhile")) == Scene(tmp_path).meanwhile.keys()
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,10 @@ from wainwright_controller.api import (
     devices,
     downloads,
     events,
+    filters,
     groups,
     health,
+    logs,
     people,
     problems,
     releases,
@@ -45,7 +47,7 @@ def create_app(context: Context) -> FastAPI:
     problems.install(app)
     described.install(app)
     operators = APIRouter(prefix=PREFIX, dependencies=[Depends(check_access)])
-    for noun in (devices, groups, artifacts, releases, deployments, deployment_actions, events):
+    for noun in (devices, filters, groups, artifacts, releases, deployments, deployment_actions, events, logs):
         operators.include_router(noun.router)
     for people_router in (people.me, people.users, people.tokens, audit.router):
         operators.include_router(people_router)

@@ -20,12 +20,22 @@ from wainwright_controller.api.deployments_listed import (
     key_column,
     place_of,
 )
-from wainwright_controller.api.models import DeploymentOut, EventOut, OrderIn, Page, PartOut, PlanOut, moment
+from wainwright_controller.api.models import (
+    DeploymentOut,
+    EventOut,
+    FailureOut,
+    OrderIn,
+    Page,
+    PartOut,
+    PlanOut,
+    moment,
+)
 from wainwright_controller.api.paging import LIMIT, Cursor, Limit, cut, key_of
 from wainwright_controller.api.views import (
     PARTS,
     deployment_out,
     deployments_out,
+    failures,
     find_deployment,
     part_out,
     undoing_of,
@@ -113,14 +123,32 @@ def deployment_devices(
     )
 
 
+@router.get("/{deployment_id}/failures")
+def deployment_failures(deployment_id: str, context: InContext, limit: Limit = LIMIT) -> Page[FailureOut]:
+    """List why devices failed or try again, the most frequent error first; `total` counts the different ones."""
+    with context.store.read() as connection:
+        shown = deployment_out(connection, find_deployment(connection, deployment_id), context.clock())
+        items, total = failures(connection, shown, limit)
+    return Page(items=items, total=total)
+
+
 @router.get("/{deployment_id}/timeline")
 def deployment_timeline(
-    deployment_id: str, context: InContext, limit: Limit = LIMIT, cursor: Cursor = None
+    deployment_id: str,
+    context: InContext,
+    devices: Annotated[bool, Query(description="Also lines about single devices.")] = True,  # noqa: FBT002  as above
+    device: Annotated[str | None, Query(max_length=128, description="Only lines about this device.")] = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
 ) -> Page[EventOut]:
     """List what happened in a deployment, oldest first."""
     with context.store.read() as connection:
         deployment = find_deployment(connection, deployment_id)
         query = select(EVENT).where(EVENT.c.deployment_id == deployment.id).order_by(EVENT.c.id).limit(limit + 1)
+        if not devices:
+            query = query.where(EVENT.c.device_id.is_(None))
+        if device is not None:
+            query = query.where(EVENT.c.device_id == device)
         if cursor is not None:
             query = query.where(EVENT.c.id > key_of(cursor, tuple[int])[0])
         rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["id"],))

@@ -39,6 +39,8 @@ CODES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("POST",   "/devices/check-in"):                       _FOUND,
     ("POST",   "/devices/{device_id}/decommission"):       _FOUND,
 
+    ("GET",    "/filters"):                                ("bad-filter",),
+
     ("GET",    "/groups/{name}"):                          _FOUND,
     ("POST",   "/groups"):                                 ("bad-filter", "group-exists", *_FOUND),
     ("PUT",    "/groups/{name}/filter"):                   ("bad-filter", "group-static", *_FOUND),
@@ -57,6 +59,8 @@ CODES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("POST",   "/deployments/plan"):                       _ORDER,
     ("GET",    "/deployments/{deployment_id}"):            _NAMED,
     ("GET",    "/deployments/{deployment_id}/devices"):    _NAMED,
+    ("GET",    "/deployments/{deployment_id}/failures"):   _NAMED,
+    ("GET",    "/deployments/{deployment_id}/logs"):       _NAMED,
     ("GET",    "/deployments/{deployment_id}/timeline"):   _NAMED,
     ("GET",    "/deployments/{deployment_id}/events"):     _NAMED,
 

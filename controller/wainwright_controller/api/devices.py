@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Query
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select
 
 from wainwright_controller.api import routing
 from wainwright_controller.api.access import InActor
@@ -19,7 +19,6 @@ from wainwright_controller.api.models import (
     EventOut,
     HistoryOut,
     IdsIn,
-    LogLineOut,
     Page,
     TagsIn,
     Why,
@@ -28,11 +27,11 @@ from wainwright_controller.api.models import (
 )
 from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
 from wainwright_controller.api.problems import BadRequest
-from wainwright_controller.api.views import PARTS, find_deployment, part_fields, undoing_of
+from wainwright_controller.api.views import PARTS, part_fields, undoing_of
 from wainwright_controller.attribute_store import load_tags, members_of, sql_of
 from wainwright_controller.operations import NotFound
 from wainwright_controller.records import Device, DeviceDeployment, DeviceState, Event
-from wainwright_controller.rows import DEPLOYMENT, DEVICE, EVENT, LOG_LINE, MEMBER, PART, from_row
+from wainwright_controller.rows import DEPLOYMENT, DEVICE, EVENT, MEMBER, PART, from_row
 from wainwright_controller.rules.filters import parse
 
 router = routing.router("devices", "/devices")
@@ -152,7 +151,7 @@ def device_history(device_id: str, context: InContext, limit: Limit = LIMIT, cur
     if cursor is not None:
         query = query.where(PART.c.sequence < key_of(cursor, tuple[int])[0])
     with context.store.read() as connection:
-        _check_exists(connection, device_id)
+        check_exists(connection, device_id)
         rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["sequence"],))
     return Page(items=[_history_out(row) for row in rows], next=following)
 
@@ -168,7 +167,7 @@ def device_timeline(
     if cursor is not None:
         query = query.where(EVENT.c.id < key_of(cursor, tuple[int])[0])
     with context.store.read() as connection:
-        _check_exists(connection, device_id)
+        check_exists(connection, device_id)
         rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["id"],))
     return Page(items=[EventOut.of(row["id"], from_row(Event, row)) for row in rows], next=following)
 
@@ -179,34 +178,8 @@ def why_device(device_id: str, context: InContext) -> Why:
     return Why(**context.operations.why(device_id)._asdict())
 
 
-@router.get("/{device_id}/logs/{deployment_id}")
-def device_log(
-    device_id: str, deployment_id: str, context: InContext, limit: Limit = LIMIT, cursor: Cursor = None
-) -> Page[LogLineOut]:
-    """Read what a device logged in a deployment, all its attempts, oldest line first."""
-    key = (LOG_LINE.c.attempt, LOG_LINE.c.number)
-    with context.store.read() as connection:
-        _check_exists(connection, device_id)
-        deployment = find_deployment(connection, deployment_id)
-        query = select(LOG_LINE).where(LOG_LINE.c.device_id == device_id, LOG_LINE.c.deployment_id == deployment.id)
-        if cursor is not None:
-            query = query.where(tuple_(*key) > key_of(cursor, tuple[int, int]))
-        rows = connection.execute(query.order_by(*key).limit(limit + 1)).mappings().all()
-    rows, following = cut(rows, limit, lambda row: (row["attempt"], row["number"]))
-    items = [
-        LogLineOut(
-            attempt=row["attempt"],
-            number=row["number"],
-            at=known_moment(row["at"]),
-            level=row["level"],
-            text=row["text"],
-        )
-        for row in rows
-    ]
-    return Page(items=items, next=following)
-
-
-def _check_exists(connection: Connection, device_id: str) -> None:
+def check_exists(connection: Connection, device_id: str) -> None:
+    """Raise NotFound for a device that nobody has heard of."""
     if connection.execute(select(DEVICE.c.id).where(DEVICE.c.id == device_id)).first() is None:
         raise NotFound(f"No such device: {device_id}. `wainwright device list` shows all.")
 

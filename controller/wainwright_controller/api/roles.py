@@ -31,6 +31,8 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("POST",   "/devices/check-in"):                       _O,
     ("POST",   "/devices/{device_id}/decommission"):       _A,
 
+    ("GET",    "/filters"):                                _V,
+
     ("GET",    "/groups"):                                 _V,
     ("GET",    "/groups/{name}"):                          _V,
     ("POST",   "/groups"):                                 _O,
@@ -52,6 +54,8 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("GET",    "/deployments"):                            _V,
     ("GET",    "/deployments/{deployment_id}"):            _V,
     ("GET",    "/deployments/{deployment_id}/devices"):    _V,
+    ("GET",    "/deployments/{deployment_id}/failures"):   _V,
+    ("GET",    "/deployments/{deployment_id}/logs"):       _V,
     ("GET",    "/deployments/{deployment_id}/timeline"):   _V,
     ("GET",    "/deployments/{deployment_id}/events"):     _V,
     ("GET",    "/deployments/{deployment_id}/rollback-plan"): _V,

@@ -12,11 +12,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, or_, select
 
-from wainwright_common.statuses import ACTIVE, GOOD, DeviceStatus, margo_of_deployment, margo_of_device
+from wainwright_common.statuses import ACTIVE, GOOD, DeviceStatus, Hold, margo_of_deployment, margo_of_device
+from wainwright_controller.api.failures import failures_of
 from wainwright_controller.api.models import (
     DeploymentOut,
     DeploymentState,
     ErrorOut,
+    FailureOut,
     Limit,
     Pace,
     PartOut,
@@ -55,6 +57,8 @@ PARTS = (
 )
 """Device deployments, each with where its device stands in the rollback of the deployment (`undoing_of`)."""
 ACTIVE_SHOWN = 20  # devices under way that a live listener gets: what fits on a screen
+FAILURES_SHOWN = 5  # different failures that he gets: as above
+RESUMED = "the deployment to be resumed"
 
 
 def summary(tally: Tally, device_count: int) -> str:
@@ -134,7 +138,7 @@ def deployment_out(connection: Connection, deployment: Deployment, now: float) -
 
 
 def state_of(connection: Connection, deployment: Deployment, now: float) -> DeploymentState:
-    """Return what a live listener gets: the deployment, and up to ACTIVE_SHOWN devices that are under way."""
+    """Return what a live listener gets: the deployment, ACTIVE_SHOWN devices under way, and FAILURES_SHOWN failures."""
     out = deployment_out(connection, deployment, now)
     moving = [p.number for p in out.phases if any(status in ACTIVE for status in p.counts)]
     active: list[DeviceDeployment] = []
@@ -145,7 +149,19 @@ def state_of(connection: Connection, deployment: Deployment, now: float) -> Depl
         )
         rows = connection.execute(query.limit(ACTIVE_SHOWN)).mappings()
         active = sorted((from_row(DeviceDeployment, row) for row in rows), key=lambda part: part.device_id)
-    return DeploymentState(**dict(out), active=[part_out(part) for part in active])
+    return DeploymentState(
+        **dict(out),
+        active=[part_out(part) for part in active],
+        failures=failures(connection, out, FAILURES_SHOWN)[0],
+    )
+
+
+def failures(connection: Connection, shown: DeploymentOut, limit: int) -> tuple[list[FailureOut], int]:
+    """Return the most frequent failures of a deployment, and how many different ones there are."""
+    failed = [phase.number for phase in shown.phases if DeviceStatus.FAILURE in phase.counts]
+    if not failed and not shown.retries:
+        return [], 0
+    return failures_of(connection, shown.id, failed, limit, retries=shown.retries > 0)
 
 
 def _shown(deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: float) -> dict[str, Any]:
@@ -159,7 +175,7 @@ def _shown(deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: f
         "allowed": possible(deployment, phases, tally),
         "counts": _counts(tally),
         "summary": summary(tally, deployment.device_count),
-        "phases": [_phase_out(phases, number, tally, now) for number in range(1, len(phases) + 1)],
+        "phases": [_phase_out(deployment, phases, number, tally, now) for number in range(1, len(phases) + 1)],
         "time_limits": TimeLimits(**msgspec.to_builtins(deployment.time_limits)),
         "limits": [Limit(**msgspec.to_builtins(limit)) for limit in deployment.limits],
         "pace": Pace(**msgspec.to_builtins(deployment.pace)),
@@ -191,8 +207,11 @@ def _rollback_out(undone: Deployment, rollback: Deployment | None, tally: Tally)
     )
 
 
-def _phase_out(phases: Sequence[Phase], number: int, tally: Tally, now: float) -> PhaseOut:
+def _phase_out(deployment: Deployment, phases: Sequence[Phase], number: int, tally: Tally, now: float) -> PhaseOut:
     phase = phases[number - 1]
+    waits = waits_for(phases, number, now)
+    if waits and deployment.hold is Hold.PAUSED:  # until then nothing else is looked at
+        waits = RESUMED
     return PhaseOut(
         number=number,
         size=phase.size,
@@ -203,7 +222,7 @@ def _phase_out(phases: Sequence[Phase], number: int, tally: Tally, now: float) -
         soak_s=phase.soak_s,
         opened_at=moment(phase.opened_at),
         done_at=moment(phase.done_at),
-        waits_for=waits_for(phases, number, now) or None,
+        waits_for=waits or None,
         ailment=phase.ailment or None,
         counts=_counts(tally, number),
     )

@@ -29,6 +29,7 @@ COLUMNS: Columns = {
     "SIZE": lambda a: size(a["size"]),
     "SIGNED": lambda a: a["signed"],
     "UPLOADED": lambda a: ago(a["created_at"]),
+    "NEEDS": lambda a: [f"{key} {' or '.join(values)}" for key, values in a["depends"].items() if key != "device_type"],
 }
 
 
@@ -165,11 +166,11 @@ def _about_file(header: Json) -> Iterable[str]:
     yield from _conditions(header)
     if header["files"]:
         yield "files:"
-        yield from (f"  {line}" for line in fields((f["name"], f["sha256"]) for f in header["files"]))
+        yield from fields(((f["name"], f["sha256"]) for f in header["files"]), indent=2)
 
 
 def _conditions(artifact: Json) -> Iterable[str]:
     for title, pairs in (("depends", artifact["depends"]), ("provides", artifact["provides"])):
         if pairs:
             yield f"{title}:"
-            yield from (f"  {line}" for line in fields(sorted(pairs.items())))
+            yield from fields(sorted(pairs.items()), indent=2)

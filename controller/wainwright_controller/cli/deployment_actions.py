@@ -10,15 +10,16 @@ from wainwright_common.statuses import GOOD
 from wainwright_controller.cli.client import seg
 from wainwright_controller.cli.confirm import confirm
 from wainwright_controller.cli.deployment_show import UNDER_WAY
-from wainwright_controller.cli.narration import finished, standing, unfinished
+from wainwright_controller.cli.exits import ExitCode
+from wainwright_controller.cli.narration import finished, needs_a_person, next_step, progress, standing, unfinished
 from wainwright_controller.cli.output import Json, put_done
 from wainwright_controller.cli.settings import Command, Settings, in_settings
-from wainwright_controller.cli.watch import find
+from wainwright_controller.cli.watch import find, watch
 from wainwright_controller.cli.words import count, short
 
 NOT_RESTORED_SHOWN = 5  # devices that a rollback cannot bring back, named before it is confirmed
+_WATCH = click.option("--watch", "watches", is_flag=True, help="Follow it to its end, as `deployment watch` does.")
 _REASON = click.option("--reason", metavar="TEXT", default="", help="Why; kept in the timeline.")
-_WATCH = "To watch it: wainwright deployment watch"
 
 # What asks nothing: verb, help, how it is told when it is done.
 _PLAIN: Mapping[str, tuple[str, str]] = {
@@ -50,7 +51,7 @@ def _asking(verb: str, text: str, done: str, consequence: Callable[[Json], str])
     def act(settings: Settings, deployment: str, reason: str) -> None:
         found = find(settings.client, deployment)
         if verb in found["allowed"]:
-            confirm(settings, found["name"], verb, consequence(found))
+            confirm(settings, found["name"], verb, consequence(found), or_id=short(found["id"]))
         _act(settings, found, verb, reason, done)
 
     return act
@@ -64,11 +65,11 @@ def _promoting(verb: str, text: str) -> click.Command:
     def promote(settings: Settings, deployment: str, reason: str) -> None:
         found = find(settings.client, deployment)
         answer = settings.client.post(f"deployments/{seg(found['id'])}/{verb}", {"reason": reason})
-        text = f"{answer['name']} promoted: {standing(answer)}, {answer['summary']}."
+        text = f"{answer['name']} promoted: {standing(answer)}, {progress(answer)}."
         for phase in found["phases"]:  # whom of those before it nobody waits for any more
             if phase.get("opened_at") and finished(phase) < phase["size"]:
                 text += f" Phase {phase['number']} still has {' and '.join(unfinished(phase['counts']))}."
-        put_done(settings, answer, text)
+        put_done(settings, answer, f"{text}\n{_next(answer)}")
 
     return promote
 
@@ -76,20 +77,26 @@ def _promoting(verb: str, text: str) -> click.Command:
 @click.command(cls=Command)
 @click.argument("deployment")
 @_REASON
+@_WATCH
 @in_settings
-def retry(settings: Settings, deployment: str, reason: str) -> None:
+def retry(settings: Settings, deployment: str, reason: str, watches: bool) -> int:  # noqa: FBT001  click passes options by name
     """Make a deployment of the same release to the devices that failed."""
     found = find(settings.client, deployment)
     made = settings.client.post(f"deployments/{seg(found['id'])}/retry", {"reason": reason})
-    what = f"{made['name']} ({short(made['id'])}), {count(made['device_count'], 'device')}"
-    put_done(settings, made, f"Created {what}. {_WATCH} {short(made['id'])}")
+    told = f"Created {made['name']} ({short(made['id'])}) for {count(made['device_count'], 'device')}."
+    if watches:
+        settings.say(told)
+        return watch(settings, made["id"], after=0, timeout_s=None)
+    put_done(settings, made, f"{told}\n{_next(made)}")
+    return ExitCode.DONE
 
 
 @click.command(cls=Command)
 @click.argument("deployment")
 @_REASON
+@_WATCH
 @in_settings
-def rollback(settings: Settings, deployment: str, reason: str) -> None:
+def rollback(settings: Settings, deployment: str, reason: str, watches: bool) -> int:  # noqa: FBT001  click passes options by name
     """Stop a deployment, and give its devices back what they ran before.
 
     It says first which devices get which release back, and which cannot, and asks.
@@ -97,13 +104,17 @@ def rollback(settings: Settings, deployment: str, reason: str) -> None:
     found = find(settings.client, deployment)
     path = f"deployments/{seg(found['id'])}"
     plan = settings.client.get(f"{path}/rollback-plan")
-    confirm(settings, found["name"], "roll back", _rollback_told(found, plan))
+    confirm(settings, found["name"], "roll back", _rollback_told(found, plan), or_id=short(found["id"]))
     answer = settings.client.post(f"{path}/rollback", {"reason": reason})
     if "rollback" not in answer:
         put_done(settings, answer, f"{answer['name']} ended: no device had the release from it.")
-        return
-    undoing = count(answer["rollback"]["device_count"], "device")
-    put_done(settings, answer, f"{answer['name']} is being rolled back on {undoing}. {_WATCH} {short(answer['id'])}")
+        return ExitCode.DONE
+    told = f"{answer['name']} is being rolled back on {count(answer['rollback']['device_count'], 'device')}."
+    if watches:
+        settings.say(told)
+        return watch(settings, answer["rollback"]["id"], after=0, timeout_s=None)
+    put_done(settings, answer, f"{told}\n{_watch_told(answer)}")
+    return ExitCode.DONE
 
 
 @click.command(cls=Command)
@@ -113,7 +124,8 @@ def delete(settings: Settings, deployment: str) -> None:
     """Delete a finished deployment with its logs."""
     found = find(settings.client, deployment)
     if "delete" in found["allowed"]:  # else the controller says why not, and nobody is asked in vain
-        confirm(settings, found["name"], "delete", f"This deletes {found['name']}, its timeline and its logs.")
+        consequence = f"This deletes {found['name']}, its timeline and its logs."
+        confirm(settings, found["name"], "delete", consequence, or_id=short(found["id"]))
     settings.client.delete(f"deployments/{seg(found['id'])}")
     settings.say(f"{found['name']} deleted.")
 
@@ -122,11 +134,15 @@ def _abort_told(deployment: Json) -> str:
     """Return what an abort does to the devices that are there."""
     counts = deployment["counts"]
     said = [
-        (counts.get("pending", 0), "waiting will keep what they have"),
-        (sum(counts.get(status, 0) for status in UNDER_WAY), "under way will stop and roll back"),
-        (sum(counts.get(status, 0) for status in GOOD), "already updated will stay so"),
+        (counts.get("pending", 0), "device that waits keeps what it runs", "devices that wait keep what they run"),
+        (
+            sum(counts.get(status, 0) for status in UNDER_WAY),
+            "device under way stops and rolls back",
+            "devices under way stop and roll back",
+        ),
+        (sum(counts.get(status, 0) for status in GOOD), "updated device stays so", "updated devices stay so"),
     ]
-    told = "; ".join(f"{count(n, 'device')} {what}" for n, what in said if n)
+    told = "; ".join(count(n, one, many) for n, one, many in said if n)
     return f"This ends the deployment: {told or 'no device has joined it'}. It cannot be resumed."
 
 
@@ -154,7 +170,20 @@ def _rollback_told(deployment: Json, plan: Json) -> str:
 
 def _act(settings: Settings, found: Json, verb: str, reason: str, done: str) -> None:
     answer = settings.client.post(f"deployments/{seg(found['id'])}/{verb}", {"reason": reason})
-    put_done(settings, answer, f"{answer['name']} {done}: {standing(answer)}, {answer['summary']}.")
+    stands = [standing(answer), progress(answer)][standing(answer) == done :]  # "aborted: aborted" says it twice
+    told = f"{answer['name']} {done}: {', '.join(stands)}."
+    follows = answer["status"] != "finished" and verb != "pause"
+    put_done(settings, answer, f"{told}\n{_next(answer)}" if follows else told)
+
+
+def _next(deployment: Json) -> str:
+    """Return what to do next with a deployment that goes on: what it waits for, or watch it."""
+    step = next_step(deployment) if needs_a_person(deployment) else None
+    return step or _watch_told(deployment)
+
+
+def _watch_told(deployment: Json) -> str:
+    return f"To watch it: wainwright deployment watch {short(deployment['id'])}"
 
 
 ACTIONS = [

@@ -10,18 +10,19 @@ import click
 from wainwright_controller.cli.deployment_order import order_of, order_options
 from wainwright_controller.cli.deployment_show import conditions
 from wainwright_controller.cli.exits import ExitCode
-from wainwright_controller.cli.narration import condition
+from wainwright_controller.cli.filters import nobody, unknown_told
+from wainwright_controller.cli.narration import condition, next_step
 from wainwright_controller.cli.output import Columns, Json, fields, put_done, put_object, table
 from wainwright_controller.cli.settings import Command, Settings, in_settings
 from wainwright_controller.cli.watch import watch
 from wainwright_controller.cli.words import count, short, size, span
 
 LEFT_SHOWN = 10  # devices that would not get it, named on a terminal; -o json has the first 1,000
-HINTS = {"awaiting-start": "start", "awaiting-approval": "approve"}
 
 PHASES: Columns = {
     "PHASE": lambda p: p["number"],
     "DEVICES": lambda p: p["size"],
+    "GET IT": lambda p: p["updated"],
     "SOAK": lambda p: span(p["soak_s"]) if p["soak_s"] else "",
     "": condition,
 }
@@ -38,18 +39,29 @@ LEFT: Columns = {"DEVICE": lambda d: d["device_id"], "WHY": lambda d: d["text"]}
 @click.argument("release")
 @order_options
 @click.option("--watch", "watches", is_flag=True, help="Follow it to its end, as `deployment watch` does.")
+@click.option("--until-held", is_flag=True, help="With --watch: stop, with exit code 8, when a person has to act.")
 @in_settings
-def create(settings: Settings, /, *, release: str, watches: bool, **given: Any) -> int:  # noqa: ANN401  as click gives them
+def create(settings: Settings, /, *, release: str, watches: bool, until_held: bool, **given: Any) -> int:  # noqa: ANN401  as click gives them
     """Roll a release out."""
+    if until_held and not watches:
+        raise click.UsageError("--until-held is about watching: give --watch, too.")
     made = settings.client.post("deployments", order_of(settings, release, given))
-    whom = count(made["device_count"], "device") if made["kind"] == "static" else "for all devices that match"
-    what = f"{made['name']} ({short(made['id'])}), {whom}"
+    told = f"Created {made['name']} ({short(made['id'])}) for {_whom(settings, made)}."
     if watches:
-        settings.say(f"Created {what}.")
-        return watch(settings, made["id"], after=0, timeout_s=None)
-    hint = HINTS.get(made.get("hold", ""), "watch")
-    put_done(settings, made, f"Created {what}. To {hint} it: wainwright deployment {hint} {short(made['id'])}")
+        settings.say(told)
+        return watch(settings, made["id"], after=0, timeout_s=None, until_held=until_held)
+    step = next_step(made) or f"To watch it: wainwright deployment watch {short(made['id'])}"
+    put_done(settings, made, f"{told}\n{step}")
     return ExitCode.DONE
+
+
+def _whom(settings: Settings, made: Json) -> str:
+    """Return whom a new deployment is for; of one by a filter, how many meet it now, and what looks like a mistake."""
+    if made["kind"] == "static":
+        return count(made["device_count"], "device")
+    meant = settings.client.get("filters", where=made["where"])
+    told = f"all devices that match, now {meant['devices']}"
+    return f"{told}; {unknown}" if (unknown := unknown_told(meant)) else told
 
 
 @click.command(cls=Command)
@@ -61,6 +73,8 @@ def plan(settings: Settings, /, *, release: str, **given: Any) -> None:  # noqa:
     order = order_of(settings, release, given)
     found = settings.client.post("deployments/plan", order)
     put_object(settings, found, _told(order, found))
+    if settings.output == "table" and order.get("where") and not found["devices"]:
+        settings.say(nobody(settings, order["where"]))
 
 
 def _told(order: Json, plan: Json) -> Iterable[str]:
@@ -84,7 +98,7 @@ def _told(order: Json, plan: Json) -> Iterable[str]:
     if left:
         reasons = ", ".join(f"{n} {code}" for code, n in sorted(plan["left_counts"].items()))
         yield f"would not get it: {reasons}"
-        yield from (f"  {line}" for line in table(plan["left"][:LEFT_SHOWN], LEFT))
+        yield from table(plan["left"][:LEFT_SHOWN], LEFT, indent=2)
     if left > LEFT_SHOWN:
         yield f"  and {left - LEFT_SHOWN} more: -o json names the first 1,000"
-    yield "Nothing was started."
+    yield "Nothing was started: `deployment create` with the same options does it."

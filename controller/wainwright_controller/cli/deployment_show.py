@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from wainwright_common.statuses import GOOD
 from wainwright_controller.cli.device import error_of
-from wainwright_controller.cli.narration import WITHOUT, opening, standing
+from wainwright_controller.cli.narration import WITHOUT, needs_a_person, next_step, opening, progress, standing
 from wainwright_controller.cli.output import Columns, Json, fields, table
 from wainwright_controller.cli.words import ago, count, short, size, span
 
@@ -21,6 +21,13 @@ PHASES: Columns = {
     "SUCCEEDED": lambda p: sum(p["counts"].get(status, 0) for status in GOOD),
     "FAILED": lambda p: p["counts"].get("failure", 0),
 }
+FAILURES: Columns = {
+    "FAILED": lambda f: f["devices"],
+    "AGAIN": lambda f: f["again"],
+    "ERROR": lambda f: f["code"],
+    "FIRST": lambda f: f["first"][0],
+    "TEXT": lambda f: f["text"],
+}
 PARTS: Columns = {
     "DEVICE": lambda p: p["device_id"],
     "PHASE": lambda p: p["phase"],
@@ -31,8 +38,8 @@ PARTS: Columns = {
 }
 
 
-def about(deployment: Json, failed: list[Json]) -> Iterable[str]:
-    """Yield what is to be said of a deployment, with some of its failed devices."""
+def about(deployment: Json, failures: Json) -> Iterable[str]:
+    """Yield what is to be said of a deployment, with a page of its failures."""
     yield from fields(
         [
             ("name", deployment["name"]),
@@ -42,7 +49,7 @@ def about(deployment: Json, failed: list[Json]) -> Iterable[str]:
             ("strategy", deployment["strategy"]),
             ("filter", deployment.get("where")),
             ("at most", count(deployment["max_devices"], "device") if "max_devices" in deployment else None),
-            ("status", f"{standing(deployment)}, {deployment['summary']}"),
+            ("status", f"{standing(deployment)}, {progress(deployment)}"),
             ("held", deployment.get("hold_reason")),
             ("regressed", count(deployment["regressed"], "device") if deployment["regressed"] else None),
             ("rollback", _rollback(deployment)),
@@ -58,18 +65,30 @@ def about(deployment: Json, failed: list[Json]) -> Iterable[str]:
         ]
     )
     yield from table(deployment["phases"], _phase_columns(deployment))
-    if failed:
-        yield "failed:"
-        yield from (f"  {line}" for line in table(failed, PARTS))
-        if (more := deployment["counts"]["failure"] - len(failed)) > 0:
-            yield f"  and {more} more: wainwright deployment show {short(deployment['id'])} --devices"
+    yield from _failed(deployment, failures)
+    if needs_a_person(deployment) and (step := next_step(deployment)):
+        yield step
+
+
+def _failed(deployment: Json, failures: Json) -> Iterable[str]:
+    """Yield the errors, each once with its devices, and how to see more of them."""
+    if not failures["items"]:
+        return
+    name = short(deployment["id"])
+    again = any(failure["again"] for failure in failures["items"])
+    yield "errors:"
+    columns = {name: show for name, show in FAILURES.items() if again or name != "AGAIN"}
+    yield from table(failures["items"], columns, indent=2)
+    if (more := failures["total"] - len(failures["items"])) > 0:
+        yield f"  and {count(more, 'other error')}"
+    if deployment["counts"].get("failure"):
+        yield f"All that failed: wainwright deployment show {name} --devices --status failure"
+    yield f"A log of one:    wainwright device logs {failures['items'][0]['first'][0]} {name}"
 
 
 def detail_of(part: Json) -> str:
     """Return what a person has to know of one device beyond its status."""
     said = [error_of(part) or part.get("substate") or ""]
-    if "next_attempt_at" in part:
-        said.append(f"tries again {ago(part['next_attempt_at'])}")
     if "regressed_at" in part:
         said.append(f"fell back {ago(part['regressed_at'])}")
     if "restore_name" in part:
@@ -119,9 +138,10 @@ def conditions(deployment: Json) -> Iterator[tuple[str, str]]:
 def limit_told(limit: Json) -> str:
     """Return a limit on failures in words."""
     most = f"{limit['count']}" if "count" in limit else f"{limit['percent']:g}%"
-    sample = f" of {limit['min_sample']} or more" if limit.get("min_sample", 1) > 1 else ""
+    tried = "" if "count" in limit else " of those tried"
+    sample = f", once {limit['min_sample']} were tried" if limit.get("min_sample", 1) > 1 else ""
     codes = f" with {' or '.join(limit['codes'])}" if limit.get("codes") else ""
-    return f"{limit.get('action', 'pause')} when more than {most}{sample} have failed{codes}"
+    return f"{limit.get('action', 'pause')} when more than {most}{tried} have failed{codes}{sample}"
 
 
 def pace_told(pace: Json) -> str:

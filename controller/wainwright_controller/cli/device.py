@@ -10,13 +10,15 @@ import click
 from wainwright_controller.cli.client import seg
 from wainwright_controller.cli.confirm import confirm
 from wainwright_controller.cli.exits import CliError, ExitCode
-from wainwright_controller.cli.output import Columns, Json, fields, printable, put_done, put_list, put_object
+from wainwright_controller.cli.filters import nobody
+from wainwright_controller.cli.output import Columns, Json, fields, hung, printable, put_done, put_list, put_object
 from wainwright_controller.cli.settings import Command, Group, Settings, in_settings
 from wainwright_controller.cli.tags import label, unlabel
 from wainwright_controller.cli.words import ago, api_stamp, count, short
 
 STATES = ("pending", "accepted", "rejected", "decommissioned")
 UNKNOWN = "unknown-device"  # the code of an answer about a device that nobody has heard of
+FAILED = "failed"  # the code of an answer about a device that failed in its last deployment
 BY_HAND = "by-hand"  # the kind of timeline line that says what a technician installed
 IDS_AT_ONCE = 10_000  # in one request
 
@@ -82,10 +84,13 @@ def list_(
 ) -> None:
     """List devices."""
     wanted = None if online is None else str(online).lower()
-    found = settings.client.items(
-        "devices", limit=limit, state=list(states) or None, group=group, where=where, q=search, online=wanted
-    )
-    put_list(settings, found, COLUMNS, "No devices.")
+    chosen: Json = {"state": list(states) or None, "group": group, "where": where, "q": search, "online": wanted}
+    found = settings.client.items("devices", limit=limit, **chosen)
+    put_list(settings, found, COLUMNS, lambda: nobody(settings, where))
+    if limit is not None and settings.output == "table":
+        total = settings.client.get("devices", limit=1, **chosen)["total"]
+        if total > limit:
+            settings.say(f"These are {limit} of {count(total, 'device')}.")
 
 
 @device.command()
@@ -116,7 +121,7 @@ def _about(device: Json) -> list[str]:
     parts = (("tags", device["tags"]), ("provides", device["provides"]), ("inventory", device["attributes"]))
     for title, pairs in parts:
         if pairs:
-            lines += [f"{title}:", *(f"  {line}" for line in fields(sorted(pairs.items())))]
+            lines += [f"{title}:", *fields(sorted(pairs.items()), indent=2)]
     return lines
 
 
@@ -203,11 +208,7 @@ def logs(settings: Settings, device_id: str, deployment: str | None) -> int:
             settings.say(f"No deployment has concerned {device_id}.")
             return ExitCode.NOTHING_TO_DO
         deployment = str(newest["deployment_id"])
-    lines = settings.client.items(f"devices/{seg(device_id)}/logs/{seg(deployment)}")
-    if settings.output != "table":
-        put_list(settings, lines, {}, "")
-    elif not put_log(settings, lines, ""):
-        settings.say("The log is empty.")
+    put_log(settings, settings.client.items(f"devices/{seg(device_id)}/logs/{seg(deployment)}"))
     return ExitCode.DONE
 
 
@@ -220,17 +221,27 @@ def why(settings: Settings, device_id: str) -> None:
     if answer["code"] == UNKNOWN:
         raise CliError(ExitCode.FAILED, f"{device_id}: {answer['text']}")
     put_object(settings, answer, [f"{device_id}: {answer['text']}"])
+    if answer["code"] == FAILED and settings.output == "table":
+        settings.say(f"Its log: wainwright device logs {device_id} {short(answer['deployment_id'])}")
 
 
-def put_log(settings: Settings, lines: Iterable[Json], prefix: str) -> bool:
-    """Print log lines for people, as they come, since a log may be long; returns whether there were any."""
-    attempt = 0
+def put_log(settings: Settings, lines: Iterable[Json], *, names_devices: bool = False) -> None:
+    """Print log lines, behind the device's id where there are several; as they come, since a log may be long."""
+    if settings.output != "table":
+        put_list(settings, lines, {}, "")
+        return
+    last: tuple[object, int] | None = None
     for line in lines:
-        if line["attempt"] != attempt:
-            attempt = line["attempt"]
+        device, attempt = line.get("device_id"), line["attempt"]
+        prefix = f"{device} " if names_devices else ""
+        if attempt > 1 and last != (device, attempt):  # most logs are of the only one
             settings.say(f"{prefix}attempt {attempt}:")
-        click.echo(f"{prefix}{api_stamp(line['at'])} {printable(line['level']):<7} {printable(line['text'])}")
-    return attempt > 0
+        last = (device, attempt)
+        before = f"{prefix}{api_stamp(line['at'])} {printable(line['level']):<7} "
+        for shown in hung(before, printable(line["text"])):
+            click.echo(shown)
+    if last is None:
+        settings.say("No log has come yet: devices send it while they work, and when they are online again.")
 
 
 def _change(settings: Settings, verb: str, ids: tuple[str, ...], done: str) -> int:

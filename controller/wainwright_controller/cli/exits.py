@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import IO, Any
 
 import click
+
+from wainwright_controller.cli.fitting import columns, fitted
 
 
 class ExitCode(IntEnum):
@@ -29,7 +32,7 @@ MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.UNREACHABLE: "cannot reach the controller",
     ExitCode.REFUSED: "refused: not confirmed, not allowed, not signed",
     ExitCode.NOTHING_TO_DO: "nothing to do",
-    ExitCode.STILL_RUNNING: "still running: the time-out passed",
+    ExitCode.STILL_RUNNING: "still running: the time-out passed, or a person has to act",
     ExitCode.INTERRUPTED: "interrupted; a watched deployment goes on",
 }
 
@@ -43,7 +46,8 @@ class CliError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the sentence."""
-        click.echo(f"error: {self.message}", file=file, err=file is None)
+        text = fitted(f"error: {self.message}", columns(file or sys.stderr), hanging=len("error: "))
+        click.echo(text, file=file, err=file is None)
 
 
 class Unreachable(CliError):  # noqa: N818  the name is the sentence: "unreachable: …"

@@ -1,7 +1,7 @@
 """A deployment told in sentences, for a log: one for each change, with its time. Pure.
 
 Told are the lines of the timeline about the deployment and its phases, every failed attempt of a device, and how far
-each phase is whenever a device has finished. What a device does on its way there is for `deployment events`.
+each phase is whenever another tenth of it has finished. What a device does on its way there is for `deployment events`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ WITHOUT: Mapping[str, str] = {
     "decommissioned": "decommissioned",
 }
 """The statuses in which a device has finished without the release, and how they are counted."""
+TOLD_PARTS = 10  # in a log, how far a phase is; each device of a small one, and few lines for a large one
 _FAILURES = ("failure", "attempt")  # how the timeline's lines about failed attempts begin
+STEPS: Mapping[str, tuple[str, str]] = {
+    "paused": ("To go on", "resume"),
+    "awaiting-promotion": ("To open the next phase", "promote"),
+    "awaiting-start": ("To start it", "start"),
+    "awaiting-approval": ("To let it go on, as another admin", "approve"),
+}
+"""By hold, what a person can do that moves a deployment, and the command for it."""
 
 
 def finished(phase: Json) -> int:
@@ -68,7 +76,8 @@ def condition(phase: Json) -> str:
 
 def opening_short(phase: Json) -> str:
     """Return what opens a phase, in few words; once the phase before is done, what else it waits for."""
-    if (waits_for := phase.get("waits_for")) and not waits_for.endswith((" to open", " to finish", " by a person")):
+    plain = (" to open", " to finish", " by a person", " to be resumed")
+    if (waits_for := phase.get("waits_for")) and not waits_for.endswith(plain):
         return f"waits for {waits_for}"
     before = f"after phase {phase['number'] - 1}" if phase["number"] > 1 else "soon"
     how = {
@@ -86,13 +95,41 @@ def is_rolling_back(deployment: Json) -> bool:
 
 
 def standing(deployment: Json) -> str:
-    """Return where a deployment stands, in two words at most."""
+    """Return where a deployment stands: how it ended and what it waits for say more than its status."""
     if is_rolling_back(deployment):
         return "rolling back"
+    return str(deployment.get("outcome") or deployment.get("hold") or deployment["status"])
+
+
+def progress(deployment: Json, *statuses: str) -> str:
+    """Return how far a deployment is: 16/20 successful, 1 failed; of who has not got it only these statuses, if any."""
+    counts = {status: n for status, n in deployment["counts"].items() if status in statuses or not statuses}
+    return ", ".join([deployment["summary"], *without(counts)])
+
+
+def needs_a_person(deployment: Json) -> bool:
+    """Say whether a deployment goes on only when a person acts."""
+    return deployment["status"] != "finished" and deployment.get("hold") in STEPS
+
+
+def next_step(deployment: Json) -> str | None:
+    """Return what a person can do now to move a deployment, with the command; None when it moves by itself."""
     if deployment["status"] == "finished":
-        return f"finished ({deployment['outcome']})"
-    hold = deployment.get("hold")
-    return f"{deployment['status']} ({hold})" if hold else str(deployment["status"])
+        can_retry = "retry" in deployment["allowed"] and deployment["outcome"] in {"partial", "failure"}
+        told = ("To try again where it failed", "retry") if can_retry else None
+    else:
+        told = STEPS.get(deployment.get("hold", ""))
+    return f"{told[0]}: wainwright deployment {told[1]} {short(deployment['id'])}" if told else None
+
+
+def failure_told(failure: Json) -> str:
+    """Return an error with its devices: 4 failed, 1 tries again: no-space: disk full (gw-1, gw-2 and 3 more)."""
+    failed, again = failure["devices"], failure["again"]
+    said = [f"{failed} failed"] * bool(failed) + [f"{again} {'tries' if again == 1 else 'try'} again"] * bool(again)
+    named = ", ".join(failure["first"])
+    if more := failed + again - len(failure["first"]):
+        named += f" and {more} more"
+    return f"{', '.join(said)}: {failure['code']}: {failure['text'].rstrip('.')} ({named})"
 
 
 def words_told(line: Json) -> str | None:
@@ -110,14 +147,14 @@ def line_told(line: Json) -> str | None:
 
 
 def progress_told(before: Json | None, after: Json, now: str) -> Iterator[str]:
-    """Yield a sentence for each phase in which devices have finished since the state `before`.
+    """Yield a sentence for each phase of which another tenth has finished since the state `before`.
 
     Not for one in which all have: the timeline says that it is done.
     """
     earlier = {phase["number"]: finished(phase) for phase in before["phases"]} if before else {}
     for phase in after["phases"]:
-        done = finished(phase)
-        if done in {earlier.get(phase["number"], 0), phase["size"]}:
+        done, size = finished(phase), phase["size"]
+        if done == size or done * TOLD_PARTS // size == earlier.get(phase["number"], 0) * TOLD_PARTS // size:
             continue
         which = f"phase {phase['number']} of {len(after['phases'])}: " if len(after["phases"]) > 1 else ""
         told = ", ".join([f"{done} of {phase['size']} finished", *without(phase["counts"])])

@@ -57,13 +57,6 @@ def delete(settings: Settings, name: str) -> None:
     settings.say(f"Release {name} deleted.")
 
 
-def _runs_on(release: Json) -> str:
-    devices = count(release["running"], "device")
-    if not release["running"]:
-        return devices
-    return f"""{devices}: wainwright device list --where 'artifact_name = "{release["name"]}"'"""
-
-
 def _about(release: Json) -> Iterable[str]:
     yield from fields(
         [
@@ -71,8 +64,11 @@ def _about(release: Json) -> Iterable[str]:
             ("types", release["device_types"]),
             ("size", size(release["size"])),
             ("uploaded", ago(release["created_at"])),
-            ("runs on", _runs_on(release)),
+            ("runs on", count(release["running"], "device")),
             ("needed by", release["deployments"]),
         ]
     )
-    yield from table(release["artifacts"], ARTIFACT_COLUMNS)
+    columns = {name: show for name, show in ARTIFACT_COLUMNS.items() if name != "RELEASE"}
+    yield from table(release["artifacts"], columns)
+    if release["running"]:
+        yield f"""What runs it: wainwright device list --where 'artifact_name = "{release["name"]}"'"""

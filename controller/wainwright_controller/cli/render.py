@@ -1,4 +1,4 @@
-"""A deployment as live bars on a terminal. The only file that imports rich."""
+"""A deployment as live bars on a terminal. With bars.py the only file that imports rich."""
 
 from __future__ import annotations
 
@@ -8,22 +8,34 @@ from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from wainwright_common.statuses import GOOD
-from wainwright_controller.cli.narration import finished, opening_short, unfinished, without, words_told
+from wainwright_controller.cli.bars import bar
+from wainwright_controller.cli.fitting import pieces
+from wainwright_controller.cli.narration import (
+    failure_told,
+    finished,
+    next_step,
+    opening_short,
+    progress,
+    standing,
+    unfinished,
+    without,
+)
 from wainwright_controller.cli.output import printable
-from wainwright_controller.cli.words import ago, count, span
+from wainwright_controller.cli.words import ago, between, count, short, span
 
 Json = dict[str, Any]
 BAR_WIDTH, BAR_WIDTH_NARROW = 30, 12
 NARROW = 100  # columns; below, the words beside a bar need the room
 REDRAWS_PER_S = 4  # smooth enough for a percent to be read, and for the clock
-NEWS_SHOWN = 5  # of the newest failures
+FAILURE_ROWS = 4  # part of the height that failures may take: one in so many
 FRAME = 3  # rows: title, hint, and the one that the cursor stands on
 ACTIVE_MIN = 3  # rows that the phases leave to the devices under way
+PERCENT = len("100 %")
+Row = tuple[RenderableType, ...]
 
 
 class LiveView:
@@ -35,7 +47,6 @@ class LiveView:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
         self._state: Json | None = None
-        self._news: list[str] = []
         self._began = time.monotonic()
         self._lost_at: float | None = None
         self._live = Live(console=self._console, get_renderable=self.drawn, refresh_per_second=REDRAWS_PER_S)
@@ -49,11 +60,8 @@ class LiveView:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def line(self, line: Json) -> None:
-        """Keep failures in view."""
-        told = words_told(line)
-        if told is not None and line.get("device_id") is not None:
-            self._news = [*self._news, told][-NEWS_SHOWN:]
+    def line(self, _line: Json) -> None:
+        """Leave it to the states, which have all that is shown."""
 
     def state(self, state: Json) -> None:
         """Show a state from now on; the first one at once."""
@@ -70,88 +78,103 @@ class LiveView:
         state = self._state
         if state is None:
             return Text("Asking the controller…", style="dim")
-        news = [_line(printable(told), "red") for told in self._news]
-        if self._lost_at is not None:
-            away = span(time.monotonic() - self._lost_at)
-            news.insert(0, _line(f"Lost the controller {away} ago; looking for it again. What you see is old.", "red"))
-        if state.get("hold_reason"):
-            news.insert(0, _line(printable(f"{state['hold']}: {state['hold_reason']}"), "bold"))
-        room = self._console.height - FRAME - len(news)
-        phases = _phases(state, max(room - min(len(state["active"]), ACTIVE_MIN), 1), self._bar_width)
-        active = _active(state, max(room - len(phases), 0), self._bar_width // 2)
+        news = self._held(state) + self._failures(state)
+        step = next_step(state) if state["status"] != "finished" else None
+        room = self._console.height - FRAME - len(news) - (step is not None)
+        phases = self._phases(state, max(room - min(len(state["active"]), ACTIVE_MIN), 1))
+        active, more = self._active(state, max(room - len(phases), 0))
         parts: list[RenderableType] = [self._title(state), _grid(phases), *news]
         if active:
             parts.append(_grid(active))
+        if more:
+            parts.append(_line(f"  and {count(more, 'device')} more under way"))
+        if step is not None:
+            parts.append(_line(step, "bold"))
         if state["status"] != "finished":
-            parts.append(_line("Watching; Ctrl+C leaves the deployment running.", "dim"))
+            parts.append(_line("Watching; Ctrl+C leaves the deployment as it is.", "dim"))
         return Group(*parts)
+
+    def _title(self, state: Json) -> Text:
+        begun = state.get("started_at")
+        when = f"started {ago(begun)}" if begun else f"created {ago(state['created_at'])}"
+        if begun and state.get("finished_at"):
+            when = f"took {between(begun, state['finished_at'])}"
+        name = printable(state["name"])
+        if self._console.width >= NARROW:
+            name += f" ({short(state['id'])})"
+        title = Text.assemble((name, "bold"), f"  {standing(state)}  {progress(state)}  {when}")
+        title.no_wrap, title.overflow = True, "ellipsis"
+        return title
+
+    def _held(self, state: Json) -> list[Text]:
+        """Return why nothing goes on, if nothing does."""
+        held = []
+        if state.get("hold_reason"):
+            held.append(_line(printable(f"{state['hold']}: {state['hold_reason']}"), "bold"))
+        if self._lost_at is not None:
+            away = span(time.monotonic() - self._lost_at)
+            held.append(_line(f"Lost the controller {away} ago; looking for it again. What you see is old.", "red"))
+        return held
+
+    def _failures(self, state: Json) -> list[Text]:
+        """Return the errors, the most frequent first."""
+        room = max(self._console.height // FAILURE_ROWS, 1)
+        rows: list[Text] = []
+        for failure in state["failures"]:
+            first, *others = pieces(printable(failure_told(failure)), self._console.width - 2)
+            rows += [_line(first, "red"), *(_line(f"  {other}", "red") for other in others)]
+        return rows[:room]
+
+    # ---- rows -------------------------------------------------------------------------------------------------------
+
+    def _phases(self, state: Json, room: int) -> list[Row]:
+        """Return a row for each phase; where not all have room, for those that are not done yet."""
+        phases = state["phases"]
+        done = [phase for phase in phases if finished(phase) == phase["size"]]
+        left_out = 0
+        if len(phases) > room:
+            first = min(len(done), len(phases) - room + 1)
+            shown = phases[first : first + max(room - 1, 1)]
+            left_out, phases = len(phases) - len(shown), shown
+        rows = [self._phase(phase, is_over=state["status"] == "finished") for phase in phases]
+        if left_out:
+            rows.append((_line(f"and {left_out} more"), "", "", _line(f"{len(done)} of all are done")))
+        return rows
+
+    def _phase(self, phase: Json, *, is_over: bool) -> Row:
+        counts, done = phase["counts"], finished(phase)
+        succeeded = sum(n for status, n in counts.items() if status in GOOD)
+        if phase.get("opened_at") or is_over:
+            said = ", ".join([*without(counts), f"{succeeded} succeeded", *unfinished(counts)])
+        else:
+            said = ", ".join([opening_short(phase), *without(counts)])
+        drawn = self._bar(succeeded, done - succeeded, phase["size"], self._bar_width)
+        return f"phase {phase['number']}", drawn, f"{done}/{phase['size']}", _line(said)
+
+    def _active(self, state: Json, room: int) -> tuple[list[Row], int]:
+        """Return a row for each device under way that has one in `room` rows, and how many more there are."""
+        under_way = sum(state["counts"].get(status, 0) for status in ("downloading", "installing", "rebooting"))
+        fits = len(state["active"]) if under_way <= min(room, len(state["active"])) else max(room - 1, 0)
+        shown = state["active"][:fits]
+        more = under_way - len(shown)
+        return [self._device(part) for part in shown], more if room and more > 0 else 0
+
+    def _device(self, part: Json) -> Row:
+        percent = ""
+        drawn: RenderableType = ""
+        if (far := part.get("progress")) and far["total"]:
+            percent = f"{100 * far['done'] // far['total']} %"
+            drawn = self._bar(far["done"], 0, far["total"], self._bar_width // 2)
+        attempt = f"attempt {part['attempt']}" if part["attempt"] > 1 else ""
+        said = "  ".join(filter(None, [part["status"], attempt, printable(part.get("substate") or "")]))
+        return _line(f"  {part['device_id']}"), drawn, percent.rjust(PERCENT), _line(said)
+
+    def _bar(self, good: int, bad: int, total: int, width: int) -> Text:
+        return bar(good, bad, total, width, ascii_only=self._console.options.ascii_only)
 
     @property
     def _bar_width(self) -> int:
         return BAR_WIDTH if self._console.width >= NARROW else BAR_WIDTH_NARROW
-
-    def _title(self, state: Json) -> Text:
-        standing = state.get("outcome") or state.get("hold") or state["status"]
-        title = Text.assemble(
-            (printable(state["name"]), "bold"),
-            f"  {standing}  {state['summary']}  watched {span(time.monotonic() - self._began)}",
-            f"  created {ago(state['created_at'])}",
-        )
-        title.no_wrap, title.overflow = True, "ellipsis"
-        return title
-
-
-Row = tuple[RenderableType, ...]
-
-
-def _phases(state: Json, room: int, bar_width: int) -> list[Row]:
-    """Return a row for each phase; where not all have room, for those that are not done yet."""
-    phases = state["phases"]
-    done = [phase for phase in phases if finished(phase) == phase["size"]]
-    left_out = 0
-    if len(phases) > room:
-        first = min(len(done), len(phases) - room + 1)
-        shown = phases[first : first + max(room - 1, 1)]
-        left_out, phases = len(phases) - len(shown), shown
-    rows = [_phase(phase, bar_width, is_over=state["status"] == "finished") for phase in phases]
-    if left_out:
-        rows.append((_line(f"and {left_out} more"), "", "", _line(f"{len(done)} of all are done")))
-    return rows
-
-
-def _phase(phase: Json, bar_width: int, *, is_over: bool) -> Row:
-    counts = phase["counts"]
-    ended_otherwise = without(counts)
-    if phase.get("opened_at") or is_over:
-        succeeded = sum(n for status, n in counts.items() if status in GOOD)
-        said = ", ".join([*ended_otherwise, f"{succeeded} succeeded", *unfinished(counts)])
-    else:
-        said = ", ".join([opening_short(phase), *ended_otherwise])
-    done, failed = finished(phase), bool(counts.get("failure"))
-    bar = _bar(done, phase["size"], bar_width, failed=failed)
-    return f"phase {phase['number']}", bar, f"{done}/{phase['size']}", _line(said)
-
-
-def _active(state: Json, room: int, bar_width: int) -> list[Row]:
-    """Return a row for each device under way, and one for how many more there are, in `room` rows."""
-    under_way = sum(state["counts"].get(status, 0) for status in ("downloading", "installing", "rebooting"))
-    fits = len(state["active"]) if under_way <= min(room, len(state["active"])) else max(room - 1, 0)
-    shown = state["active"][:fits]
-    rows = [_device(part, bar_width) for part in shown]
-    if room and (more := under_way - len(shown)) > 0:
-        rows.append((_line(f"  and {count(more, 'device')} more"), "", "", ""))
-    return rows
-
-
-def _device(part: Json, bar_width: int) -> Row:
-    percent = ""
-    bar: RenderableType = ""
-    if (progress := part.get("progress")) and progress["total"]:
-        percent = f"{100 * progress['done'] // progress['total']} %"
-        bar = _bar(progress["done"], progress["total"], bar_width)
-    attempt = f"attempt {part['attempt']}" if part["attempt"] > 1 else ""
-    said = "  ".join(filter(None, [part["status"], attempt, printable(part.get("substate") or "")]))
-    return _line(f"  {part['device_id']}"), bar, percent, _line(said)
 
 
 def _grid(rows: list[Row]) -> Table:
@@ -164,10 +187,3 @@ def _grid(rows: list[Row]) -> Table:
 def _line(text: str, style: str = "") -> Text:
     """Return a text that takes one row, however narrow it is."""
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
-
-
-def _bar(done: int, total: int, width: int, *, failed: bool = False) -> ProgressBar:
-    style = "red" if failed else "green"
-    return ProgressBar(
-        total=max(total, 1), completed=done if total else 1, width=width, complete_style=style, finished_style=style
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from wainwright_controller.cli.exits import CliError, ExitCode
+from wainwright_controller.cli.fitting import columns, fitted
 
 if TYPE_CHECKING:
     from wainwright_controller.cli.client import Client
@@ -45,7 +47,7 @@ class Settings:
     def say(self, text: str) -> None:
         """Talk to the person, unless he wants quiet; data goes to stdout instead."""
         if not self.quiet:
-            click.echo(text, err=True)
+            click.echo(fitted(text, columns(sys.stderr)), err=True)
 
 
 def _token_in(file: Path | None) -> str:

@@ -12,7 +12,8 @@ import click
 
 from wainwright_controller.cli import narration
 from wainwright_controller.cli.client import Client, ServerEvent, seg
-from wainwright_controller.cli.exits import CliError, ExitCode, Unreachable
+from wainwright_controller.cli.exits import CliError, ExitCode, Told, Unreachable
+from wainwright_controller.cli.fitting import columns, fitted
 from wainwright_controller.cli.output import as_json, printable
 from wainwright_controller.cli.settings import Settings
 from wainwright_controller.cli.words import now_stamp, short
@@ -21,13 +22,14 @@ Json = dict[str, Any]
 
 SILENCE_S = 40.0  # the controller says something every 15 s; two of these lost mean that it is gone
 AGAIN_FIRST_S, AGAIN_MAX_S = 0.2, 2.0  # pauses between attempts to reach a controller that restarts
+MEANT_SHOWN = 3  # deployments that somebody may have meant
 GIVE_UP_S = 300.0  # a restart with a database to upgrade takes less; a watcher in a pipeline must end some time
 
 
 class View(Protocol):
     """How what happens is shown."""
 
-    def line(self, line: Json) -> None:
+    def line(self, line: Json, /) -> None:
         """Show a line of the timeline."""
 
     def state(self, state: Json) -> None:
@@ -46,7 +48,12 @@ class OnLink(Protocol):
 def find(client: Client, reference: str) -> Json:
     """Return the deployment of an id, the beginning of one, or a name."""
     if "/" not in reference:
-        return client.get(f"deployments/{seg(reference)}")
+        try:
+            return client.get(f"deployments/{seg(reference)}")
+        except Told as error:
+            if error.problem == "not-found" and (meant := _meant(client, reference)):
+                raise CliError(error.code, f"No such deployment: {reference}. There is {meant}.") from error
+            raise
     named = client.get("deployments", name=reference, limit=2)["items"]  # a slash is not for paths
     if len(named) != 1:
         many = (
@@ -59,27 +66,54 @@ def find(client: Client, reference: str) -> Json:
     return found
 
 
-def watch(settings: Settings, deployment_id: str, *, after: str | int, timeout_s: float | None) -> int:
-    """Show a deployment until it is finished; returns the exit code."""
+def _meant(client: Client, text: str) -> str:
+    """Return the newest deployments that have a text in their name or release, as a list; empty without any."""
+    found = client.get("deployments", q=text, limit=MEANT_SHOWN)["items"]
+    return ", ".join(f"{one['name']} ({short(one['id'])})" for one in found)
+
+
+def watch(
+    settings: Settings, deployment_id: str, *, after: str | int, timeout_s: float | None, until_held: bool = False
+) -> int:
+    """Show a deployment until it is finished, or, if wanted, until a person has to act; returns the exit code."""
     last: Json | None = None
     try:
         with _view(settings) as view:
-            last = _shown(settings, view, deployment_id, after=after, timeout_s=timeout_s)
+            last = _shown(settings, view, deployment_id, after=after, timeout_s=timeout_s, until_held=until_held)
     except KeyboardInterrupt:
-        settings.say(f"The deployment goes on. To watch it again: wainwright deployment watch {short(deployment_id)}")
+        settings.say(f"Not watched any more; the deployment itself was not touched.\n{_again(deployment_id)}")
         return ExitCode.INTERRUPTED
-    if last is None or last["status"] != "finished" or narration.is_rolling_back(last):
-        settings.say(f"Still running. To watch it again: wainwright deployment watch {short(deployment_id)}")
-        return ExitCode.STILL_RUNNING
-    if settings.output == "json":
+    if last is not None and settings.output == "json":
         click.echo(as_json(last, indent=2))
-    elif settings.output == "table":
-        click.echo(printable(narration.outcome_told(last)))
+    if last is None or last["status"] != "finished" or narration.is_rolling_back(last):
+        settings.say(_still_running(deployment_id, last))
+        return ExitCode.STILL_RUNNING
+    if settings.output == "table":
+        click.echo(fitted(printable(narration.outcome_told(last)), columns(sys.stdout)))
+        if step := narration.next_step(last):
+            settings.say(step)
     return ExitCode.DONE if last["outcome"] == "success" else ExitCode.FAILED
 
 
+def _still_running(deployment_id: str, last: Json | None) -> str:
+    if last is None or not narration.needs_a_person(last):
+        return f"Still running.\n{_again(deployment_id)}"
+    reason = f": {last['hold_reason']}" if last.get("hold_reason") else ""
+    return "\n".join(filter(None, [f"It is {last['hold']}{reason}.", narration.next_step(last)]))
+
+
+def _again(deployment_id: str) -> str:
+    return f"To watch it again: wainwright deployment watch {short(deployment_id)}"
+
+
 def _shown(
-    settings: Settings, view: View, deployment_id: str, *, after: str | int, timeout_s: float | None
+    settings: Settings,
+    view: View,
+    deployment_id: str,
+    *,
+    after: str | int,
+    timeout_s: float | None,
+    until_held: bool,
 ) -> Json | None:
     """Show a deployment, and the one that undoes it if it is being rolled back; returns the last state of the first."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -90,7 +124,7 @@ def _shown(
         elif event.kind == "state":
             last = event.data
             view.state(last)
-            if narration.is_rolling_back(last):
+            if narration.is_rolling_back(last) or (until_held and narration.needs_a_person(last)):
                 break
     if last is None or not narration.is_rolling_back(last):
         return last

@@ -93,6 +93,11 @@ def ago(text: str | None) -> str:
     return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
 
 
+def between(begin: str, end: str) -> str:
+    """Print how long it is from one time of the API to another."""
+    return span((datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds())
+
+
 def size(n: float) -> str:
     """Print a number of bytes: 812 B, 4.2 MB."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -41,10 +41,14 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedPhase(msgspec.Struct, frozen=True, kw_only=True):
-    """A phase and how many devices would be in it; `size` of the last one of a dynamic deployment is as of now."""
+    """A phase and how many devices would be in it; `size` of the last one of a dynamic deployment is as of now.
+
+    `updated` is how many of them would get an artifact: a canary of devices that the release is not for shows nothing.
+    """
 
     number: int
     size: int
+    updated: int
     opens: Opens
     opens_at: float | None
     delay_s: float
@@ -97,10 +101,12 @@ def preview(
     artifacts = ledger.artifacts[order.release]
     chosen: Counter[str] = Counter()
     left = []
+    updated = []
     for device_id in ids:
         device = ledger.devices[device_id]
         artifact = choose_artifact(artifacts, device)
         obstacle = _obstacle(device, artifact, artifacts, order)
+        updated.append(obstacle is None)
         if obstacle is not None:
             left.append(obstacle)
         elif artifact is not None:
@@ -118,7 +124,7 @@ def preview(
         left_counts=dict(Counter(one.code for one in left)),
         waiting=_waiting(ledger, ids),
         offline=sum(not ledger.devices[i].online for i in ids),
-        phases=_phases(ledger, order, target, specs),
+        phases=_phases(ledger, order, target, specs, updated),
         needs_approval=needs_approval,
         first=ids[:LISTED_MAX],
     )
@@ -143,24 +149,29 @@ def _waiting(ledger: Ledger, ids: Sequence[str]) -> int:
     return total
 
 
-def _phases(ledger: Ledger, order: Order, target: Target, specs: Sequence[PhaseSpec]) -> list[PlannedPhase]:
+def _phases(
+    ledger: Ledger, order: Order, target: Target, specs: Sequence[PhaseSpec], updated: Sequence[bool]
+) -> list[PlannedPhase]:
+    """Return the phases; `updated` says of each device, in their order, whether it would get an artifact."""
     is_dynamic = target.kind is Kind.DYNAMIC
     count = len(target.device_ids)
     plan = phases.lay_out("", specs, order.max_devices or count, ledger.now, is_dynamic=is_dynamic)
-    left, planned = min(count, order.max_devices or count), []
+    begin, planned = 0, []
     for phase in plan:
+        left = len(updated) - begin
         size = phase.size if not is_dynamic else left if phase.capacity is None else min(left, phase.capacity)
-        left -= size
         planned.append(
             PlannedPhase(
                 number=phase.number,
                 size=size,
+                updated=sum(updated[begin : begin + size]),
                 opens=phase.opens,
                 opens_at=phase.opens_at,
                 delay_s=phase.delay_s,
                 soak_s=phase.soak_s,
             )
         )
+        begin += size
     return planned
 
 

@@ -89,20 +89,21 @@ def broken(deployment: Deployment, tally: Tally, by_code: Mapping[str, int]) -> 
             failures = sum(by_code.get(code, 0) for code in limit.codes)
         else:
             failures = failures_of(deployment, tally) - deployment.seen_failures
-        text = _text(limit, failures, tried)
+        since = " since it was resumed" if deployment.resumed_at is not None else ""
+        text = _text(limit, failures, tried, since)
         if text is not None:
             found.append(Broken(limit, text))
     return min(found, key=lambda b: _DRASTIC[b.limit.action], default=None)
 
 
-def _text(limit: Limit, failures: int, tried: int) -> str | None:
+def _text(limit: Limit, failures: int, tried: int, since: str) -> str | None:
     if failures <= 0:
         return None
     what = f"{failures} failed" + (f" with {' or '.join(limit.codes)}" if limit.codes else "")
     if limit.count is not None and failures > limit.count:
-        return f"{what}, at most {limit.count} may"
+        return f"{what}{since}, at most {limit.count} may"
     # A device may regress that was tried before the last resume: it is a failure among itself at least.
     sample = max(tried, failures)
     if limit.percent is not None and sample >= limit.min_sample and failures * 100 > limit.percent * sample + 1e-9:
-        return f"{what} of {sample} ({100 * failures / sample:.0f} %), at most {limit.percent:g} % may"
+        return f"{what} of {sample} ({100 * failures / sample:.0f} %){since}, at most {limit.percent:g} % may"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,14 +77,18 @@ class FleetSpec:
     seed: int = 1
     attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Attributes that the devices report beside their own; they take turns in the values of each, so that all meet."""
+    provides: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What the devices provide beside their release; in turns as above."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.devices <= DEVICES_MAX:
             raise ValueError(f"a simulated fleet has 1 to {DEVICES_MAX} devices, not {self.devices}")
         if not self.device_types:
             raise ValueError("a simulated fleet has at least one device type")
-        if not self.fail_codes or not all(self.attributes.values()):
-            raise ValueError("devices can take turns in one value at least: of the fail codes, and of each attribute")
+        if not self.fail_codes or not all([*self.attributes.values(), *self.provides.values()]):
+            raise ValueError(
+                "devices can take turns in one value at least: of the fail codes, and of each attribute and provide"
+            )
         for name in ("failing", "silent", "duplicated", "reordered", "late"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a part between 0 and 1")
@@ -106,6 +111,7 @@ class Behaviour:
     comes_after_s: float
     """When it connects for the first time, in seconds after its turn."""
     attributes: dict[str, str]
+    provides: dict[str, str]
 
     def fate_of(self, attempt: int, faulty_attempts: int | None) -> Fate:
         """Return how an attempt, counted from 1, ends."""
@@ -123,6 +129,7 @@ def behaviours(spec: FleetSpec) -> list[Behaviour]:
     late = set(chance.sample(range(1, spec.devices + 1), round(spec.late * spec.devices)))
     codes = itertools.cycle(spec.fail_codes)
     digits = len(str(spec.devices))
+    turns = math.prod([len(spec.device_types), *map(len, spec.attributes.values())])
     return [
         Behaviour(
             id=f"{spec.id_prefix}{number:0{digits}d}",
@@ -132,16 +139,17 @@ def behaviours(spec: FleetSpec) -> list[Behaviour]:
             seed=chance.getrandbits(32),
             fail_code=next(codes) if fate is Fate.FAIL else "",
             comes_after_s=chance.uniform(0, spec.late_s) if number in late else 0.0,
-            attributes=_attributes(spec, number),
+            attributes=_in_turns(spec.attributes, number, len(spec.device_types)),
+            provides=_in_turns(spec.provides, number, turns),
         )
         for number, fate in enumerate(fates, 1)
     ]
 
 
-def _attributes(spec: FleetSpec, number: int) -> dict[str, str]:
-    """Return the attributes of one device: each changes when those before it, and the type, have been through."""
-    chosen, turns = {}, len(spec.device_types)
-    for name, values in spec.attributes.items():
+def _in_turns(given: Mapping[str, Sequence[str]], number: int, turns: int) -> dict[str, str]:
+    """Return the values of one device: each changes when what was before it has been through, in `turns` devices."""
+    chosen = {}
+    for name, values in given.items():
         chosen[name] = values[number // turns % len(values)]
         turns *= len(values)
     return chosen

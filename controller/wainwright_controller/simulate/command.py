@@ -56,9 +56,16 @@ PART = click.FloatRange(0, 100)
     callback=lambda _context, _option, given: attributes_of(given),
     help="What the inventories say, the devices in turns; for filters such as 'inventory.site = \"north\"'. Repeat.",
 )
+@click.option(
+    "--provides",
+    metavar="NAME=VALUE[,VALUE]...",
+    multiple=True,
+    callback=lambda _context, _option, given: attributes_of(given),
+    help="What the devices provide, in turns, for artifacts that depend on it. Repeat.",
+)
 @click.option("--check-in", type=click.FloatRange(1), default=60.0, show_default=True, help="Interval, in seconds.")
 @click.option("--connect-rate", type=click.FloatRange(1), default=200.0, show_default=True, help="Devices a second.")
-@click.option("--download", is_flag=True, help="Fetch the offered artifacts, and check them.")
+@click.option("--download", is_flag=True, help="Fetch the offered artifacts, check them, and fail where they say so.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Equal seeds give equal fleets.")
 def main(
     *,
@@ -79,12 +86,17 @@ def main(
     late: float,
     late_by: float,
     attributes: dict[str, tuple[str, ...]],
+    provides: dict[str, tuple[str, ...]],
     check_in: float,
     connect_rate: float,
     download: bool,
     seed: int,
 ) -> None:
-    """Simulate a fleet of devices on one broker."""
+    """Simulate a fleet of devices on one broker.
+
+    With --download an artifact may be built to fail: on devices that meet the filter WHERE, if its payload's meta-data
+    (`artifact create -m FILE`) is {"fault": {"where": WHERE, "code": CODE, "text": TEXT}}.
+    """
     try:
         address = Broker.at(broker, topic_prefix)
         spec = FleetSpec(
@@ -103,6 +115,7 @@ def main(
             late=late / 100,
             late_s=late_by,
             attributes=attributes,
+            provides=provides,
             check_in_s=check_in,
             connects_per_s=connect_rate,
             real_download=download,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
 import uuid
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 import aiomqtt
 from msgspec import UNSET, UnsetType
 
+from wainwright_common.codes import Code
 from wainwright_common.errors import BadMessage, BadTopic
 from wainwright_common.messages import (
     Ack,
@@ -22,6 +22,8 @@ from wainwright_common.messages import (
     Command,
     CommandName,
     Inventory,
+    Line,
+    LogLines,
     Message,
     Offer,
     Presence,
@@ -35,7 +37,11 @@ from wainwright_common.messages import (
 )
 from wainwright_common.statuses import DeviceStatus
 from wainwright_common.topics import Kind, Topic, client_id, downlinks, parse
+from wainwright_controller.rules.filters import Attributes
+from wainwright_controller.rules.filters.attributes import scoped
+from wainwright_controller.rules.filters.terms import Scope
 from wainwright_controller.simulate.behaviour import Behaviour, Broker, Fate, FleetSpec
+from wainwright_controller.simulate.download import TOLD_TO_FAIL, Fetched, fetch
 from wainwright_controller.simulate.memory import Memory
 
 LOG = logging.getLogger(__name__)
@@ -46,8 +52,6 @@ RECONNECT_FIRST_S = 0.5  # the bound of the random pause; doubles with each atte
 RECONNECT_MAX_S = 15.0
 FAREWELL_S = 5.0  # for the broker to take the presence of a device that ends; a fleet does not wait longer
 LASTING_S = 2.0  # a connection that lasted this long was one: the pauses begin anew
-FETCH_TIMEOUT_S = 30.0  # to connect, and between two bytes
-FETCH_CHUNK = 256 * 1024  # bytes
 
 
 class SimulatedDevice:
@@ -188,7 +192,7 @@ class SimulatedDevice:
             id=self._check_in_id,
             reason=reason,
             device_type=self._behaviour.device_type,
-            provides={"artifact_name": self.memory.artifact_name},
+            provides={**self._behaviour.provides, "artifact_name": self.memory.artifact_name},
             boot_id=self.memory.boot_id,
             agent_version=VERSION,
             inventory_digest=inventory_digest(dict(self._attributes)),
@@ -265,35 +269,57 @@ class SimulatedDevice:
 
     async def _carry_out(self, offer: Offer) -> None:
         fate = self._behaviour.fate_of(offer.attempt, self._spec.faulty_attempts)
+        said = [f"Updating to {offer.artifact.name} (deployment {offer.deployment_id}, attempt {offer.attempt})."]
         await self._report(DeviceStatus.DOWNLOADING)
         if fate is Fate.SILENT:
             await asyncio.Event().wait()
-        error = await self._download(offer)
-        if error is UNSET:
+        fetched = await self._download(offer)
+        error: Reason | None = None
+        if fetched.problem is not None:
+            error = Reason(code=Code.DOWNLOAD_FAILED.value, text=fetched.problem)
+        else:
+            said.append(f"Downloaded {offer.artifact.size} bytes; installing.")
             await self._report(DeviceStatus.INSTALLING, substate="ArtifactInstall")
             await asyncio.sleep(self._spec.install_s * self._behaviour.pace)
             if fate is Fate.FAIL:
-                error = Reason(
-                    code=self._behaviour.fail_code, text="The simulated installation failed, as it was told to."
-                )
-        if error is not UNSET:
-            await self._report(DeviceStatus.FAILURE, error=error)
-        else:
+                error = Reason(code=self._behaviour.fail_code, text=TOLD_TO_FAIL)
+            elif fetched.fault is not None:
+                error = fetched.fault.error_on(self._known())
+        if error is None:
             self.memory.commit()
-            await self._report(DeviceStatus.SUCCESS)
+        status = DeviceStatus.SUCCESS if error is None else DeviceStatus.FAILURE
+        await self._report(status, error=error or UNSET)
+        outcome = "Committed." if error is None else f"Failed, and rolled back: {error.text}"
+        await self._log(offer, [*said, outcome], failed=error is not None)
         self._ask(CheckInReason.FINISHED)
 
-    async def _download(self, offer: Offer) -> Reason | UnsetType:
-        """Take the time of a download, and do it where that was asked for; returns why it failed."""
+    async def _download(self, offer: Offer) -> Fetched:
+        """Take the time of a download, and do it where that was asked for."""
         size, steps = offer.artifact.size, self._spec.progress_steps
         for step in range(1, steps + 1):
             await asyncio.sleep(self._spec.download_s * self._behaviour.pace / steps)
             progress = Progress(done=size * step // steps, total=size)
             await self._report(DeviceStatus.DOWNLOADING, progress=progress)
-        if not self._spec.real_download:
-            return UNSET
-        problem = await asyncio.to_thread(fetch, offer)
-        return UNSET if problem is None else Reason(code="download-failed", text=problem[:2000])
+        return await asyncio.to_thread(fetch, offer) if self._spec.real_download else Fetched()
+
+    def _known(self) -> Attributes:
+        """Return what filters may ask of this device, as far as it knows itself."""
+        return {
+            "device_id": self.id,
+            "device_type": self._behaviour.device_type,
+            "artifact_name": self.memory.artifact_name,
+            "agent_version": VERSION,
+            **scoped(Scope.INVENTORY, self._attributes),
+            **scoped(Scope.PROVIDES, self._behaviour.provides),
+        }
+
+    async def _log(self, offer: Offer, texts: list[str], *, failed: bool) -> None:
+        """Send what an agent would have logged, the last line as an error if the attempt has failed."""
+        now = datetime.now(UTC)
+        levels = ["info"] * (len(texts) - 1) + ["error" if failed else "info"]
+        lines = [Line(at=now, level=level, text=text) for level, text in zip(levels, texts, strict=True)]
+        message = LogLines(deployment_id=offer.deployment_id, attempt=offer.attempt, first=0, lines=lines)
+        await self._send(Kind.LOG, message)
 
     async def _report(
         self,
@@ -327,22 +353,3 @@ def cause_of(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return str(error)
-
-
-def fetch(offer: Offer) -> str | None:
-    """Download what is offered and check it; returns why it failed, None when it is the offered file."""
-    import requests
-
-    digest, size = hashlib.sha256(), 0
-    timeout = (FETCH_TIMEOUT_S, FETCH_TIMEOUT_S)
-    try:
-        with requests.get(offer.artifact.uri, stream=True, timeout=timeout) as response:
-            response.raise_for_status()
-            for chunk in response.iter_content(FETCH_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-    except requests.RequestException as error:
-        return f"The artifact could not be fetched: {error}."
-    if size != offer.artifact.size or digest.hexdigest() != offer.artifact.sha256:
-        return f"The link gave {size} bytes that are not the offered file of {offer.artifact.size}."
-    return None

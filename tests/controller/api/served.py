@@ -127,9 +127,15 @@ class Served:
         """Make a deployment to devices."""
         return self.post("deployments", {"release": release, "devices": ids} | order)
 
-    def carry_out(self, deployment_id: str, *ids: str, status: DeviceStatus = DeviceStatus.SUCCESS) -> None:
-        """Let devices take an offer, each over a connection of its own, and report how it ended."""
-        error = Reason(code="no-space", text="disk full") if status is DeviceStatus.FAILURE else UNSET
+    def carry_out(
+        self,
+        deployment_id: str,
+        *ids: str,
+        status: DeviceStatus = DeviceStatus.SUCCESS,
+        why: tuple[str, str] = ("no-space", "disk full"),
+    ) -> None:
+        """Let devices take an offer, each over a connection of its own, and report how it ended; failures say `why`."""
+        error = Reason(code=why[0], text=why[1]) if status is DeviceStatus.FAILURE else UNSET
         for device_id in ids:
             with Device(self.broker.port, device_id) as device:
                 offered = device.check_in().offer

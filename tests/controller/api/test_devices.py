@@ -78,6 +78,21 @@ def test_devices_are_found_by_filters_that_add_up(served: Served) -> None:
             assert (params, ids(page), page["total"]) == (params, expected, len(expected))
 
 
+def test_a_filter_is_explained_with_the_names_that_no_device_has(served: Served) -> None:
+    served.accept("explained-1")
+    served.post("devices/tags", {"ids": ["explained-1"], "given": {"hall": "7"}})
+    where = """tags.hall = '7' and not (tags.hal = "7" or inventory.nothing exists) and provides.nil != 1"""
+    explained = served.get("filters", where=where)
+    assert explained == {
+        "where": 'tags.hall = "7" and not (tags.hal = "7" or nothing exists) and provides.nil != 1',
+        "devices": 1,
+        "unknown": ["nothing", "provides.nil", "tags.hal"],
+    }
+    assert served.get("filters", where="device_type = 'other' and tags.hall = '7'")["unknown"] == []
+    answer = served.call("GET", "/api/v1/filters", params={"where": "tags.hall ="})
+    assert (answer.status_code, answer.json()["column"]) == (422, 12)
+
+
 def test_devices_are_listed_piece_by_piece_also_while_others_come(served: Served) -> None:
     served.accept(*(f"page-{number}" for number in range(5)))
     first = served.get("devices", q="page-", limit=2)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from tests.controller.api.served import Json, Served
 from tests.support.device import Device
 from tests.support.mosquitto import Mosquitto
+from wainwright_common.messages import Line, LogLines
 from wainwright_common.statuses import DeviceStatus
+from wainwright_common.topics import Kind
 from wainwright_controller.rules.actions import ALLOWED, Act, Stage, code_of
 
 CONDITIONS: Json = {
@@ -98,7 +102,7 @@ def test_a_plan_says_who_gets_what_and_makes_nothing(served: Served) -> None:
 
     assert (plan["devices"], plan["updated"], plan["left_counts"]) == (3, 2, {"no-artifact": 1})
     assert (plan["left"][0]["device_id"], plan["first"]) == ("planned-3", ids)
-    assert [(phase["number"], phase["size"]) for phase in plan["phases"]] == [(1, 1), (2, 2)]
+    assert [(phase["number"], phase["size"], phase["updated"]) for phase in plan["phases"]] == [(1, 1, 1), (2, 2, 1)]
     assert plan["bytes"] == 2 * plan["artifacts"][0]["size"] > 0
     assert served.get("deployments")["total"] == before
 
@@ -130,6 +134,81 @@ def test_a_pause_is_shown_with_its_reason_and_lifted_by_a_resume(served: Served)
     assert refused(served, f"{path}/resume") == (409, "not-paused")
 
 
+def test_what_a_closed_phase_waits_for_in_a_paused_deployment_is_that_it_is_resumed(served: Served) -> None:
+    made = served.deploy("panel-2", *fleet(served, "stopped"), phases=[{"count": 1}, {}])
+    served.carry_out(made["id"], "stopped-1")
+    other = served.deploy("panel-2", *fleet(served, "waits"), phases=[{"count": 1}, {}])
+    paused = served.post(f"deployments/{other['id']}/pause")
+
+    assert paused["phases"][1]["waits_for"] == "the deployment to be resumed"
+    assert "waits_for" not in paused["phases"][0]
+    assert "waits_for" not in served.get(f"deployments/{made['id']}")["phases"][1]
+
+
+def test_equal_failures_are_counted_once_with_the_first_devices_the_most_frequent_first(served: Served) -> None:
+    ids = fleet(served, "broken", 8)
+    made = served.deploy("panel-2", *ids, phases=[{"count": 2}, {}])
+    path = f"deployments/{made['id']}/failures"
+    assert served.get(path) == {"items": [], "total": 0}
+
+    served.carry_out(made["id"], ids[0], status=DeviceStatus.FAILURE, why=("no-space", "disk full"))
+    served.carry_out(made["id"], ids[1])
+    served.carry_out(made["id"], *ids[:1:-1], status=DeviceStatus.FAILURE, why=("install-failed", "no driver"))
+
+    most = {"code": "install-failed", "text": "no driver", "devices": 6, "again": 0, "first": ids[2:7]}
+    least = {"code": "no-space", "text": "disk full", "devices": 1, "again": 0, "first": [ids[0]]}
+    assert served.get(path) == {"items": [most, least], "total": 2}
+    assert served.get(path, limit=1) == {"items": [most], "total": 2}
+    last = [line for line in served.events(f"deployments/{made['id']}/events") if line.kind == "state"][-1]
+    assert last.data["failures"] == [most, least]
+
+
+def test_devices_that_try_again_are_counted_with_the_error_of_their_last_attempt(served: Served) -> None:
+    ids = fleet(served, "tries", 3)
+    made = served.deploy("panel-2", *ids, retries=1)
+    path = f"deployments/{made['id']}/failures"
+    why = ("install-failed", "no driver")
+
+    served.carry_out(made["id"], ids[0], ids[2], status=DeviceStatus.FAILURE, why=why)
+    served.carry_out(made["id"], ids[1], status=DeviceStatus.FAILURE, why=("no-space", "disk full"))
+
+    again = {"code": "install-failed", "text": "no driver", "devices": 0, "again": 2, "first": [ids[0], ids[2]]}
+    final = {"code": "no-space", "text": "disk full", "devices": 1, "again": 0, "first": [ids[1]]}
+    assert served.get(path) == {"items": [final, again], "total": 2}
+
+
+def test_the_logs_of_a_deployment_are_read_by_device_in_pieces_and_of_the_failed_ones(served: Served) -> None:
+    ids = fleet(served, "logs", 3)
+    made = served.deploy("panel-2", *ids)
+    path = f"deployments/{made['id']}/logs"
+    for device_id, status in zip(ids, [DeviceStatus.SUCCESS, DeviceStatus.FAILURE, DeviceStatus.SUCCESS], strict=True):
+        served.carry_out(made["id"], device_id, status=status)
+        lines = [Line(at=datetime.now(UTC), level="info", text=f"{device_id} {n}") for n in range(2)]
+        with Device(served.broker.port, device_id) as device:
+            device.send(Kind.LOG, LogLines(deployment_id=made["id"], attempt=1, first=0, lines=lines))
+            device.check_in()  # what came before it is stored
+
+    def texts(**wanted: object) -> list[str]:
+        return [line["text"] for line in served.get(path, **wanted)["items"]]
+
+    assert texts() == [f"{device_id} {n}" for device_id in ids for n in range(2)]
+    first = served.get(path, limit=3)
+    assert [line["text"] for line in first["items"]] + texts(cursor=first["next"]) == texts()
+    assert texts(status="failure") == texts(device=ids[1]) == [f"{ids[1]} 0", f"{ids[1]} 1"]
+
+
+def test_a_timeline_can_be_of_the_deployment_alone_or_of_one_device(served: Served) -> None:
+    ids = fleet(served, "told")
+    made = served.deploy("panel-2", *ids)
+    served.carry_out(made["id"], *ids)
+    path = f"deployments/{made['id']}/timeline"
+
+    of_all = served.get(path)["items"]
+    assert {line["kind"] for line in of_all} == {"deployment", "phase", "device"}
+    assert served.get(path, devices="false")["items"] == [x for x in of_all if "device_id" not in x]
+    assert served.get(path, device=ids[0])["items"] == [x for x in of_all if x.get("device_id") == ids[0]]
+
+
 def test_too_many_failures_hold_a_deployment_and_a_retry_is_for_those_that_failed(served: Served) -> None:
     ids = fleet(served, "limited", 3)
     made = served.deploy("panel-2", *ids, limits=[{"count": 0}])
@@ -137,6 +216,8 @@ def test_too_many_failures_hold_a_deployment_and_a_retry_is_for_those_that_faile
 
     held = served.get(f"deployments/{made['id']}")
     assert (held["hold"], held["hold_reason"]) == ("paused", "1 failed, at most 0 may")
+    told = [line["text"] for line in served.get(f"deployments/{made['id']}/timeline", devices="false")["items"]]
+    assert [text for text in told if "at most" in text] == ["paused: 1 failed, at most 0 may"]
     assert "retry" in held["allowed"]
     again = served.call("POST", f"/api/v1/deployments/{made['id']}/retry")
     assert (again.status_code, again.json()["retry_of"], again.json()["device_count"]) == (201, made["id"], 1)

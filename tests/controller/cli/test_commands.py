@@ -219,40 +219,81 @@ def test_a_signature_is_checked_where_a_key_is_given(run: Run) -> None:
 
 
 def test_a_failed_device_is_explained(run: Run, served: Served) -> None:
-    served.accept("sick-1", "sick-2")
-    made = run("deployment create panel-2 --device sick-1 --device sick-2 --name sick -o json").json
-    served.carry_out(made["id"], "sick-1", "sick-2", status=DeviceStatus.FAILURE)
-    assert "no-space: disk full" in run("deployment show sick").out
-    assert "no-space" in run("why sick-1").out
+    served.accept("sick-1")
+    made = run("deployment create panel-2 --device sick-1 --name sick -o json").json
+    served.carry_out(made["id"], "sick-1", status=DeviceStatus.FAILURE)
+    assert "  1       no-space  sick-1  disk full\n" in run("deployment show sick").out
+    why = run("why sick-1")
+    assert "no-space" in why.out
+    assert why.err == f"Its log: wainwright device logs sick-1 {made['id'][:8]}\n"
     assert "failure" in run("device history sick-1").out
     assert "sick-1" in run("deployment show sick --devices").out
+    assert run("deployment show sick --devices --status failure -o json").json[0]["device_id"] == "sick-1"
+    assert run("deployment show sick --devices --status success").err == "It has no such devices.\n"
+    assert run("deployment show sick --status success").code == 2
+    assert run("deployment logs sick").err.startswith("No log has come yet")
+    assert run("device logs sick-1 sick").code == 0
     timeline = run("deployment events sick").out
-    assert "created for 2 devices\n" in timeline
+    assert "created for 1 device" in timeline
     assert "failure (no-space: disk full)" in timeline
     followed = run("deployment events sick --follow -o jsonl").out.splitlines()
     assert [json.loads(line) for line in followed] == run("deployment events sick -o json").json
 
 
-def test_the_logs_of_a_deployment_are_one_document_in_json_and_empty_ones_are_told(run: Run, served: Served) -> None:
-    ids = ["logs-1", "logs-2"]
-    served.accept(*ids)
-    made = served.deploy("panel-2", *ids, name="logged")
-    served.carry_out(made["id"], *ids)
-    assert "have logged nothing" in run("deployment logs logged").err
-    assert "The log is empty." in run("device logs logs-1 logged").err
-    assert run("deployment logs logged -o json").json == run("device logs logs-1 logged -o json").json == []
-    for device_id in ids:
-        line = Line(at=datetime.now(UTC), level="info", text=f"from {device_id}")
+def test_logs_can_be_of_the_failed_devices_only_and_a_timeline_of_one_device_or_of_none(
+    run: Run, served: Served
+) -> None:
+    served.accept("logs-1", "logs-2")
+    made = served.deploy("panel-2", "logs-1", "logs-2", name="logged")
+    lines = [Line(at=datetime(2026, 11, 24, 9, tzinfo=UTC), level="info", text="Updating to panel-2.")]
+    assert run("deployment logs logged --failed").err == "No device has failed in it.\n"
+    for device_id, status in (("logs-1", DeviceStatus.SUCCESS), ("logs-2", DeviceStatus.FAILURE)):
+        served.carry_out(made["id"], device_id, status=status)
         with Device(served.broker.port, device_id) as device:
-            device.send(Kind.LOG, LogLines(deployment_id=made["id"], attempt=1, first=0, lines=[line]))
-            wait_until(lambda i=device_id: served.get(f"devices/{i}/logs/logged")["items"], what="the log")  # type: ignore[misc]  # bound for the loop
+            device.send(Kind.LOG, LogLines(deployment_id=made["id"], attempt=1, first=0, lines=lines))
+    wait_until(lambda: len(run("deployment logs logged").out.splitlines()) == 2, what="both logs")
 
-    assert [(line["device_id"], line["text"]) for line in run("deployment logs logged -o json").json] == [
-        ("logs-1", "from logs-1"),
-        ("logs-2", "from logs-2"),
-    ]
-    assert [line.split()[0] for line in run("deployment logs logged").out.splitlines()] == ids
-    assert run("device logs logs-2").out.endswith("from logs-2\n")
+    line = "2026-11-24T09:00:00Z info    Updating to panel-2."
+    assert run("deployment logs logged --failed").out.splitlines() == [f"logs-2 {line}"]
+    assert run("deployment logs logged --device logs-1").out.splitlines() == [line]
+    assert [one["device_id"] for one in run("deployment logs logged -o json").json] == ["logs-1", "logs-2"]
+    assert run("deployment logs logged --failed --device logs-1").code == 2
+    brief = run("deployment events logged --brief").out
+    assert "created for 2 devices" in brief
+    assert "DEVICE" not in brief.splitlines()[0]
+    assert "logs-1" not in brief
+    of_one = run("deployment events logged --device logs-2 -o json").json
+    assert {event["device_id"] for event in of_one} == {"logs-2"}
+    followed = run("deployment events logged --device logs-2 --follow -o jsonl").out.splitlines()
+    assert [json.loads(event) for event in followed] == of_one
+    assert "logs-1" not in run("deployment events logged --brief --follow").out
+    assert run("deployment events logged --brief --device logs-2").code == 2
+
+
+def test_a_filter_that_chooses_nobody_says_which_of_its_names_no_device_has(run: Run, served: Served) -> None:
+    served.accept("named-1", "named-2")
+    run("device", "label", "named-1", "named-2", "room=7")
+    assert run("device", "list", "--where", "tags.roam = '7'").err == "No devices: no device has tags.roam.\n"
+    assert run("device", "list", "--where", "tags.room = '8'").err == "No devices.\n"
+    plan = run("deployment", "plan", "panel-2", "--where", "tags.roam = '7'")
+    assert (plan.code, plan.err) == (0, "No devices: no device has tags.roam.\n")
+    made = run("deployment", "create", "panel-2", "--where", "tags.roam = '7'", "--name", "nobody")
+    assert "for all devices that match, now 0; no device has tags.roam.\n" in made.err
+    found = run("deployment", "create", "panel-2", "--where", "tags.room = '7'", "--name", "two")
+    assert "for all devices that match, now 2.\n" in found.err
+    cut = run("device", "list", "--where", "tags.room = '7'", "--limit", "1")
+    assert cut.err == "These are 1 of 2 devices.\n"
+    assert run("device", "list", "--where", "tags.room = '7'", "--limit", "2").err == ""
+    for name in ("nobody", "two"):
+        run("deployment", "abort", name, "--yes")
+
+
+def test_a_name_that_is_nearly_right_is_answered_with_what_may_be_meant(run: Run, served: Served) -> None:
+    served.accept("meant-1")
+    made = served.deploy("panel-2", "meant-1", name="autumn rollout")
+    refused = run("deployment show autumn")
+    told = f"error: No such deployment: autumn. There is autumn rollout ({made['id'][:8]}).\n"
+    assert (refused.code, refused.err) == (1, told)
 
 
 def test_a_devices_history_has_what_was_installed_by_hand_among_its_deployments(run: Run, served: Served) -> None:

@@ -53,8 +53,9 @@ def test_every_option_of_a_plan_reaches_the_controller_and_is_shown(run: Run, se
     assert (made.code, "deployment approve" in made.err) == (0, True), made
     shown = run("deployment show full").out
     for words_ in (
-        "pending (awaiting-approval), 0/3 successful",
-        "abort when more than 5% of 20 or more have failed with no-space",
+        "awaiting-approval, 0/3 successful",
+        "abort when more than 5% of those tried have failed with no-space, once 20 were tried",
+        "To let it go on, as another admin: wainwright deployment approve ",
         "30 offers a minute, times 2 after every 50, up to 600 a minute, at most 10 devices at once",
         "attempt at most    60 min",
         "mon,tue,wed,thu,fri 22:00-04:00, by the device's clock",
@@ -80,10 +81,14 @@ def test_a_plan_tells_who_would_get_it_who_not_and_why_and_starts_nothing(run: R
     assert "would get it  3 of 4 devices, " in told.out, told.out
     assert "would not get it: 1 no-artifact\n" in told.out
     assert "  planned-4  No artifact fits it" in told.out
-    assert "limit         pause when more than 5% have failed\n" in told.out
+    assert "limit         pause when more than 5% of those tried have failed\n" in told.out
+    assert [line.split()[:3] for line in told.out.splitlines() if line[:2] in {"1 ", "2 "}] == [
+        ["1", "1", "1"],  # phase, devices, and those of them that would get it
+        ["2", "3", "2"],
+    ]
     assert "60 min  opens now\n" in told.out
     assert "opens when it is promoted\n" in told.out
-    assert told.out.endswith("Nothing was started.\n")
+    assert told.out.endswith("Nothing was started: `deployment create` with the same options does it.\n")
     assert run("deployment list --search planned -o json").json == []
     assert run("deployment", "plan", "panel-2", *to(ids), "-o", "json").json["left_counts"] == {"no-artifact": 1}
 
@@ -190,8 +195,8 @@ def test_a_release_says_how_many_devices_run_it_and_how_to_list_them(run: Run, s
 
     shown = run("release show runs-1").out
 
-    assert "runs on   2 devices: " in shown, shown
-    command = shown.split("2 devices: wainwright ")[1].splitlines()[0]
+    assert "runs on   2 devices\n" in shown, shown
+    command = shown.split("What runs it: wainwright ")[1].splitlines()[0]
     assert [d["id"] for d in run(*shlex.split(command), "-o", "json").json] == ids
     (row,) = [line for line in run("release list --search runs-1").out.splitlines() if line.startswith("runs-1")]
     assert "2 devices" in row

@@ -46,7 +46,8 @@ def test_more_failures_than_the_limit_pause_a_rollout_and_a_resume_acknowledges_
     assert devices[2].update("failure", "no-space") == "os-2"
     assert world.deployment(made.id).hold is None
     assert devices[3].update("failure", "no-space") == "os-2"
-    assert world.deployment(made.id).hold is Hold.PAUSED
+    again = world.deployment(made.id)
+    assert (again.hold, again.hold_reason) == (Hold.PAUSED, "2 failed since it was resumed, at most 1 may")
 
 
 def test_a_limit_may_be_about_some_error_codes_only(world: World) -> None:

@@ -59,6 +59,13 @@ def test_every_type_meets_every_value_of_every_attribute() -> None:
     assert len(met) == 12
 
 
+def test_every_value_of_every_attribute_meets_every_one_that_devices_provide() -> None:
+    spec = FleetSpec(devices=12, attributes={"site": ["n", "s"]}, provides={"os": ["4", "5", "6"]})
+    met = Counter((b.attributes["site"], b.provides["os"]) for b in behaviours(spec))
+    assert set(met.values()) == {2}
+    assert len(met) == 6
+
+
 @pytest.mark.parametrize(
     ("values", "word"),
     [
@@ -71,6 +78,7 @@ def test_every_type_meets_every_value_of_every_attribute() -> None:
         ({"devices": 1, "late": 2}, "late"),
         ({"devices": 1, "fail_codes": ()}, "one value at least"),
         ({"devices": 1, "attributes": {"site": []}}, "one value at least"),
+        ({"devices": 1, "provides": {"os": []}}, "one value at least"),
     ],
 )
 def test_a_fleet_that_cannot_be_is_refused(values: dict[str, object], word: str) -> None:

@@ -66,8 +66,17 @@ FLEET: dict[str, dict[str, object]] = {
         "level": "info",
         "text": "ArtifactInstall began",
     },
+    "LoggedOut": {
+        "device_id": "press-07",
+        "attempt": 1,
+        "number": 0,
+        "at": "2026-11-24T09:15:00Z",
+        "level": "info",
+        "text": "ArtifactInstall began",
+    },
     "GroupIn": {"name": "line-7", "ids": [], "where": 'tags.line = "7"'},
     "FilterIn": {"where": 'tags.line = "8"'},
+    "FilterOut": {"where": 'tags.lime = "8"', "devices": 0, "unknown": ["tags.lime"]},
     "GroupOut": {
         "name": "line-7",
         "kind": "dynamic",

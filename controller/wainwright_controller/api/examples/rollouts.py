@@ -106,8 +106,8 @@ ROLLOUTS: dict[str, dict[str, object]] = {
         "waiting": 0,
         "offline": 4,
         "phases": [
-            {"number": 1, "size": 12, "opens": "now", "delay_s": 0.0, "soak_s": 3600.0},
-            {"number": 2, "size": 108, "opens": "approval", "delay_s": 0.0, "soak_s": 0.0},
+            {"number": 1, "size": 12, "updated": 12, "opens": "now", "delay_s": 0.0, "soak_s": 3600.0},
+            {"number": 2, "size": 108, "updated": 107, "opens": "approval", "delay_s": 0.0, "soak_s": 0.0},
         ],
         "needs_approval": False,
         "first": ["press-07", "press-08"],
@@ -127,6 +127,13 @@ ROLLOUTS: dict[str, dict[str, object]] = {
     },
     "PartOut": _PART,
     "HistoryOut": _PART | {"deployment_name": "panel-2 to group plant-a", "artifact_name": "panel-2"},
+    "FailureOut": {
+        "code": "install-failed",
+        "text": "The update module single-file ended with status 1 in ArtifactInstall.",
+        "devices": 12,
+        "again": 3,
+        "first": ["press-07", "press-15", "press-23", "press-31", "press-39"],
+    },
     "EventOut": {
         "id": 1_204,
         "at": "2026-11-24T09:16:40Z",

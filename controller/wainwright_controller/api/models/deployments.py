@@ -110,6 +110,16 @@ class ErrorOut(BaseModel):
     text: str
 
 
+class FailureOut(BaseModel):
+    """An error, how many devices ended with exactly this one, how many had it and try again, and some of both."""
+
+    code: str
+    text: str
+    devices: int
+    again: int
+    first: list[str] = Field(description="The first 5 by their ids; those that ended first.")
+
+
 class PartOut(BaseModel):
     """One device's part in one deployment."""
 
@@ -145,9 +155,10 @@ class HistoryOut(PartOut):
 
 
 class DeploymentState(DeploymentOut):
-    """A deployment as live listeners get it, with some of the devices that are under way."""
+    """A deployment as live listeners get it, with some of the devices under way and the most frequent failures."""
 
     active: list[PartOut]
+    failures: list[FailureOut]
 
 
 class EventOut(BaseModel):

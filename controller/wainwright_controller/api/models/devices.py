@@ -82,6 +82,12 @@ class LogLineOut(BaseModel):
     text: str
 
 
+class LoggedOut(LogLineOut):
+    """A line of one of several devices."""
+
+    device_id: str
+
+
 class TagsIn(Taken):
     """Which devices, by `ids` or by a filter, get tags and lose tags."""
 
@@ -97,6 +103,14 @@ class GroupIn(Taken):
     name: GroupName
     ids: Ids = Field(default_factory=list)
     where: Where | None = None
+
+
+class FilterOut(BaseModel):
+    """A filter as it is understood, the number of accepted devices that meet it, and names in it that no device has."""
+
+    where: str
+    devices: int
+    unknown: list[str]
 
 
 class FilterIn(Taken):

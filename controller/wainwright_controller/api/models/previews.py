@@ -27,10 +27,11 @@ class ShareOut(BaseModel):
 
 
 class PlannedPhaseOut(BaseModel):
-    """A phase, and how many devices would be in it as things are now."""
+    """A phase, how many devices would be in it as things are now, and how many of them would get an artifact."""
 
     number: int
     size: int
+    updated: int
     opens: Opens
     opens_at: datetime | None = None
     delay_s: float

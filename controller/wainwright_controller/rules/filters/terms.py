@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -173,6 +173,18 @@ class Or(Node, frozen=True):
 
 
 Term = Comparison | Not | And | Or
+
+
+def names_in(term: Term) -> Iterator[Name]:
+    """Yield the names of all attributes that a term asks for."""
+    match term:
+        case Comparison(name=name):
+            yield name
+        case Not(term=one):
+            yield from names_in(one)
+        case And(terms=terms) | Or(terms=terms):
+            for one in terms:
+                yield from names_in(one)
 
 
 def joined(kind: type[And | Or], terms: Sequence[Term]) -> Term:
