@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from wainwright_common.texts import printable, printable_lines
 from wainwright_controller.cli.exits import CliError, ExitCode
 from wainwright_controller.cli.settings import Settings
 
@@ -16,7 +17,7 @@ def confirm(settings: Settings, name: str, verb: str, consequence: str) -> None:
         return
     if not sys.stdin.isatty():
         raise CliError(ExitCode.REFUSED, f"{consequence} Nobody can be asked here: give --yes to do it without asking.")
-    click.echo(consequence, err=True)
-    typed = click.prompt(f"Type {name} to {verb} it", default="", show_default=False, err=True)
+    click.echo(printable_lines(consequence), err=True)
+    typed = click.prompt(f"Type {printable(name)} to {verb} it", default="", show_default=False, err=True)
     if typed != name:
         raise CliError(ExitCode.REFUSED, "Not confirmed: nothing was changed.")

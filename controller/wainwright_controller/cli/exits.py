@@ -8,6 +8,8 @@ from typing import IO, Any
 
 import click
 
+from wainwright_common.texts import printable_lines
+
 
 class ExitCode(IntEnum):
     """What a command came to."""
@@ -43,7 +45,7 @@ class CliError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the sentence."""
-        click.echo(f"error: {self.message}", file=file, err=file is None)
+        click.echo(f"error: {printable_lines(self.message)}", file=file, err=file is None)
 
 
 class Unreachable(CliError):  # noqa: N818  the name is the sentence: "unreachable: …"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from wainwright_common.texts import printable_lines
 from wainwright_controller.cli.exits import CliError, ExitCode
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Settings:
     def say(self, text: str) -> None:
         """Talk to the person, unless he wants quiet; data goes to stdout instead."""
         if not self.quiet:
-            click.echo(text, err=True)
+            click.echo(printable_lines(text), err=True)
 
 
 def _token_in(file: Path | None) -> str:
