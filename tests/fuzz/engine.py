@@ -21,7 +21,7 @@ from tests.fuzz.target import MEMORY_MAX, Target, Watch, bound_memory, peak_memo
 CORPUS: Final = Path(__file__).with_name("corpus")
 PACKAGE: Final = "wainwright_common"
 _LANDMARKS: Final = 1 << 14  # counters for outcomes; two that share one cost a little guidance, nothing else
-_HANG_S: Final = 10  # of real time: an input that waits for something takes no processor time
+HANG_S: Final = 10  # of real time: an input that waits for something takes no processor time
 MIB: Final = 2**20
 
 
@@ -54,7 +54,7 @@ def fuzz(load: Callable[[], Target], inputs: int, seed: int, faults: Path) -> No
     faults.mkdir(parents=True, exist_ok=True)
     found = tempfile.mkdtemp(prefix=f"wainwright-fuzz-{target.name}-")
     options = [
-        *("-len_control=0", f"-max_len={target.size_max}", f"-seed={seed}", f"-timeout={_HANG_S}", "-rss_limit_mb=0"),
+        *("-len_control=0", f"-max_len={target.size_max}", f"-seed={seed}", f"-timeout={HANG_S}", "-rss_limit_mb=0"),
         *("-mutate_depth=1", "-reduce_inputs=0", "-cross_over=0"),
         *("-print_final_stats=0", "-verbosity=0", f"-artifact_prefix={faults}/{target.name}-"),
     ]

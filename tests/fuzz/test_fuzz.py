@@ -32,6 +32,8 @@ def plant(data: bytes) -> str:
         began = time.process_time()
         while time.process_time() - began < 1.2:
             pass
+    if b"stuck" in data:
+        time.sleep(100)
     if b"large" in data:
         HEAP.append(b"x" * 2**30)
     return "harmless"
@@ -66,20 +68,27 @@ def test_a_short_run_finds_no_fault(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"), [("wrong", "ValueError: planted"), ("slow", "of processor time"), ("large", "MemoryError")]
+    ("fault", "said"),
+    [
+        ("wrong", "ValueError: planted"),
+        ("slow", "of processor time"),
+        ("stuck", "timeout after"),
+        ("large", "MemoryError"),
+    ],
 )
 def test_a_fault_ends_the_run_and_leaves_its_input(fault: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "corpus").mkdir()
     program = (
         "import pathlib; from tests.fuzz import engine, test_fuzz;"
-        f"engine.CORPUS = pathlib.Path({str(tmp_path)!r});"
+        f"engine.HANG_S = {1 if fault == 'stuck' else 60}; engine.CORPUS = pathlib.Path({str(tmp_path)!r});"
         f"engine.fuzz(lambda: test_fuzz.planted({fault!r}), 1000, 1, pathlib.Path({str(tmp_path / 'faults')!r}))"
     )
     (tmp_path / "planted").mkdir()
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert said in done.stderr + done.stdout
-    (left,) = (tmp_path / "faults").iterdir()
+    assert said in done.stderr + done.stdout, done.stderr
+    left, *more = [*(tmp_path / "faults").iterdir(), None]
+    assert left, done.stderr
+    assert more == [None]
     assert left.read_bytes() == fault.encode()
 
 
