@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus mksquashfs:squashfs-tools systemd-analyze:systemd initdb:postgresql
+PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus mksquashfs:squashfs-tools systemd-analyze:systemd initdb:postgresql \
+          openssl softhsm2-util:softhsm2 pkcs11-tool:opensc
 
 # For a Debian guest with systemd; it needs root.
 GUESTS := systemd-nspawn:systemd-container mmdebstrap mke2fs:e2fsprogs
@@ -63,4 +64,4 @@ bench: $(VENV)/.dev peers
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis fuzz-faults

@@ -37,6 +37,7 @@ CORRUPT = "journal.json.corrupt"
 LOCK = "lock"
 
 SEQ_BLOCK = 1000  # report numbers reserved by one write: at one progress report a second, a write every 16 minutes
+DONE_MAX = 32  # attempts that are known to have ended: most of a year of weekly releases, in 3 KB
 OUTBOX_MAX = 512  # reports; an update makes at most six, and the next needs an answer of the controller
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,13 @@ class LastUpdate(Stored, frozen=True, kw_only=True):
     rolled_back: bool = False
 
 
+class Done(Stored, frozen=True, kw_only=True):
+    """An attempt of a deployment that has ended here, however it did."""
+
+    deployment_id: str
+    attempt: int
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the agent remembers. Defaults are written too: a later agent may have others."""
 
@@ -118,6 +126,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     outbox: tuple[Report, ...] = ()
     """Reports that change the outcome and are not acknowledged yet, oldest first."""
     last: LastUpdate | None = None
+    done: tuple[Done, ...] = ()
+    """The attempts that have ended, the newest last: their offers are old ones, whoever sends them again."""
 
 
 class _File(msgspec.Struct):

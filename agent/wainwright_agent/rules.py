@@ -23,7 +23,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from wainwright_agent.failure import clip
-from wainwright_agent.journal import OUTBOX_MAX, SEQ_BLOCK, ByHand, LastUpdate, State, Update
+from wainwright_agent.journal import DONE_MAX, OUTBOX_MAX, SEQ_BLOCK, ByHand, Done, LastUpdate, State, Update
 from wainwright_agent.states import CHOICES, FINAL, INITIAL, Event, UpdateState, next_state
 from wainwright_common.codes import Code
 from wainwright_common.messages import Offer, Reason, Report
@@ -137,6 +137,11 @@ def outcome_of(state: State, offer: Offer) -> Report | None:
     return None
 
 
+def is_old(state: State, offer: Offer) -> bool:
+    """Say whether an offer is of an attempt that has ended here, or of one before it."""
+    return any(one.deployment_id == offer.deployment_id and one.attempt >= offer.attempt for one in state.done)
+
+
 def is_attempt(offer: Offer, deployment_id: str, attempt: int) -> bool:
     """Say whether an offer is of this attempt of this deployment."""
     return (offer.deployment_id, offer.attempt) == (deployment_id, attempt)
@@ -240,7 +245,16 @@ def _settle(state: State, now: Now) -> State:
         inconsistent=update.inconsistent,
         rolled_back=update.rolled_back,
     )
-    return replace(state, last=last)
+    return replace(state, last=last, done=_with_done(state.done, update))
+
+
+def _with_done(done: tuple[Done, ...], update: Update) -> tuple[Done, ...]:
+    """Return the attempts that have ended with the one of `update`, of its deployment the last only."""
+    if update.by_hand is not None:
+        return done
+    deployment_id = update.offer.deployment_id
+    others = tuple(one for one in done if one.deployment_id != deployment_id)
+    return (*others, Done(deployment_id=deployment_id, attempt=update.offer.attempt))[-DONE_MAX:]
 
 
 def _provides_after(update: Update, before: dict[str, str]) -> dict[str, str]:

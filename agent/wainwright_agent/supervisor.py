@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Mapping
 
+from wainwright_common.log_lines import LineFormatter
+
 SYSLOG_LEVELS = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
@@ -42,7 +44,7 @@ def log_to_stderr(level: str, env: Mapping[str, str] = os.environ) -> None:
     if "JOURNAL_STREAM" in env:
         handler.setFormatter(_JournalFormatter("%(name)s: %(message)s"))
     else:
-        formatter = _Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%FT%T")
+        formatter = LineFormatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%FT%T")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
     handler.setLevel(level.upper())
@@ -51,14 +53,6 @@ def log_to_stderr(level: str, env: Mapping[str, str] = os.environ) -> None:
     root.setLevel(handler.level)
 
 
-class _Formatter(logging.Formatter):
-    """Leaves out what would write on a terminal, or make the journal keep a line as bytes: modules say anything."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
-
-
-class _JournalFormatter(_Formatter):
+class _JournalFormatter(LineFormatter):
     def format(self, record: logging.LogRecord) -> str:
         return f"<{SYSLOG_LEVELS.get(record.levelno, 6)}>{super().format(record)}"

@@ -103,8 +103,8 @@ class Updater:
     def offer(self, offer: Offer) -> bool:
         """Take an offer: start it, or take its fresh link for the attempt that waits for one.
 
-        False when it is not taken: another update runs, this attempt is done (its outcome is told again), or the
-        journal cannot be written (which is told).
+        False when it is not taken: another update runs, this attempt is done (its outcome is told again, if it was the
+        last one), or the journal cannot be written (which is told).
         """
         state = self._journal.state
         if state.update is not None:
@@ -112,10 +112,17 @@ class Updater:
         if state.last is not None and rules.is_attempt(offer, state.last.deployment_id, state.last.attempt):
             self._publish(state.last.report)
             return False
-        self._log.begin(offer)
         if told := rules.outcome_of(state, offer):
+            self._log.begin(offer)
             self._publish(told)
             return False
+        if rules.is_old(state, offer):
+            log.warning(
+                "Refused an old offer of %s: attempt %d of deployment %s has ended on this device.",
+                *(offer.artifact.name, offer.attempt, offer.deployment_id),
+            )
+            return False
+        self._log.begin(offer)
         try:
             self._begin(offer)
         except JournalError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
@@ -19,6 +19,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from wainwright_common.errors import BadMessage
 from wainwright_common.statuses import DeviceStatus
+from wainwright_common.texts import clipped, printable
 from wainwright_common.topics import Kind
 
 PAYLOAD_MAX = 256 * 1024  # bytes; far below MQTT's 256 MB, so that 1,000 queued messages fit into memory
@@ -43,6 +44,14 @@ def _check_year(time: datetime) -> None:
     """Raise ValueError, which decoding reports as an invalid message, for a time at the ends of the calendar."""
     if time.year not in YEARS:
         raise ValueError(f"the year {time.year} is not one of {YEARS.start} to {YEARS.stop - 1}")
+
+
+def _check_end(time: datetime) -> None:
+    """Raise ValueError for a time that has none in UTC. The last moment of the calendar means never (by_hand.NEVER)."""
+    try:
+        time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time is before or after all that calendars can say") from error
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -124,6 +133,10 @@ class Artifact(Message, frozen=True, kw_only=True):
     uri: Annotated[str, Meta(min_length=1, max_length=4096)]
     expires: Time
 
+    def __post_init__(self) -> None:
+        """Refuse a time that cannot be converted."""
+        _check_end(self.expires)
+
 
 class Window(Message, frozen=True, kw_only=True):
     """A maintenance window, weekly, in the device's local time; `days` of 1 (Monday) to 7, empty for every day."""
@@ -198,6 +211,10 @@ class Report(Message, frozen=True, kw_only=True):
     artifact_name: Name | UnsetType = UNSET
     inconsistent: bool | UnsetType = UNSET
 
+    def __post_init__(self) -> None:
+        """Refuse a time that cannot be converted."""
+        _check_year(self.at)
+
 
 class Verdict(StrEnum):
     """What a controller says to a report."""
@@ -269,6 +286,8 @@ MESSAGES: dict[Kind, type[Message]] = {
 
 _DECODERS = {kind: msgspec.json.Decoder(message) for kind, message in MESSAGES.items()}
 _ENCODER = msgspec.json.Encoder()
+_SAID_MAX = 300  # characters of the decoder's words that an error repeats: they may quote a whole payload
+_PLACE_MAX = 100  # characters of these that say where
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # the escape, and not an escaped backslash with u0000 behind it
 YEARS = range(2, 9999)  # so that no time zone moves a time out of what calendars can say
 M = TypeVar("M", bound=Message)
@@ -301,13 +320,18 @@ def decode(kind: Kind, payload: bytes) -> Message:
     try:
         return _DECODERS[kind].decode(payload)
     except msgspec.ValidationError as error:
-        raise BadMessage("invalid", f"Not a {MESSAGES[kind].__name__}: {error}.") from error
+        raise BadMessage("invalid", f"Not a {MESSAGES[kind].__name__}: {_said(error)}.") from error
     except msgspec.DecodeError as error:
-        raise BadMessage("not-json", f"Not JSON: {error}.") from error
+        raise BadMessage("not-json", f"Not JSON: {_said(error)}.") from error
     except UnicodeDecodeError as error:
         raise BadMessage("not-utf8", f"Not UTF-8: {error}.") from error
     except RecursionError as error:
         raise BadMessage("not-json", "Nested too deeply.") from error
+
+
+def _said(error: msgspec.MsgspecError) -> str:
+    """Return what is wrong; of a long value that it quotes, the beginning, and the place, which is said last."""
+    return printable(clipped(str(error), _SAID_MAX, _PLACE_MAX))
 
 
 def decode_as(message: type[M], kind: Kind, payload: bytes) -> M:

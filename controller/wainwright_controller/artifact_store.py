@@ -19,12 +19,12 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from wainwright_common.artifact import ArtifactReader, Header, ReadableBytes
+from wainwright_common.artifact import ArtifactReader, Header, ReadableBytes, VerifyKey
 from wainwright_common.errors import WainwrightError
 from wainwright_controller.records import Artifact
 
@@ -43,13 +43,31 @@ class StorageFull(WainwrightError):  # noqa: N818  as above
     """The disk has too little room for an artifact."""
 
 
-class ArtifactStore:
-    """A folder of artifacts; safe to share between threads, and between controllers on one machine."""
+class Received(NamedTuple):
+    """An artifact that was stored, and the label of the key that verified it; None where no keys are asked for."""
 
-    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES, clock: Callable[[], float] = time.time) -> None:
+    artifact: Artifact
+    verified_by: str | None
+
+
+class ArtifactStore:
+    """A folder of artifacts; safe to share between threads, and between controllers on one machine.
+
+    With `verify_keys` it takes only what one of them signed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int = MAX_BYTES,
+        clock: Callable[[], float] = time.time,
+        *,
+        verify_keys: Sequence[VerifyKey] = (),
+    ) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
         self._clock = clock
+        self._verify_keys = verify_keys
 
     def prepare(self, is_known: Callable[[str], bool]) -> list[str]:
         """Make the folder, and complete or remove what a crash left; returns the names of the files removed.
@@ -86,7 +104,7 @@ class ArtifactStore:
     @contextmanager
     def receive(
         self, stream: ReadableBytes, *, description: str = "", expected_bytes: int | None = None
-    ) -> Iterator[Artifact]:
+    ) -> Iterator[Received]:
         """Store what `stream` gives, and yield its record; the caller writes the row within the `with`.
 
         An exception within it, like any that is raised here, leaves nothing behind. Raises ArtifactError by the rules
@@ -100,10 +118,11 @@ class ArtifactStore:
                 _lock(file)
                 intake = _Intake(stream, file, self.max_bytes, self._check_room)
                 with _disk_full_is_said():
-                    header = _examine(intake)
+                    header = _examine(intake, self._verify_keys)
                     file.flush()
                     os.fsync(file.fileno())
-                yield _record(artifact_id, header, intake, self._clock(), description)
+                record = _record(artifact_id, header, intake, self._clock(), description)
+                yield Received(record, header.verified_by)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -153,9 +172,9 @@ class _Intake:
         return self._sha256.hexdigest()
 
 
-def _examine(intake: _Intake) -> Header:
+def _examine(intake: _Intake, verify_keys: Sequence[VerifyKey]) -> Header:
     """Read an artifact to its end, so that every rule is checked, and return its header."""
-    reader = ArtifactReader(intake)
+    reader = ArtifactReader(intake, verify_keys=verify_keys)
     for file in reader.files():
         while file.read(BUFFER_BYTES):
             pass

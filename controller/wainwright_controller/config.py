@@ -103,6 +103,13 @@ class Artifacts(Section, frozen=True, kw_only=True):
         str, Meta(description="Folder of the files, the same for several controllers; else `artifacts` in `data_dir`.")
     ] = ""
     max_bytes: Annotated[int, Meta(ge=1024, description="Largest artifact that is taken, in bytes.")] = 10 * 2**30
+    verify_keys: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=32,
+            description="PEM files of public keys; if there are any, what none of them signed is not stored.",
+        ),
+    ] = ()
     link_lifetime_s: Annotated[int, Meta(ge=10, le=30 * 86_400, description="How long a download link is valid.")] = (
         86_400
     )

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 
 from wainwright_common import messages
+from wainwright_common.artifact import load_verify_keys
 from wainwright_common.errors import WainwrightError
 from wainwright_controller import first_admin
 from wainwright_controller.api.context import LOOPBACK_HOSTS, Context
@@ -50,6 +51,7 @@ class Controller:
     """
 
     def __init__(self, config: Config, public_url: str) -> None:
+        verify_keys = load_verify_keys(config.artifacts.verify_keys)  # first: what has begun would have to be ended
         config.data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._lock = take(config.data_dir)
         self.config = config
@@ -65,7 +67,7 @@ class Controller:
         self.bulletin = Bulletin()
         self.counts = Counts()
         self.links = Links.of_store(self.store, config.artifacts.link_lifetime_s)
-        self.artifacts = ArtifactStore(config.artifacts_folder, config.artifacts.max_bytes)
+        self.artifacts = ArtifactStore(config.artifacts_folder, config.artifacts.max_bytes, verify_keys=verify_keys)
         self.artifacts.prepare(self._has_artifact)
         self.link = Link(config.broker, self.broker_url)
         self.waker = Waker(self.link.publish)

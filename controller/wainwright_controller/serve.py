@@ -11,6 +11,7 @@ import sys
 import uvicorn
 
 from wainwright_common.errors import WainwrightError
+from wainwright_common.log_lines import LineFormatter
 from wainwright_controller.api.app import create_app
 from wainwright_controller.config import Config
 from wainwright_controller.controller import Controller
@@ -25,9 +26,9 @@ GRACE_S = 5  # how long downloads may go on after the controller is told to stop
 
 def main(config: Config) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code."""
-    logging.basicConfig(
-        stream=sys.stderr, level=config.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=config.log.level.upper(), handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
     calm_the_collector()
     os.umask(0o027)  # what is stored is for the controller's user, and its group to read
@@ -44,6 +45,7 @@ def main(config: Config) -> int:
         uvicorn.Config(
             create_app(controller.context),
             log_level="warning",
+            log_config=None,  # into our own log, in its form
             access_log=False,
             timeout_graceful_shutdown=GRACE_S,
             lifespan="off",

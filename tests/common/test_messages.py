@@ -174,6 +174,28 @@ def test_a_report_out_of_bounds_is_refused_and_the_field_is_named(field: str, va
     assert caught.value.reason == "invalid"
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_time_that_cannot_be_converted_is_refused_in_a_report_and_in_an_offer(time: str) -> None:
+    report = msgspec.json.decode(m.encode(dict(SAMPLES)[Kind.REPORT]))
+    reply = msgspec.json.decode(m.encode(dict(SAMPLES)[Kind.REPLY]))
+    reply["offer"]["artifact"]["expires"] = time
+    for kind, document in ((Kind.REPORT, report | {"at": time}), (Kind.REPLY, reply)):
+        with pytest.raises(BadMessage) as caught:
+            m.decode(kind, msgspec.json.encode(document))
+        assert caught.value.reason == "invalid"
+
+
+@pytest.mark.parametrize("value", ["x" * 100_000, "two\nlines \x1b[31m red \x9b31m", "\u202e\ufeff"])
+def test_a_refusal_repeats_little_of_a_payload_and_no_control_characters(value: str) -> None:
+    with pytest.raises(BadMessage) as caught:
+        m.decode(Kind.COMMAND, msgspec.json.encode({"id": "x", "name": value}))
+    said = str(caught.value)
+    assert said.startswith("Not a Command: Invalid enum value '")
+    assert "$.name" in said
+    assert len(said) < 400
+    assert said.isprintable()
+
+
 def test_no_text_with_nul_is_sent_and_the_escape_itself_may_be_text() -> None:
     reason = m.Reason(code="unknown", text="a\0b \\u0000 \\\0")
     sent = m.decode_as(

@@ -41,7 +41,8 @@ class System:
         make_key(self.stage.private_key, self.stage.public_key)
         self.processes = Processes(self.stage.logs)
         self.api = Api(self.stage.url)
-        self._env = environment()
+        self.env = environment()
+        """What the processes find in their environment."""
 
     def __enter__(self) -> Self:
         self.start_controller()
@@ -59,7 +60,7 @@ class System:
 
     def start_controller(self) -> None:
         """Start the controller, and wait until it has store and broker."""
-        self.processes.start("controller", self.stage.controller_argv, self._env)
+        self.processes.start("controller", self.stage.controller_argv, self.env)
         wait_until(self.api.is_ready, PATIENCE_S, "the controller to be ready")
 
     def kill_controller(self) -> None:
@@ -74,12 +75,12 @@ class System:
         """Start the agents of these devices, all of them without any id, and wait until each has checked in."""
         chosen = [d for d in self.stage.devices if not device_ids or d.id in device_ids]
         for device in chosen:
-            self.processes.start(device.id, self.stage.agent_argv(device), self._env)
+            self.processes.start(device.id, self.stage.agent_argv(device), self.env)
         self.wait_for_devices([device.id for device in chosen])
 
     def start_agent_without_waiting(self, device_id: str) -> None:
         """Start an agent."""
-        self.processes.start(device_id, self.stage.agent_argv(self.agent(device_id)), self._env)
+        self.processes.start(device_id, self.stage.agent_argv(self.agent(device_id)), self.env)
 
     def wait_for_devices(self, ids: list[str], *, online: bool = True) -> None:
         """Wait until these devices have checked in and are connected, or until they are not connected."""

@@ -112,7 +112,7 @@ def check_ins(system: System) -> int:
 def test_a_thousand_local_check_ins_in_a_second_are_answered_and_the_controller_hears_few(
     system: System, watchdog: Watchdog, tmp_path: Path
 ) -> None:
-    system._env |= {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": str(round(WATCHDOG_S * 1e6))}
+    system.env |= {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": str(round(WATCHDOG_S * 1e6))}
     system.start_agents()
     config = load(system.agent(PRESS).config, {})
     answers: list[str] = []

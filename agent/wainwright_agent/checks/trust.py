@@ -89,7 +89,7 @@ def _check_key(file: Path, certificate: x509.Certificate, key_file: Path) -> Non
 
 def check_keys(config: Config) -> Finding:
     """Find keys of releases that cannot be used; without any, say that unsigned artifacts are taken."""
-    from wainwright_common.artifact.signing import KeyFileError, load_verify_keys
+    from wainwright_common.artifact.key_files import KeyFileError, load_verify_keys
 
     files = config.update.verify_keys
     if not files:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from wainwright_common.texts import escaped
+
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 WIDTH = 80  # columns of a serial console, which does not say how wide it is
 WIDTH_MIN = 20  # of what says that it is narrower, nothing would be left
@@ -56,7 +58,7 @@ def fitted(text: str, stream: TextIO, hanging: int = 0) -> str:
 
 def say_json(value: object) -> None:
     """Print data for machines: one document, keys in their documented order."""
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    say(escaped(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def say_pairs(values: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from wainwright_agent.cli.output import fitted, say
 from wainwright_agent.cli.show import HANGING, read_status, table
 from wainwright_agent.config import Config
 from wainwright_agent.status import Status
+from wainwright_common.texts import escaped, printable
 
 INTERVAL_S = 1.0  # what an eye follows; the agent answers in a millisecond
 HOME, CLEAR_LINE, CLEAR_BELOW = (
@@ -50,7 +51,7 @@ def _print_changes(config: Config) -> NoReturn:
     while True:
         now = read_status(config)
         for sentence in changes(before, now):
-            say(f"{datetime.now(UTC):%FT%TZ} {sentence}")
+            say(printable(f"{datetime.now(UTC):%FT%TZ} {sentence}"))
         sys.stdout.flush()
         before = now
         time.sleep(INTERVAL_S)
@@ -61,7 +62,7 @@ def _print_documents(config: Config) -> NoReturn:
     while True:
         now = read_status(config)
         if any(changes(before, now)):
-            say(json.dumps(now, ensure_ascii=False))
+            say(escaped(json.dumps(now, ensure_ascii=False)))
             sys.stdout.flush()
         before = now
         time.sleep(INTERVAL_S)

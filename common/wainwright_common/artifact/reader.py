@@ -21,12 +21,11 @@ from wainwright_common.artifact.limits import DEFAULT, MIB, Limits
 from wainwright_common.artifact.manifest import HEADER_PREFIX, VERSION, Manifest, parse_manifest, sha256
 from wainwright_common.artifact.names import check_payload_file
 from wainwright_common.artifact.rules import Rule, refusal
-from wainwright_common.artifact.signing import VerifyKey, verify
+from wainwright_common.artifact.signing import SIGNATURE, VerifyKey, verify
 from wainwright_common.artifact.tar import Entry, TarReader
 from wainwright_common.errors import ArtifactError
 
 CHUNK: Final = 1 * MIB
-_SIGNATURE: Final = "manifest.sig"
 _HEADER: Final = re.compile(r"header\.tar(\.gz|\.xz|\.zst)?")
 _DATA: Final = re.compile(r"data/([0-9]{4})\.tar(\.gz|\.xz|\.zst)?")
 _AUGMENT: Final = re.compile(r"manifest-augment|header-augment\.tar(\.gz|\.xz|\.zst)?")
@@ -101,7 +100,7 @@ class ArtifactReader:
         raw_manifest = self._member("manifest", limits.manifest)
         entry = self._tar.next()
         signature: bytes | None = None
-        if entry is not None and entry.name == _SIGNATURE:
+        if entry is not None and entry.name == SIGNATURE:
             signature = self._tar.read_whole(entry, limits.signature)
             entry = self._tar.next()
         verified_by = _verify(raw_manifest, signature, verify_keys)
@@ -223,6 +222,6 @@ def _misplaced(entry: Entry | None, expected: str) -> ArtifactError:
         return refusal(Rule.AUGMENTED, f"The artifact has {name}, an unsigned addition, which is not supported.")
     if data and data[1] != "0000":
         return refusal(Rule.INDEX, f"The artifact has {name}, a second payload.")
-    if data or _HEADER.fullmatch(entry.name) or entry.name in {VERSION, "manifest", _SIGNATURE}:
+    if data or _HEADER.fullmatch(entry.name) or entry.name in {VERSION, "manifest", SIGNATURE}:
         return refusal(Rule.MEMBER_ORDER, f"The artifact has {name} where {expected} is expected.")
     return refusal(Rule.MEMBER_UNKNOWN, f"The artifact has {name!r} where {expected} is expected.")

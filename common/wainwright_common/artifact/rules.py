@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from wainwright_common.errors import ArtifactError
+from wainwright_common.texts import clipped, printable
+
+_TEXT_MAX: Final = 600  # characters: several names of 100, and the words around them
 
 
 class Rule(StrEnum):
@@ -146,5 +149,8 @@ MEANINGS = MappingProxyType(
 
 
 def refusal(rule: Rule, text: str) -> ArtifactError:
-    """Return the error that refuses an artifact by `rule`: what was found, and the rule's remedy."""
-    return ArtifactError(rule, f"{text} {MEANINGS[rule].remedy}")
+    """Return the error that refuses an artifact by `rule`: what was found, and the rule's remedy.
+
+    What was found may quote the artifact: it is made one printable line of a bounded length.
+    """
+    return ArtifactError(rule, f"{printable(clipped(text, _TEXT_MAX, _TEXT_MAX // 2))} {MEANINGS[rule].remedy}")

@@ -11,11 +11,9 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wainwright_common.artifact.rules import Rule, refusal
-from wainwright_common.errors import WainwrightError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives import hashes
@@ -24,21 +22,13 @@ if TYPE_CHECKING:
     PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
     PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
-RSA_BITS_MIN: Final = 2048  # NIST SP 800-131A: shorter keys may no longer make signatures
+SIGNATURE: Final = "manifest.sig"
 _P256_COORDINATE: Final = 32  # bytes of r and of s
 _P256_RAW: Final = 2 * _P256_COORDINATE
 # DER of two integers: at least 2 + 2 * (2 + 1) bytes, at most 2 + 2 * (2 + 33). HSMs give this form (PKCS#11 signers).
 _P256_DER: Final = range(8, 73)
 _ED25519: Final = 64
-_KEY_FILE_MAX: Final = 64 * 1024  # bytes; a PEM key is below 4 KiB, a certificate rarely above
-
-
-class KeyFileError(WainwrightError):
-    """A key file cannot be used: missing, not PEM, encrypted, or of a kind that signs no artifacts."""
-
-    def __init__(self, path: Path, text: str) -> None:
-        super().__init__(f"Key file {path}: {text}")
-        self.path = path
+_RSA: Final = range(256, 4097)  # 2048 to 32,768 bits: what the reader's limit has room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +50,10 @@ class VerifyKey:
 
     def verifies(self, manifest: bytes, signature: bytes) -> bool:
         """Tell whether `signature` is this key's over `manifest`."""
+        return self.stored_form(manifest, signature) is not None
+
+    def stored_form(self, manifest: bytes, signature: bytes) -> bytes | None:
+        """Return `signature`, in whatever form, as manifest.sig has it; None if it is not this key's."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -69,12 +63,13 @@ class VerifyKey:
                     self._key.verify(candidate, manifest, *_rsa_scheme())
                 elif isinstance(self._key, ec.EllipticCurvePublicKey):
                     self._key.verify(candidate, manifest, _ecdsa_scheme())
+                    return _raw_from_der(candidate)
                 else:
                     self._key.verify(candidate, manifest)
             except InvalidSignature:
                 continue
-            return True
-        return False
+            return candidate
+        return None
 
     def _forms(self, signature: bytes) -> list[bytes]:
         """Return the signature in the forms that the library takes; 64 bytes of ECDSA may be r and s, or by chance
@@ -135,69 +130,11 @@ def verify(manifest: bytes, encoded: bytes, keys: Sequence[VerifyKey]) -> str:
     raise refusal(Rule.SIGNATURE_MISMATCH, f"No trusted key verifies the signature; tried {names}.")
 
 
-def load_verify_keys(paths: Sequence[Path | str]) -> list[VerifyKey]:
-    """Load public keys from PEM files, which may also be certificates or private keys. Raises KeyFileError."""
-    return [_load_verify_key(Path(path)) for path in paths]
-
-
-def _load_verify_key(path: Path) -> VerifyKey:
-    from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-
-    pem = _read_pem(path)
-    if b"PRIVATE KEY-----" in pem:
-        return load_signing_key(path).verify_key()
-    try:
-        is_certificate = b"-----BEGIN CERTIFICATE-----" in pem
-        key: object = (
-            x509.load_pem_x509_certificate(pem).public_key()
-            if is_certificate
-            else serialization.load_pem_public_key(pem)
-        )
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise KeyFileError(path, "this is not a public key. Give PEM, as `openssl pkey -pubout` writes it.") from error
-    return VerifyKey(path.name, _algorithm(key, path), key)  # type: ignore[arg-type]  # _algorithm refuses the other kinds
-
-
-def load_signing_key(path: Path | str) -> SigningKey:
-    """Load a private key from a PEM file (PKCS#1, SEC1 or PKCS#8, not encrypted). Raises KeyFileError."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-
-    path = Path(path)
-    pem = _read_pem(path)
-    try:
-        key = serialization.load_pem_private_key(pem, password=None)
-    except TypeError as error:
-        raise KeyFileError(
-            path, "the key is encrypted. Decrypt it first (openssl pkey -in FILE -out PLAIN)."
-        ) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise KeyFileError(path, "this is not a private key. Give PEM, as `openssl genpkey` writes it.") from error
-    return SigningKey(path.name, _algorithm(key, path), key)  # type: ignore[arg-type]  # _algorithm refuses the other kinds
-
-
-def _read_pem(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_KEY_FILE_MAX)
-    except OSError as error:
-        raise KeyFileError(path, f"cannot be read: {error.strerror}.") from error
-
-
-def _algorithm(key: object, path: Path) -> str:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
-    if isinstance(key, rsa.RSAPublicKey | rsa.RSAPrivateKey):
-        if key.key_size < RSA_BITS_MIN:
-            raise KeyFileError(path, f"an RSA key of {key.key_size} bits is too short. Use {RSA_BITS_MIN} or more.")
-        return "RSA"
-    if isinstance(key, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
-        return "ECDSA-P256"
-    if isinstance(key, ed25519.Ed25519PublicKey | ed25519.Ed25519PrivateKey):
-        return "Ed25519"
-    raise KeyFileError(path, "keys of this kind sign no artifacts. Use RSA, ECDSA on P-256, or Ed25519.")
+def form_by_shape(signature: bytes) -> bytes | None:
+    """Return `signature` as manifest.sig has it, told by its length and form alone; None when it can be nobody's."""
+    if _is_p256_der(signature) and len(signature) != _P256_RAW:
+        return _raw_from_der(signature)
+    return signature if len(signature) in {_P256_RAW, _ED25519} or len(signature) in _RSA else None
 
 
 def _rsa_scheme() -> tuple[padding.PKCS1v15, hashes.SHA256]:
@@ -221,6 +158,7 @@ def _der_from_raw(raw: bytes) -> bytes:
 
 
 def _raw_from_der(der: bytes) -> bytes:
+    """Return r and s; raises ValueError when it is not DER, OverflowError when they are not P-256's."""
     from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
     r, s = decode_dss_signature(der)
@@ -228,12 +166,10 @@ def _raw_from_der(der: bytes) -> bytes:
 
 
 def _is_p256_der(signature: bytes) -> bool:
-    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-
     if len(signature) not in _P256_DER:
         return False
     try:
-        decode_dss_signature(signature)
-    except ValueError:
+        _raw_from_der(signature)
+    except (ValueError, OverflowError):
         return False
     return True

@@ -70,10 +70,7 @@ class TarReader:
 
         Raises ArtifactError: truncated, tar-header, tar-entry, trailing-data.
         """
-        while self._left:
-            self.read(_CHUNK)
-        self._exactly(self._padding)
-        self._padding = 0
+        self.skip_padding()
         block = self._exactly(BLOCK)
         if block == _ZEROS:
             self._check_end()
@@ -91,6 +88,17 @@ class TarReader:
         size = self._pax_size(extension["size"]) if "size" in extension else self._size(block)
         self._left, self._padding = size, -size % BLOCK
         return Entry(name, size)
+
+    def skip_padding(self) -> int:
+        """Move past the present file and what fills its last block; return how many bytes were taken of the source.
+
+        Raises ArtifactError: truncated.
+        """
+        while self._left:
+            self.read(_CHUNK)
+        self._exactly(self._padding)
+        self._padding = 0
+        return self._offset
 
     def read(self, n: int) -> bytes:
         """Return up to `n` bytes of the present file, none at its end. Raises ArtifactError: truncated."""

@@ -33,7 +33,8 @@ async def upload_artifact(
     """Store an artifact: the request's body, examined while it arrives.
 
     409 artifact-exists: the release has one for the same devices. 422 with `artifact-` and the word of the broken rule:
-    it is damaged, or not an artifact. Nothing that is refused is kept.
+    it is damaged, or not an artifact, or, where the controller asks for signatures, not signed by a key that it trusts.
+    Nothing that is refused is kept.
     """
     return ArtifactOut.of(await receive(request, context, actor.name, description))
 

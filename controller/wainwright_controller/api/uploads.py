@@ -59,8 +59,8 @@ async def receive(request: Request, context: Context, actor: str, description: s
     expected = int(length) if length.isdecimal() else None
 
     def store() -> Artifact:
-        with context.artifacts.receive(body, description=description, expected_bytes=expected) as artifact:
-            return context.operations.add_artifact(artifact, actor)
+        with context.artifacts.receive(body, description=description, expected_bytes=expected) as received:
+            return context.operations.add_artifact(received.artifact, actor, verified_by=received.verified_by)
 
     try:
         return await anyio.to_thread.run_sync(store, limiter=request.app.state.uploads)

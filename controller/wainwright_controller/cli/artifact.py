@@ -11,15 +11,16 @@ import click
 from wainwright_common.artifact import ArtifactReader, describe, load_verify_keys
 from wainwright_common.errors import ArtifactError, WainwrightError
 from wainwright_controller.cli.artifact_create import create
+from wainwright_controller.cli.artifact_sign import sign
 from wainwright_controller.cli.client import open_artifact, seg
 from wainwright_controller.cli.confirm import confirm
 from wainwright_controller.cli.exits import CliError, ExitCode
+from wainwright_controller.cli.files import is_about_signatures
 from wainwright_controller.cli.output import Columns, Json, fields, put_done, put_list, put_object
 from wainwright_controller.cli.settings import Group, Settings, in_settings
 from wainwright_controller.cli.words import ago, short, size
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_NOT_SIGNED = ("unsigned", "signature")  # how the words of the rules about signatures begin
 
 COLUMNS: Columns = {
     "ID": lambda a: short(a["id"]),
@@ -39,6 +40,7 @@ def artifact() -> None:
 
 
 artifact.add_command(create)
+artifact.add_command(sign)
 
 
 @artifact.command(short_help="Store artifacts on the controller.")
@@ -129,7 +131,7 @@ def _examine(path: Path, keys: tuple[Path, ...], *, whole: bool) -> Json:
                 for _ in reader.files():
                     pass
     except ArtifactError as error:
-        code = ExitCode.REFUSED if error.rule.startswith(_NOT_SIGNED) else ExitCode.FAILED
+        code = ExitCode.REFUSED if is_about_signatures(error.rule) else ExitCode.FAILED
         raise CliError(code, f"{path}: {error} ({error.rule})") from error
     except WainwrightError as error:
         raise CliError(ExitCode.FAILED, str(error)) from error

@@ -6,11 +6,9 @@ scripts (the community's generators of module artifacts too) need a new command 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import click
 
@@ -25,6 +23,7 @@ from wainwright_common.artifact import (
 )
 from wainwright_common.artifact.compression import SUFFIXES
 from wainwright_common.errors import WainwrightError
+from wainwright_controller.cli.files import failures, replacing
 
 _SCRIPT_SIZE_MAX: Final = (
     16 * 1024 * 1024
@@ -122,7 +121,7 @@ def artifact_options(command: Callable[..., None]) -> Callable[..., None]:
 @artifact_options
 def module_image(payload_type: str, files: tuple[Path, ...], meta_data: Path | None, **options: Any) -> None:  # noqa: ANN401  as click gives them
     """Build an artifact for an update module."""
-    with _failures():
+    with failures():
         create_artifact(
             payload_type,
             files=tuple(PayloadSource.from_path(path) for path in files),
@@ -189,7 +188,7 @@ def create_artifact(
         compression=compression,
     )
     signing_key = load_signing_key(key) if key else None
-    with _replacing(output_path) as out:
+    with replacing(output_path) as out:
         header = write_module_image(out, spec, key=signing_key, scratch=output_path.absolute().parent)
         size = out.tell()
     signed = f"signed with {header.verified_by}" if header.signed else "not signed"
@@ -216,29 +215,3 @@ def _read_scripts(paths: tuple[Path, ...]) -> dict[str, bytes]:
                 )
             scripts[file.name] = file.read_bytes()
     return scripts
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file beside `path`, which takes its name when the block ends well and vanishes otherwise."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("xb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Turn what can go wrong with files, keys and rules into one sentence on stderr and exit code 1."""
-    try:
-        yield
-    except WainwrightError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        raise click.ClickException(f"The file{where} cannot be used: {error.strerror}. Nothing was written.") from error

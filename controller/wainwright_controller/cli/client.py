@@ -1,6 +1,7 @@
 """Talks HTTP to a controller, and turns what goes wrong into an exit code and a sentence.
 
-No answer → 3. 401, 403, 409 and 429 → 4: not allowed, or not in this state. What was there to do is done already → 5.
+No answer → 3. 401, 403, 409 and 429 → 4: not allowed, or not in this state; so is an artifact that is not signed as the
+controller wants. What was there to do is done already → 5.
 Everything else that the controller refuses → 1.
 """
 
@@ -16,6 +17,7 @@ import requests
 
 from wainwright_common import __version__
 from wainwright_controller.cli.exits import CliError, ExitCode, Told, Unreachable
+from wainwright_controller.cli.files import is_about_signatures
 
 CONNECT_S = 5.0
 READ_S = 60.0  # the longest that one operation on a fleet of 100,000 takes, several times over
@@ -164,7 +166,8 @@ class Client:
         if word in _NOTHING_TO_DO:
             code = ExitCode.NOTHING_TO_DO
         else:
-            code = ExitCode.REFUSED if response.status_code in _REFUSED else ExitCode.FAILED
+            is_refused = response.status_code in _REFUSED or is_about_signatures(str(word).removeprefix("artifact-"))
+            code = ExitCode.REFUSED if is_refused else ExitCode.FAILED
         return Told(code, text, word)
 
     def _json(self, response: requests.Response) -> Json:

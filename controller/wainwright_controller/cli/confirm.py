@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from wainwright_common.texts import printable, printable_lines
 from wainwright_controller.cli.exits import CliError, ExitCode
 from wainwright_controller.cli.fitting import columns, fitted
 from wainwright_controller.cli.settings import Settings
@@ -20,8 +21,8 @@ def confirm(settings: Settings, name: str, verb: str, consequence: str, *, or_id
         return
     if not sys.stdin.isatty():
         raise CliError(ExitCode.REFUSED, f"{consequence} Nobody can be asked here: give --yes to do it without asking.")
-    click.echo(fitted(consequence, columns(sys.stderr)), err=True)
+    click.echo(fitted(printable_lines(consequence), columns(sys.stderr)), err=True)
     asked = or_id if or_id is not None and " " in name else name
-    typed = click.prompt(f"Type {asked} to {verb} it", default="", show_default=False, err=True)
+    typed = click.prompt(f"Type {printable(asked)} to {verb} it", default="", show_default=False, err=True)
     if typed not in {name, asked}:
         raise CliError(ExitCode.REFUSED, "Not confirmed: nothing was changed.")

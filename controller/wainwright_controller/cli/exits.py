@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import click
 
+from wainwright_common.texts import printable_lines
 from wainwright_controller.cli.fitting import columns, fitted
 
 
@@ -46,7 +47,8 @@ class CliError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the sentence."""
-        text = fitted(f"error: {self.message}", columns(file or sys.stderr), hanging=len("error: "))
+        told = printable_lines(self.message)
+        text = fitted(f"error: {told}", columns(file or sys.stderr), hanging=len("error: "))
         click.echo(text, file=file, err=file is None)
 
 

@@ -5,21 +5,33 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 
+from wainwright_common.texts import escaped, printable
 from wainwright_controller.cli.fitting import columns as columns_of
 from wainwright_controller.cli.fitting import fitted, pieces
 from wainwright_controller.cli.settings import Settings
 
+__all__ = [
+    "Columns",
+    "Json",
+    "as_json",
+    "fields",
+    "printable",
+    "put_csv",
+    "put_done",
+    "put_list",
+    "put_object",
+    "table",
+]
+
 Json = dict[str, Any]
 Columns = Mapping[str, Callable[[Json], object]]
 _GAP = "  "
-_C1 = re.compile("[\x7f-\x9f]")
 _WIDEST = 60  # characters of a cell that count for a column's width; longer ones stick out
 _LAST_MIN = 12  # columns that are left for a last cell; with less room, breaking it makes it harder to read
 _LAST_WANTED = 20  # columns for a last cell that others are cut for
@@ -134,11 +146,5 @@ def _cell(value: object) -> str:
 
 
 def as_json(value: object, *, indent: int | None = None) -> str:
-    """Return JSON that is safe on a terminal: with the C1 controls escaped, which JSON does not ask for."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return _C1.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def printable(text: str) -> str:
-    """Return a text on one line and without control sequences: a device may send anything."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    """Return JSON that is safe on a terminal."""
+    return escaped(json.dumps(value, ensure_ascii=False, indent=indent))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from wainwright_common.texts import printable_lines
 from wainwright_controller.cli.exits import CliError, ExitCode
 from wainwright_controller.cli.fitting import columns, fitted
 
@@ -47,7 +48,7 @@ class Settings:
     def say(self, text: str) -> None:
         """Talk to the person, unless he wants quiet; data goes to stdout instead."""
         if not self.quiet:
-            click.echo(fitted(text, columns(sys.stderr)), err=True)
+            click.echo(fitted(printable_lines(text), columns(sys.stderr)), err=True)
 
 
 def _token_in(file: Path | None) -> str:

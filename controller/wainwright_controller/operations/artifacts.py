@@ -26,8 +26,8 @@ from wainwright_controller.rules.actions import Refused
 class ArtifactOperations(Operator):
     """What operators do with artifacts and releases."""
 
-    def add_artifact(self, artifact: Artifact, actor: str) -> Artifact:
-        """Record a stored artifact; (name, depends) is unique."""
+    def add_artifact(self, artifact: Artifact, actor: str, *, verified_by: str | None = None) -> Artifact:
+        """Record a stored artifact; (name, depends) is unique. `verified_by` is the key that did, for the audit log."""
         with self._transaction() as ledger:
             row = to_row(artifact)
             same = select(ARTIFACT.c.id).where(
@@ -40,7 +40,8 @@ class ArtifactOperations(Operator):
                     " delete that one first, or give this one another name.",
                 )
             ledger.connection.execute(insert(ARTIFACT), row)
-            ledger.tell(f"artifact {artifact.id}", None, _about(artifact))
+            by = {"verified_by": verified_by} if verified_by else {}
+            ledger.tell(f"artifact {artifact.id}", None, _about(artifact) | by)
             ledger.note("artifact", f"artifact {artifact.id[:8]} of release {artifact.name} stored", actor)
         return artifact
 

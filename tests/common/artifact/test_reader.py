@@ -61,6 +61,16 @@ def test_a_refusal_says_what_was_found_and_what_to_do() -> None:
         read(replace(GOOD, promised=(), files=(("extra", b""),)).blob())
 
 
+def test_a_refusal_repeats_little_of_an_artifact_and_no_control_characters() -> None:
+    for key in ("\x1b[2J\x1b[31m", "two\nlines", "k" * 4000):
+        version = json.dumps({"format": "mender", "version": 3, key: 1}).encode()
+        with pytest.raises(ArtifactError) as caught:
+            read(replace(GOOD, version=version).blob())
+        assert caught.value.rule == "version-syntax"
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 1000
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip", "lzma", "zstd"])
 @pytest.mark.parametrize("data_compression", ["none", "gzip", "lzma", "zstd"])
 def test_header_and_data_may_be_compressed_each_in_its_own_way(compression: str, data_compression: str) -> None:

@@ -41,18 +41,56 @@ def test_a_private_key_file_may_stand_for_its_public_key(keys: KeyFiles) -> None
     assert verify(MANIFEST, encoded, load_verify_keys([keys.private("ec")])) == "ec.pem"
 
 
-def test_a_certificate_may_stand_for_its_public_key(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
+def certificate_of(key: ec.EllipticCurvePrivateKey, issuer: ec.EllipticCurvePrivateKey) -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "release signing")])
     now = dt.datetime.now(dt.UTC)
-    certificate = (
+    return (
         x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + dt.timedelta(days=1))
-        .sign(key, hashes.SHA256())
+        .sign(issuer, hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
     )
-    (tmp_path / "cert.pem").write_bytes(certificate)
+
+
+def test_a_certificate_may_stand_for_its_public_key(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "cert.pem").write_bytes(certificate_of(key, key))
     der = key.sign(MANIFEST, ec.ECDSA(hashes.SHA256()))
     assert verify(MANIFEST, base64.b64encode(der), load_verify_keys([tmp_path / "cert.pem"])) == "cert.pem"
+
+
+def test_a_file_may_have_several_public_keys_and_all_of_them_are_trusted(tmp_path: Path, keys: KeyFiles) -> None:
+    bundle = tmp_path / "fleet.pem"
+    bundle.write_bytes(
+        b"the old one\n" + b"\n".join(keys.public(name).read_bytes() for name in ("rsa", "ec", "ed25519"))
+    )
+    trusted = load_verify_keys([bundle, keys.public("other")])
+    assert [key.label for key in trusted] == ["fleet.pem#1", "fleet.pem#2", "fleet.pem#3", "other.pub"]
+    for number, name in enumerate(("rsa", "ec", "ed25519"), start=1):
+        encoded = load_signing_key(keys.private(name)).sign(MANIFEST)
+        assert verify(MANIFEST, encoded, trusted) == f"fleet.pem#{number}"
+
+
+def test_of_a_chain_of_certificates_only_the_first_is_trusted(tmp_path: Path) -> None:
+    leaf, authority = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(certificate_of(leaf, authority) + certificate_of(authority, authority))
+    trusted = load_verify_keys([chain])
+    assert [key.label for key in trusted] == ["chain.pem"]
+    assert trusted[0].verifies(MANIFEST, leaf.sign(MANIFEST, ec.ECDSA(hashes.SHA256())))
+    assert not trusted[0].verifies(MANIFEST, authority.sign(MANIFEST, ec.ECDSA(hashes.SHA256())))
+
+
+def test_a_file_with_one_bad_key_among_good_ones_and_one_that_is_too_long_are_refused(
+    tmp_path: Path, keys: KeyFiles
+) -> None:
+    good = keys.public("ec").read_bytes()
+    for content, complaint in (
+        (good + b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "not a public key"),
+        (good * 400, "has more than 65536 bytes"),
+    ):
+        (tmp_path / "fleet.pem").write_bytes(content)
+        with pytest.raises(KeyFileError, match=complaint):
+            load_verify_keys([tmp_path / "fleet.pem"])
 
 
 def test_ecdsa_is_verified_raw_and_as_der_and_with_a_newline() -> None:

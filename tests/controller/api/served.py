@@ -52,6 +52,7 @@ class Served:
         *,
         token: str = "",
         max_bytes: int = 2**30,
+        verify_keys: tuple[str, ...] = (),
         approval_above: int = FLEET_MAX,
     ) -> None:
         self.port = free_port()
@@ -62,7 +63,7 @@ class Served:
             data_dir=folder,
             http=Http(token=token),
             broker=BrokerSection(url=broker.url),
-            artifacts=Artifacts(max_bytes=max_bytes),
+            artifacts=Artifacts(max_bytes=max_bytes, verify_keys=verify_keys),
             deployments=Deployments(approval_above=approval_above),
         )
 

@@ -22,7 +22,7 @@ def test_a_file_without_a_row_is_removed_at_the_start_and_one_with_a_row_is_comp
 def test_a_file_that_somebody_still_writes_is_left_alone(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     blob = artifact()
-    with store.receive(io.BytesIO(blob)) as stored:
+    with store.receive(io.BytesIO(blob)) as (stored, _):
         assert ArtifactStore(tmp_path).prepare(lambda _: False) == []
         assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
     assert store.path(stored.id).read_bytes() == blob

@@ -22,11 +22,14 @@ def test_a_hostile_text_is_printed_on_one_line_without_controls() -> None:
     assert printable("Prägewerk 7, 京都") == "Prägewerk 7, 京都"
 
 
-def test_json_on_a_terminal_has_no_controls_and_means_the_same() -> None:
-    text = as_json({"text": HOSTILE})
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_on_a_terminal_has_no_controls_and_means_the_same(indent: int | None) -> None:
+    value = {"text": HOSTILE, "wide": "\U000e0001 京都 \U0001f600"}
+    text = as_json(value, indent=indent)
 
-    assert controls(text) == []
-    assert json.loads(text) == {"text": HOSTILE}
+    assert all(one.isprintable() or one == "\n" for one in text)
+    assert "京都" in text
+    assert json.loads(text) == value
 
 
 def test_names_and_values_are_printable_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:
