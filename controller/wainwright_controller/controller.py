@@ -19,6 +19,7 @@ from wainwright_controller.artifact_store import ArtifactStore
 from wainwright_controller.broker import EmbeddedBroker
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.config import EMBEDDED, Config
+from wainwright_controller.crowd import Crowd, Limits
 from wainwright_controller.gate import Gate
 from wainwright_controller.ingest.intake import Counts
 from wainwright_controller.ingest.link import Link
@@ -96,6 +97,7 @@ class Controller:
             counts=self.counts,
             broker_is_connected=self.link.connected.is_set,
             gate=self.gate,
+            crowd=Crowd(Limits.of(config.http)),
             hosts=LOOPBACK_HOSTS | {config.http.host, urlsplit(public_url).hostname or ""},
         )
 

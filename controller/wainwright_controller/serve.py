@@ -11,6 +11,7 @@ import sys
 import uvicorn
 
 from wainwright_common.errors import WainwrightError
+from wainwright_controller import http_server
 from wainwright_controller.api.app import create_app
 from wainwright_controller.config import Config
 from wainwright_controller.controller import Controller
@@ -20,7 +21,6 @@ LOG = logging.getLogger(__name__)
 BACKLOG = 2048  # connections that wait to be taken: a phase that opens has many devices download at once
 # New objects, then collections of the younger generation; Python's own are 700, 10 and 10.
 COLLECTOR_THRESHOLDS = (20_000, 20, 100)
-GRACE_S = 5  # how long downloads may go on after the controller is told to stop; agents fetch the rest later
 
 
 def main(config: Config) -> int:
@@ -41,13 +41,7 @@ def main(config: Config) -> int:
         return 1
     LOG.info("serving http://%s:%d, broker %s", host, port, controller.broker_url)
     server = _Server(
-        uvicorn.Config(
-            create_app(controller.context),
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_S,
-            lifespan="off",
-        ),
+        http_server.config_of(create_app(controller.context), controller.context.crowd),
         controller,
     )
     try:

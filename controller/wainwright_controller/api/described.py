@@ -18,8 +18,11 @@ Json = dict[str, Any]
 PREFIX = "/api/v1"
 CODES_KEY = "x-problem-codes"
 
-_ALWAYS = ("forbidden", "internal", "not-allowed", "not-authenticated", "store-unavailable", "too-many-failures")
-_MACHINES = ("internal",)
+_ALWAYS = (
+    *("bad-request", "body-too-large", "forbidden", "head-too-large", "internal", "not-allowed", "not-authenticated"),
+    *("store-unavailable", "target-too-long", "too-many-at-once", "too-many-failures"),
+)
+_MACHINES = ("bad-request", "head-too-large", "internal", "store-unavailable", "target-too-long", "too-many-at-once")
 _FOUND = ("not-found",)
 _NAMED = ("ambiguous", "not-found")
 _ORDER = ("bad-filter", "bad-limit", "bad-plan", "not-found")

@@ -26,6 +26,7 @@ from wainwright_controller.rules.filters import BadFilter
 from wainwright_controller.rules.gates import BadLimit
 from wainwright_controller.rules.phases import BadPlan
 from wainwright_controller.rules.tags import BadTag
+from wainwright_controller.turnstile import RETRY_AFTER_S, TooManyAtOnce
 
 LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -67,7 +68,20 @@ STATUSES: Mapping[type[WainwrightError], tuple[HTTPStatus, str]] = {
     NotAuthenticated: (HTTPStatus.UNAUTHORIZED, "not-authenticated"),
     NotAllowed:       (HTTPStatus.FORBIDDEN, "not-allowed"),
     TooManyFailures:  (HTTPStatus.TOO_MANY_REQUESTS, "too-many-failures"),
+    TooManyAtOnce:    (HTTPStatus.TOO_MANY_REQUESTS, "too-many-at-once"),
     Forbidden:        (HTTPStatus.FORBIDDEN, "forbidden"),
+}
+
+# What is refused before a route sees it. Python's phrases are no codes: they are not the same in every version.
+HTTP_CODES: Mapping[HTTPStatus, str] = {
+    HTTPStatus.BAD_REQUEST:                     "bad-request",
+    HTTPStatus.NOT_FOUND:                       "not-found",
+    HTTPStatus.METHOD_NOT_ALLOWED:              "method-not-allowed",
+    HTTPStatus.REQUEST_TIMEOUT:                 "request-timeout",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE:        "body-too-large",
+    HTTPStatus.REQUEST_URI_TOO_LONG:            "target-too-long",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "head-too-large",
+    HTTPStatus.SERVICE_UNAVAILABLE:             "too-many-at-once",
 }
 # fmt: on
 
@@ -114,6 +128,8 @@ def tell(error: WainwrightError) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, TooManyFailures):
         headers["Retry-After"] = str(math.ceil(error.wait_s))
+    if isinstance(error, TooManyAtOnce):
+        headers["Retry-After"] = str(RETRY_AFTER_S)
     column = error.column if isinstance(error, BadFilter) else None
     return problem(status, code, str(error), headers, column)
 
@@ -162,8 +178,7 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise TypeError from error
     status = HTTPStatus(error.status_code)
-    code = status.phrase.lower().replace(" ", "-")
-    return problem(status, code, f"{error.detail}.", error.headers)
+    return problem(status, HTTP_CODES.get(status, "refused"), f"{error.detail}.", error.headers)
 
 
 async def _store_away(_request: Request, error: Exception) -> JSONResponse:
