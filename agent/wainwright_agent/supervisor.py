@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Mapping
 
+from wainwright_common.log_lines import LineFormatter
+
 SYSLOG_LEVELS = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
@@ -36,13 +38,14 @@ def log_to_stderr(level: str, env: Mapping[str, str] = os.environ) -> None:
     """Send the agent's log to standard error, one line per event.
 
     What is less than `level` goes only to handlers that want it, as the logs of deployments.
+    What others wrote into an event stays on its line (log_lines.py): modules say anything.
     Under systemd each line begins with its level, as sd-daemon(3) wants it, and has no time: the journal has one.
     """
     handler = logging.StreamHandler(sys.stderr)
     if "JOURNAL_STREAM" in env:
         handler.setFormatter(_JournalFormatter("%(name)s: %(message)s"))
     else:
-        formatter = _Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%FT%T")
+        formatter = LineFormatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%FT%T")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
     handler.setLevel(level.upper())
@@ -51,14 +54,6 @@ def log_to_stderr(level: str, env: Mapping[str, str] = os.environ) -> None:
     root.setLevel(handler.level)
 
 
-class _Formatter(logging.Formatter):
-    """Leaves out what would write on a terminal, or make the journal keep a line as bytes: modules say anything."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
-
-
-class _JournalFormatter(_Formatter):
+class _JournalFormatter(LineFormatter):
     def format(self, record: logging.LogRecord) -> str:
         return f"<{SYSLOG_LEVELS.get(record.levelno, 6)}>{super().format(record)}"

@@ -120,6 +120,10 @@ class Artifacts(Section, frozen=True, kw_only=True):
         str, Meta(description="Folder of the files, the same for several controllers; else `artifacts` in `data_dir`.")
     ] = ""
     max_bytes: Annotated[int, Meta(ge=1024, description="Largest artifact that is taken, in bytes.")] = 10 * 2**30
+    total_max_bytes: Annotated[int, Meta(ge=1024, description="What all stored artifacts may have together.")] = 2**40
+    keep_free_bytes: Annotated[
+        int, Meta(ge=2**20, description="Kept free on the artifacts' disk: the database, too, must be able to write.")
+    ] = 256 * 2**20
     link_lifetime_s: Annotated[int, Meta(ge=10, le=30 * 86_400, description="How long a download link is valid.")] = (
         86_400
     )

@@ -13,6 +13,8 @@ One implementation of HTTP (h11), whichever others are installed: what is tested
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -27,9 +29,13 @@ from wainwright_controller.api.problems import HTTP_CODES, problem
 from wainwright_controller.crowd import PROXIES, Crowd, key_of
 from wainwright_controller.turnstile import RETRY_AFTER_S
 
+LOG = logging.getLogger(__name__)
+
 HEAD_MAX = 48 * 1024  # bytes of an unfinished head; above what envelope.py lets through, so that it can say what it is
 RATE_MIN = 200  # bytes/s: a tenth of what GPRS gives; a download that is cut goes on where it was
 LOOK_S = 1.0  # how often a connection is looked at, at most
+FILES_EACH = 2  # of a connection: itself, and the artifact that it fetches
+FILES_ELSE = 512  # of the store, the broker, uploads and all else
 GRACE_S = 5  # how long downloads may go on after the controller is told to stop; agents fetch the rest later
 
 
@@ -49,6 +55,21 @@ def config_of(app: ASGIApp, crowd: Crowd, **options: Any) -> uvicorn.Config:  # 
         lifespan="off",
         **options,
     )
+
+
+def make_room(connections_max: int) -> None:
+    """Let this process open as many files as its connections may need; warns where it may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections_max * FILES_EACH + FILES_ELSE
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        LOG.warning(
+            "this process may open %d files, and http.connections_max = %d connections may need %d: raise LimitNOFILE"
+            " of its service, or lower the setting",
+            *(allowed, connections_max, wanted),
+        )
 
 
 def _protocol(crowd: Crowd) -> type[H11Protocol]:

@@ -11,6 +11,7 @@ import sys
 import uvicorn
 
 from wainwright_common.errors import WainwrightError
+from wainwright_common.log_lines import LineFormatter
 from wainwright_controller import http_server
 from wainwright_controller.api.app import create_app
 from wainwright_controller.config import Config
@@ -25,12 +26,10 @@ COLLECTOR_THRESHOLDS = (20_000, 20, 100)
 
 def main(config: Config) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code."""
-    logging.basicConfig(
-        stream=sys.stderr, level=config.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    log_to_stderr(config.log.level)
     calm_the_collector()
-    os.umask(0o027)  # what is stored is for the controller's user, and its group to read
+    os.umask(0o077)  # the store has the key of all links, and what the fleet is: for the controller's user alone
+    http_server.make_room(config.http.connections_max)
     try:
         listener = _listen(config)
         host, port = listener.getsockname()[:2]
@@ -49,6 +48,14 @@ def main(config: Config) -> int:
     finally:
         controller.stop()
     return 0
+
+
+def log_to_stderr(level: str) -> None:
+    """Send the log to standard error, one event on one line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def calm_the_collector() -> None:
