@@ -108,6 +108,7 @@ class ArtifactStore:
                 with _disk_full_is_said():
                     header = _examine(intake)
                     file.flush()
+                    self._check_room(intake.size, 0)  # it is in the folder now, all of it
                     os.fsync(file.fileno())
                 yield _record(artifact_id, header, intake, self._clock(), description)
         except BaseException:

@@ -5,6 +5,7 @@
    more for each RATE_MIN bytes that it has sent or taken. Who takes nothing at all for that long is cut off, too.
 3. There are as many connections as crowd.py has room for, in all and for each address. The rest is told 503, at once.
 4. What is no HTTP is told 400 and disconnected, in whatever state the connection is, and without a line in the log.
+   So is a head with lines that end, or go on, in a way that a proxy may read differently (request smuggling).
 
 One implementation of HTTP (h11), whichever others are installed: what is tested is what runs. A head is bounded by h11
 (HEAD_MAX) and, field by field, in api/envelope.py; a body by its route.
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import resource
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -36,6 +39,7 @@ RATE_MIN = 200  # bytes/s: a tenth of what GPRS gives; a download that is cut go
 LOOK_S = 1.0  # how often a connection is looked at, at most
 FILES_EACH = 2  # of a connection: itself, and the artifact that it fetches
 FILES_ELSE = 512  # of the store, the broker, uploads and all else
+_LOOSE = re.compile(rb"(?<!\r)\n|\n[ \t]")  # RFC 9112 sections 2.2 and 5.2
 GRACE_S = 5  # how long downloads may go on after the controller is told to stop; agents fetch the rest later
 
 
@@ -45,7 +49,6 @@ def config_of(app: ASGIApp, crowd: Crowd, **options: Any) -> uvicorn.Config:  # 
         app,
         http=_protocol(crowd),
         ws="none",
-        h11_max_incomplete_event_size=HEAD_MAX,
         forwarded_allow_ips=list(PROXIES),
         server_header=False,
         log_config=None,  # its loggers write as all others do (wainwright_common/log_lines.py)
@@ -115,10 +118,25 @@ class _Patience:
         return self._since_last_s > self._stall_timeout_s or self._waited_s > allowed_s
 
 
+class _Strict(h11.Connection):
+    """HTTP without what a server may take or refuse: a bare LF as the end of a line, and lines that go on."""
+
+    def next_event(self) -> Any:  # noqa: ANN401  h11 has classes as values
+        if self.their_state is h11.IDLE:
+            begun, _, _ = self.trailing_data[0].partition(b"\r\n\r\n")
+            if _LOOSE.search(begun):
+                raise h11.RemoteProtocolError("a bare line feed, or a folded line, in the head of a request")
+        return super().next_event()
+
+
 class _Connection(H11Protocol):
     """See the module."""
 
     crowd: Crowd
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  uvicorn's own
+        super().__init__(*arguments, **options)
+        self.conn = _Strict(h11.SERVER, HEAD_MAX)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._is_refused = False

@@ -160,7 +160,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 def is_open(connection: socket.socket) -> bool:
     """Say whether the peer has neither closed nor reset a connection; takes nothing from it."""
-    connection.setblocking(False)
+    connection.settimeout(0)
     try:
         return bool(connection.recv(1, socket.MSG_PEEK))
     except BlockingIOError:

@@ -87,6 +87,8 @@ def _is_frameworks(status: int, headers: MutableHeaders) -> bool:
 
 def _refusal(scope: Scope) -> Response | None:
     """Return the answer to a request that no route should see, or None."""
+    if scope["http_version"] not in {"1.0", "1.1"}:
+        return _told(HTTPStatus.BAD_REQUEST, "This server speaks HTTP/1.1.")
     fields: list[tuple[bytes, bytes]] = scope["headers"]
     if len(scope["raw_path"]) + len(scope["query_string"]) > TARGET_MAX:
         text = f"The address of the request is longer than {TARGET_MAX} bytes."
