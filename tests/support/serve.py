@@ -41,7 +41,6 @@ class Serve:
             "broker__prefix": f"serve-{self.port}",
             **settings,
         }
-        self._session = requests.Session()
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +66,6 @@ class Serve:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._session.close()
         self.process.terminate()
         try:
             self.process.wait(30)
@@ -94,7 +92,7 @@ class Serve:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         headers |= options.pop("headers", {})
         options.setdefault("timeout", PATIENCE_S)
-        return self._session.request(method, f"{self.url}/api/v1/{path}", headers=headers, **options)
+        return requests.request(method, f"{self.url}/api/v1/{path}", headers=headers, **options)
 
     def good(self, method: str, path: str, token: str = TOKEN, **options: Any) -> Json:  # noqa: ANN401  as above
         """Send a request that must be answered well; returns what came back."""
