@@ -91,8 +91,9 @@ class Serve:
         """Send a request below /api/v1, as requests takes them, with a token."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         headers |= options.pop("headers", {})
-        options.setdefault("timeout", PATIENCE_S)
-        return requests.request(method, f"{self.url}/api/v1/{path}", headers=headers, **options)
+        return requests.request(
+            method, f"{self.url}/api/v1/{path}", headers=headers, timeout=options.pop("timeout", PATIENCE_S), **options
+        )
 
     def good(self, method: str, path: str, token: str = TOKEN, **options: Any) -> Json:  # noqa: ANN401  as above
         """Send a request that must be answered well; returns what came back."""
