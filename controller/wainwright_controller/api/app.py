@@ -44,7 +44,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.uploads, app.state.uploads_of = anyio.CapacityLimiter(UPLOADS_MAX), {}
     problems.install(app)
-    described.install(app)
+    described.install(app, needs_token=context.gate.needs_token)
     operators = APIRouter(prefix=PREFIX)
     for noun in (devices, groups, artifacts, releases, deployments, deployment_actions, events):
         operators.include_router(noun.router)

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -174,11 +175,18 @@ def _place(location: tuple[str | int, ...]) -> str:
     return ".".join(str(step) for step in location[1:]) or str(location[0])
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise TypeError from error
     status = HTTPStatus(error.status_code)
-    return problem(status, HTTP_CODES.get(status, "refused"), f"{error.detail}.", error.headers)
+    headers = {"Allow": _methods(request)} if status is HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    return problem(status, HTTP_CODES.get(status, "refused"), f"{error.detail}.", headers)
+
+
+def _methods(request: Request) -> str:
+    """Return all methods of a path: FastAPI has a route for each, and asks the first one only."""
+    routes = [route for route in iter_route_contexts(request.app.routes) if route.path_regex.match(request.url.path)]
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
 async def _store_away(_request: Request, error: Exception) -> JSONResponse:

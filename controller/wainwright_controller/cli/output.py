@@ -17,6 +17,7 @@ Json = dict[str, Any]
 Columns = Mapping[str, Callable[[Json], object]]
 _GAP = "  "
 _C1 = re.compile("[\x7f-\x9f]")
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and those of East Asian widths
 _WIDEST = 60  # characters of a cell that count for a column's width; longer ones stick out
 
 
@@ -47,7 +48,7 @@ def put_csv(items: Iterable[Json], columns: Columns) -> None:
 def _csv_cell(value: object) -> str:
     """Return a cell that no spreadsheet takes for a formula (OWASP, CSV injection): a device may be called `=1+1`."""
     text = _cell(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def put_object(settings: Settings, item: Json, lines: Iterable[str]) -> None:
