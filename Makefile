@@ -16,22 +16,32 @@ EMULATOR := qemu-system-x86_64:qemu-system-x86 /usr/lib/grub/i386-pc/boot.img:gr
 # What the benchmarks compare the agent with.
 RIVALS := mender:mender-client swupdate /usr/sbin/nginx:nginx-light curl openssl cpio ip:iproute2
 
-.PHONY: help demo test test-long check format bench peers clean
+# What is installed is in the locks, with the hash of each file; nothing is built but this project.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+LOCKED := $(PIP) --require-hashes --only-binary :all: --requirement
+UV := 0.13.9
+LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+        --generate-hashes $(UPGRADE) --group pyproject.toml:build pyproject.toml --extra controller
+
+.PHONY: help demo test test-long check format bench peers lock audit clean
 help:
 	@echo "make demo       the whole system on this machine: broker, controller, 12 agents, one rollout"
 	@echo "make test       the tests (a few minutes); installs Mosquitto, PostgreSQL and others where they are missing"
 	@echo "make test-long  the tests that take longer: many kills, many inputs"
 	@echo "make check      formatting, lint and types"
 	@echo "make bench      the figures of benchmarks/README.md"
+	@echo "make lock       the locks anew, after a change of pyproject.toml; UPGRADE=--upgrade for newer versions"
+	@echo "make audit      known vulnerabilities of what is locked, where their data can be reached"
 
-$(VENV)/.demo: pyproject.toml
+$(VENV)/.demo: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Wainwright needs Python 3.11 or later: set PYTHON=python3.x")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[controller]'
+	$(LOCKED) requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[controller,postgresql,dev]'
+$(VENV)/.dev: $(VENV)/.demo requirements-dev.lock
+	$(LOCKED) requirements-dev.lock
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -62,6 +72,16 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev peers
 	@sh tests/support/install-peers $(RIVALS)
 	$(BIN)/python -m benchmarks
+
+# The tools of these two are fetched when they are needed: they see to the lock, and are not in it.
+lock: $(VENV)/.demo
+	$(PIP) uv==$(UV)
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --extra postgresql --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+audit: $(VENV)/.demo
+	$(PIP) pip-audit
+	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis fuzz-faults

@@ -29,6 +29,7 @@ ALLOWED = {
         "click",
         "cryptography",
         "fastapi",
+        "h11",
         "msgspec",
         "paho",
         "psycopg",

@@ -43,6 +43,7 @@ def write_record(record: Path, pid: int) -> None:
     """
     try:
         record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record.touch(mode=0o600)
         record.write_text(f"{boot_id()} {_start_time(pid)}\n", encoding="ascii")
     except OSError as error:
         log.warning(

@@ -22,9 +22,10 @@ from typing import Self
 
 import msgspec
 
-from wainwright_agent import data_folder, schemas
+from wainwright_agent import schemas
 from wainwright_agent.states import UpdateState
 from wainwright_agent.synced import sync_folder, write_synced
+from wainwright_common import data_folder
 from wainwright_common.errors import WainwrightError
 from wainwright_common.messages import Offer, Reason, Report, Time
 from wainwright_common.statuses import DeviceStatus

@@ -151,6 +151,7 @@ def _note(piece: Piece) -> None:
     """Keep how far a log was sent. Not synced: after a power cut a few pieces are sent twice."""
     try:
         new = sent_file(piece.file).with_suffix(".sent.new")
+        new.touch(mode=0o600)
         new.write_text(f"{piece.end}\n", encoding="ascii")
         new.replace(sent_file(piece.file))
     except OSError as error:

@@ -38,6 +38,7 @@ def log_to_stderr(level: str, env: Mapping[str, str] = os.environ) -> None:
     """Send the agent's log to standard error, one line per event.
 
     What is less than `level` goes only to handlers that want it, as the logs of deployments.
+    What others wrote into an event stays on its line (log_lines.py): modules say anything.
     Under systemd each line begins with its level, as sd-daemon(3) wants it, and has no time: the journal has one.
     """
     handler = logging.StreamHandler(sys.stderr)

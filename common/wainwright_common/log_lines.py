@@ -1,24 +1,35 @@
-"""Log lines that say only what the program says: what others have sent, or a module has printed, may be in any of them.
+"""One event is one line of a log, whatever others wrote into it: a forged entry must not look like one of ours.
 
-What is no printable character is replaced, and every line of an event but the first is indented: so nobody can write on
-the terminal of whoever reads the log, nor make up an event of his own.
+1. In a message, every character that is not printable is escaped: line ends, terminal controls, marks of direction.
+2. What follows it (a trace, a stack) is indented, line by line, and escaped in the same way.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Final
 
-INDENT: Final = "    "
+INDENT = "    "
+
+
+def escaped(text: str) -> str:
+    """Return a text on one line, without anything that a terminal or a journal would act on."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 class LineFormatter(logging.Formatter):
-    """A formatter whose events begin at the first column, and nothing else does."""
+    """See the module."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return an event, its traceback included."""
-        text = super().format(record)
-        if text.isprintable():
-            return text
-        safe = "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
-        return safe.replace("\n", f"\n{INDENT}")
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the base class's
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: object) -> str:  # noqa: N802  as above
+        return _indented(super().formatException(ei))  # type: ignore[arg-type]  # as the base class has it
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802  as above
+        return _indented(super().formatStack(stack_info))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(INDENT + escaped(line) for line in text.split("\n"))

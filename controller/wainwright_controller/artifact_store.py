@@ -26,12 +26,12 @@ from typing import BinaryIO, NamedTuple
 
 from wainwright_common.artifact import ArtifactReader, Header, ReadableBytes, VerifyKey
 from wainwright_common.errors import WainwrightError
+from wainwright_controller.config import Artifacts
 from wainwright_controller.records import Artifact
 
-MAX_BYTES = 10 * 2**30  # the default of the setting artifacts.max_bytes
-RESERVE_BYTES = 256 * 2**20  # kept free on the disk: the database may be on it, and it must be able to write
-CHECK_EVERY_BYTES = 64 * 2**20  # how often the free space is looked at; below the reserve, so that it is never used up
+CHECK_EVERY_BYTES = 16 * 2**20  # of each upload: so far at most do those of one moment go beyond a limit of the store
 BUFFER_BYTES = 2**20
+DEFAULTS = Artifacts()
 _PART, _WHOLE = ".part", ".mender"
 
 
@@ -40,7 +40,7 @@ class ArtifactTooLarge(WainwrightError):  # noqa: N818  the name is the sentence
 
 
 class StorageFull(WainwrightError):  # noqa: N818  as above
-    """The disk has too little room for an artifact."""
+    """There is too little room for an artifact: on the disk, or in what all of them may have."""
 
 
 class Received(NamedTuple):
@@ -59,22 +59,28 @@ class ArtifactStore:
     def __init__(
         self,
         folder: Path,
-        max_bytes: int = MAX_BYTES,
+        limits: Artifacts = DEFAULTS,
         clock: Callable[[], float] = time.time,
         *,
         verify_keys: Sequence[VerifyKey] = (),
     ) -> None:
         self.folder = folder
-        self.max_bytes = max_bytes
+        self.limits = limits
         self._clock = clock
         self._verify_keys = verify_keys
+
+    @property
+    def used_bytes(self) -> int:
+        """How much all artifacts have together, those that are just arriving included; of every controller here."""
+        with os.scandir(self.folder) as entries:
+            return sum(_size(entry) for entry in entries)
 
     def prepare(self, is_known: Callable[[str], bool]) -> list[str]:
         """Make the folder, and complete or remove what a crash left; returns the names of the files removed.
 
         `is_known` says whether the artifact of an id has a row. A file that somebody still writes is left alone.
         """
-        self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         removed = []
         for part in sorted(self.folder.glob(f"*{_PART}")):
             with part.open("r+b") as file:  # NFS locks only what is open for writing
@@ -116,10 +122,11 @@ class ArtifactStore:
         try:
             with part.open("xb", buffering=BUFFER_BYTES) as file:
                 _lock(file)
-                intake = _Intake(stream, file, self.max_bytes, self._check_room)
+                intake = _Intake(stream, file, self.limits.max_bytes, self._check_room)
                 with _disk_full_is_said():
                     header = _examine(intake, self._verify_keys)
                     file.flush()
+                    self._check_room(intake.size, 0)  # it is in the folder now, all of it
                     os.fsync(file.fileno())
                 record = _record(artifact_id, header, intake, self._clock(), description)
                 yield Received(record, header.verified_by)
@@ -130,16 +137,24 @@ class ArtifactStore:
         _sync_folder(self.folder)
 
     def _check_room(self, stored: int, more: int) -> None:
-        if stored + more > self.max_bytes:
+        """Raise what keeps an artifact, of which `stored` bytes are here, from getting `more`."""
+        limits = self.limits
+        if stored + more > limits.max_bytes:
             raise ArtifactTooLarge(
-                f"The artifact is larger than {self.max_bytes} bytes, which is what this controller takes:"
+                f"The artifact is larger than {limits.max_bytes} bytes, which is what this controller takes:"
                 " make it smaller, or raise artifacts.max_bytes."
             )
         free = shutil.disk_usage(self.folder).free
-        if free - more < RESERVE_BYTES:
+        if free - more < limits.keep_free_bytes:
             raise StorageFull(
                 f"The disk of {self.folder} has {free} bytes free, too few for the artifact:"
                 " delete releases that nobody needs, or give it a larger disk."
+            )
+        used = self.used_bytes
+        if used + more > limits.total_max_bytes:
+            raise StorageFull(
+                f"The stored artifacts have {used} of the {limits.total_max_bytes} bytes that they may have, and there"
+                " is no room for this one: delete releases that nobody needs, or raise artifacts.total_max_bytes."
             )
 
 
@@ -206,6 +221,13 @@ def _disk_full_is_said() -> Iterator[None]:
         raise StorageFull(
             "The disk became full while the artifact was stored: delete releases, or enlarge it."
         ) from error
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:  # it was deleted meanwhile
+        return 0
 
 
 def _lock(file: BinaryIO) -> bool:

@@ -98,9 +98,9 @@ def append(
     code: str = "",
 ) -> Entry:
     """Write an entry in the caller's transaction; with a `code` it was refused. `now` is in seconds since the epoch."""
-    head = _head(connection, lock=True)
+    last = head(connection, lock=True)
     entry = Entry(
-        number=head.number + 1,
+        number=last.number + 1,
         at=now,
         actor=about.actor.name,
         role=about.actor.role,
@@ -112,7 +112,7 @@ def append(
         verdict=REFUSED if code else ALLOWED,
         code=code,
     )
-    entry = msgspec.structs.replace(entry, hash=chained(head.hash, entry))
+    entry = msgspec.structs.replace(entry, hash=chained(last.hash, entry))
     connection.execute(insert(AUDIT), msgspec.structs.asdict(entry))
     value = {"value": f"{entry.number}:{entry.hash}"}
     connection.execute(update(SETTING).where(SETTING.c.key == HEAD).values(value))
@@ -141,12 +141,12 @@ def verify(connection: Connection, anchor: Anchor | None = None) -> Finding:
             if fault := _fault(last, entry, anchor):
                 return Finding(last.number, last, fault)
             last = Anchor(entry.number, entry.hash)
-    head = _head(connection)
-    if head != last:
+    written = head(connection)
+    if written != last:
         return Finding(
             last.number,
             last,
-            f"The log ends with entry {last.number}, but {head.number} was the last one written:"
+            f"The log ends with entry {last.number}, but {written.number} was the last one written:"
             " entries were cut off at the end.",
         )
     if anchor is not None and anchor.number > last.number:
@@ -169,7 +169,8 @@ def _fault(last: Anchor, entry: Entry, anchor: Anchor | None) -> str | None:
     return None
 
 
-def _head(connection: Connection, *, lock: bool = False) -> Anchor:
+def head(connection: Connection, *, lock: bool = False) -> Anchor:
+    """Return the last entry that was written, as it is kept apart from the entries."""
     query = select(SETTING.c.value).where(SETTING.c.key == HEAD)
     value: str = connection.execute(query.with_for_update() if lock else query).scalar_one()
     number, _, chain_hash = value.partition(":")

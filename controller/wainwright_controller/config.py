@@ -43,6 +43,23 @@ class Http(Section, frozen=True, kw_only=True):
     allow_plain: Annotated[
         bool, Meta(description="Allows to listen beyond loopback without TLS, for example behind a proxy that has it.")
     ] = False
+    connections_max: Annotated[
+        int, Meta(ge=10, le=100_000, description="Connections that may be open at once; each may need two files.")
+    ] = 2000
+    connections_per_address_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Of them, or of requests through a proxy on this machine, from one address (IPv6: a /64).",
+        ),
+    ] = 500
+    head_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=600, description="How long a peer may take for the head of a request.")
+    ] = 20.0
+    stall_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=3600, description="How long a peer may keep a body or an answer waiting, at 0 bytes/s.")
+    ] = 120.0
 
 
 class StoreSection(Section, frozen=True, kw_only=True):
@@ -110,6 +127,10 @@ class Artifacts(Section, frozen=True, kw_only=True):
             description="PEM files of public keys; if there are any, what none of them signed is not stored.",
         ),
     ] = ()
+    total_max_bytes: Annotated[int, Meta(ge=1024, description="What all stored artifacts may have together.")] = 2**40
+    keep_free_bytes: Annotated[
+        int, Meta(ge=2**20, description="Kept free on the artifacts' disk: the database, too, must be able to write.")
+    ] = 256 * 2**20
     link_lifetime_s: Annotated[int, Meta(ge=10, le=30 * 86_400, description="How long a download link is valid.")] = (
         86_400
     )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import select
 
-from wainwright_common import messages
+from wainwright_common import data_folder, messages
 from wainwright_common.artifact import load_verify_keys
 from wainwright_common.errors import WainwrightError
 from wainwright_controller import first_admin
@@ -20,6 +20,7 @@ from wainwright_controller.artifact_store import ArtifactStore
 from wainwright_controller.broker import EmbeddedBroker
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.config import EMBEDDED, Config
+from wainwright_controller.crowd import Crowd, Limits
 from wainwright_controller.gate import Gate
 from wainwright_controller.ingest.intake import Counts
 from wainwright_controller.ingest.link import Link
@@ -52,7 +53,6 @@ class Controller:
 
     def __init__(self, config: Config, public_url: str) -> None:
         verify_keys = load_verify_keys(config.artifacts.verify_keys)  # first: what has begun would have to be ended
-        config.data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._lock = take(config.data_dir)
         self.config = config
         self.store = Store(config.store_url)
@@ -67,7 +67,7 @@ class Controller:
         self.bulletin = Bulletin()
         self.counts = Counts()
         self.links = Links.of_store(self.store, config.artifacts.link_lifetime_s)
-        self.artifacts = ArtifactStore(config.artifacts_folder, config.artifacts.max_bytes, verify_keys=verify_keys)
+        self.artifacts = ArtifactStore(config.artifacts_folder, config.artifacts, verify_keys=verify_keys)
         self.artifacts.prepare(self._has_artifact)
         self.link = Link(config.broker, self.broker_url)
         self.waker = Waker(self.link.publish)
@@ -98,6 +98,7 @@ class Controller:
             counts=self.counts,
             broker_is_connected=self.link.connected.is_set,
             gate=self.gate,
+            crowd=Crowd(Limits.of(config.http)),
             hosts=LOOPBACK_HOSTS | {config.http.host, urlsplit(public_url).hostname or ""},
         )
 
@@ -137,10 +138,15 @@ def make_link(links: Links, public_url: str, artifact: Artifact, now: float) -> 
 
 
 def take(data_dir: Path) -> IO[bytes]:
-    """Take a data folder for this process, until the returned file is closed; raises FolderTaken.
+    """Make, or close to others, and take a data folder for this process, until the returned file is closed.
 
-    Two controllers in one folder would run two brokers on one store, which damages it.
+    Two controllers in one folder would run two brokers on one store, which damages it. Raises FolderTaken, and
+    Untrusted where others have, or had, a hand in it.
     """
+    try:
+        data_folder.prepare(data_dir)
+    except OSError as error:
+        raise WainwrightError(f"Cannot use {data_dir}: {error.strerror}. Set data_dir to another folder.") from error
     file = (data_dir / "lock").open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,6 +12,7 @@ import uvicorn
 
 from wainwright_common.errors import WainwrightError
 from wainwright_common.log_lines import LineFormatter
+from wainwright_controller import http_server
 from wainwright_controller.api.app import create_app
 from wainwright_controller.config import Config
 from wainwright_controller.controller import Controller
@@ -21,17 +22,14 @@ LOG = logging.getLogger(__name__)
 BACKLOG = 2048  # connections that wait to be taken: a phase that opens has many devices download at once
 # New objects, then collections of the younger generation; Python's own are 700, 10 and 10.
 COLLECTOR_THRESHOLDS = (20_000, 20, 100)
-GRACE_S = 5  # how long downloads may go on after the controller is told to stop; agents fetch the rest later
 
 
 def main(config: Config) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=config.log.level.upper(), handlers=[handler])
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    log_to_stderr(config.log.level)
     calm_the_collector()
-    os.umask(0o027)  # what is stored is for the controller's user, and its group to read
+    os.umask(0o077)  # the store has the key of all links, and what the fleet is: for the controller's user alone
+    http_server.make_room(config.http.connections_max)
     try:
         listener = _listen(config)
         host, port = listener.getsockname()[:2]
@@ -42,14 +40,7 @@ def main(config: Config) -> int:
         return 1
     LOG.info("serving http://%s:%d, broker %s", host, port, controller.broker_url)
     server = _Server(
-        uvicorn.Config(
-            create_app(controller.context),
-            log_level="warning",
-            log_config=None,  # into our own log, in its form
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_S,
-            lifespan="off",
-        ),
+        http_server.config_of(create_app(controller.context), controller.context.crowd),
         controller,
     )
     try:
@@ -57,6 +48,14 @@ def main(config: Config) -> int:
     finally:
         controller.stop()
     return 0
+
+
+def log_to_stderr(level: str) -> None:
+    """Send the log to standard error, one event on one line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def calm_the_collector() -> None:

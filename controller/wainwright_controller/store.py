@@ -74,7 +74,10 @@ class Store:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         try:
-            self.engine: Engine = create_engine(self.url, **_sqlite() if self.is_sqlite else _postgresql())
+            # Errors go to the log with their statements, but not with what was written: keys are among it, and texts
+            # of anybody.
+            options = _sqlite() if self.is_sqlite else _postgresql()
+            self.engine: Engine = create_engine(self.url, hide_parameters=True, **options)
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise StoreError(
                 f"The database {self.place} needs a driver that is not installed ({error}):"

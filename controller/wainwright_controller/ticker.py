@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select
 
 from wainwright_common.codes import Code
 from wainwright_common.statuses import FINISHED, DeploymentStatus, Hold
-from wainwright_controller import settling
+from wainwright_controller import audit, settling
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.drip import Drip
 from wainwright_controller.lead import Lead
@@ -56,6 +56,7 @@ class Ticker:
         self._random = random.Random()  # noqa: S311  spreads retries, hides nothing
         self._keep = keep
         self._look_at = 0.0
+        self._noted: audit.Anchor | None = None
 
         self._lead = Lead(store, TASK)
         self._drip = Drip()
@@ -126,7 +127,16 @@ class Ticker:
                 remove(connection, ids)
         else:
             self._look_at = now + TIDY_EVERY_S
+            self._note_anchor()
         return bool(ids)
+
+    def _note_anchor(self) -> None:
+        """Have the audit log's last entry where whoever can change the store may not reach: docs/security.md."""
+        with self._store.read() as connection:
+            head = audit.head(connection)
+        if head != self._noted:
+            self._noted = head
+            LOG.info("the audit log has the anchor %d:%s", head.number, head.hash)
 
     def _is_due(self, ledger: Ledger, deployment_id: str) -> bool:
         """Say whether time alone moves a deployment on now: a phase opens, or begins to wait for a person.

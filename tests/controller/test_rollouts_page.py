@@ -58,7 +58,7 @@ def test_every_feature_has_tests_that_exist_and_every_test_of_a_feature_is_in_th
 def test_every_option_that_the_page_names_exists_and_every_condition_is_named() -> None:
     options = {
         option
-        for name in ("create", "plan", "show", "pause")
+        for name in ("create", "plan", "show", "pause", "logs", "events")
         for parameter in deployment_group.commands[name].params
         if isinstance(parameter, click.Option)
         for option in parameter.opts

@@ -39,15 +39,7 @@ def require_machine() -> None:
 
 def build_root(folder: Path, cache: Path) -> Path:
     """Return a root with the agent installed from its wheel, as docs/install.md has it; keeps Debian in `cache`."""
-    base = cache / f"{SUITE}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:8]}.tar"
-    if not base.exists():
-        part = base.with_suffix(".part.tar")
-        options = [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
-        run("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", *options, SUITE, str(part))
-        part.rename(base)
-    root = folder / "root"
-    root.mkdir(parents=True)
-    run("tar", "-xf", str(base), "-C", str(root))
+    root = unpack(folder, cache)
     source = root / "source"
     shutil.copytree(ROOT / "systemd", source / "systemd")
     wheels = source / "wheels"
@@ -58,6 +50,35 @@ def build_root(folder: Path, cache: Path) -> Path:
     _in_root(root, f"cd /source\n{steps[1]}")
     (root / "etc/machine-id").unlink(missing_ok=True)  # each guest makes its own
     return root
+
+
+def unpack(folder: Path, cache: Path) -> Path:
+    """Return a root of Debian in a folder, with nothing of ours in it; keeps the archive of it in `cache`."""
+    base = cache / f"{SUITE}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:8]}.tar"
+    if not base.exists():
+        part = base.with_suffix(".part.tar")
+        options = [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
+        run("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", *options, SUITE, str(part))
+        part.rename(base)
+    root = folder / "root"
+    root.mkdir(parents=True)
+    run("tar", "-xf", str(base), "-C", str(root))
+    return root
+
+
+def install_controller(root: Path) -> None:
+    """Install the controller in a root as docs/operations.md has it, from a wheel and the lock."""
+    source = root / "source"
+    shutil.copytree(ROOT / "systemd", source / "systemd")
+    wheels = source / "wheels"
+    [ours] = _build_wheel(ROOT, wheels)
+    shutil.copy(ROOT / "requirements.lock", source)
+    options = ["--only-binary=:all:", "--require-hashes", "--python-version", PYTHON, "--no-deps"]
+    run(*PIP, "download", *options, "--dest", str(wheels), "--requirement", str(source / "requirements.lock"))
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    steps = re.search(r"test_controller_service.py -->\n```sh\n(.*?)```", page, re.DOTALL)
+    assert steps
+    _in_root(root, f"cd /source\nmv wheels/{ours.name} /tmp\n{steps[1]}".replace("wainwright.whl", f"/tmp/{ours.name}"))
 
 
 def install_version(root: Path, version: str) -> None:

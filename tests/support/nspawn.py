@@ -8,15 +8,14 @@ the script that the documents give to GRUB. The network is the host's.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import signal
 import subprocess
 import threading
 from pathlib import Path
 from typing import Self
 
+from tests.support.container import leader_of, remove_what_is_left
 from tests.support.debian import SLOT, run
 from tests.support.grub import GrubLoader
 from tests.support.wait import wait_until
@@ -27,21 +26,6 @@ BOOT_S = 60.0  # it takes two seconds on a machine that does nothing else
 STOP_S = 30.0
 # The root is mounted for this container alone, and so until its end, whatever ends it.
 START = 'mount -t ext4 "$1" "$2"; shift 2; exec systemd-nspawn "$@"'
-
-
-def _remove_what_is_left(name: str) -> None:
-    """Remove the empty folders that a container leaves where the host has no systemd of its own."""
-    with contextlib.suppress(OSError):
-        (Path("/run/systemd/nspawn/propagate") / name).rmdir()
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, group = line.split(":", 2)
-        hierarchy = controllers.removeprefix("name=") or "unified"  # where both kinds are; else it is the folder itself
-        mounted = Path("/sys/fs/cgroup", hierarchy)
-        mounted = (mounted if mounted.is_dir() else mounted.parent) / group.lstrip("/")
-        for left in ("payload", "supervisor"):
-            for folder, _, _ in os.walk(mounted / left, topdown=False):
-                with contextlib.suppress(OSError):  # it is somebody else's, and in use
-                    Path(folder).rmdir()
 
 
 class Guest:
@@ -93,7 +77,7 @@ class Guest:
             self._thread.join(STOP_S)
         for device in self._devices.values():
             run("losetup", "--detach", device)
-        _remove_what_is_left(self._name)
+        remove_what_is_left(self._name)
 
     @property
     def slot(self) -> str:
@@ -170,14 +154,4 @@ class Guest:
 
     def _leader(self) -> int | None:
         """Return the process that is the guest's first; None while there is none."""
-        if self._process is None or self._process.poll() is not None:
-            return None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        try:
-            for child in children.read_text().split():
-                status = Path(f"/proc/{child}/status").read_text()
-                if re.search(r"^NSpid:\s+\d+\s+1$", status, re.MULTILINE) and "systemd" in status.splitlines()[0]:
-                    return int(child)
-        except OSError:
-            pass  # it has just ended
-        return None
+        return leader_of(self._process)

@@ -8,11 +8,11 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from wainwright_agent import data_folder
 from wainwright_agent.checks.finding import Finding
 from wainwright_agent.config import Config
 from wainwright_agent.journal import FILE, Journal, JournalError
 from wainwright_agent.states import UpdateState
+from wainwright_common import data_folder
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)  # this program is not older, so no clock that is right shows an earlier time
 CLOCK_TOLERANCE = timedelta(minutes=1)  # a clock that was stepped back by its time service is not a wrong one

@@ -1,5 +1,6 @@
 """Who may call the API, and that the audit log knows of it.
 
+0. All of this is asked before a byte of the body is read: a stranger makes nobody hold, or parse, what he sends.
 1. A request that changes something and that a browser sends on behalf of another site's page is refused: a controller
    without a token on the operator's own machine must not be steered by a page that he visits.
 2. gate.py says who it is. Whoever needs no token must name this controller as the host: a page may not reach it under a
@@ -16,6 +17,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -26,7 +28,7 @@ from starlette.concurrency import run_in_threadpool
 from wainwright_common.errors import WainwrightError
 from wainwright_controller import audit
 from wainwright_controller.api import roles
-from wainwright_controller.api.context import Context, InContext
+from wainwright_controller.api.context import Context
 from wainwright_controller.api.problems import Forbidden, code_of
 from wainwright_controller.people import LOCAL, Actor, NotAllowed, NotAuthenticated, Role, TooManyFailures
 
@@ -40,8 +42,13 @@ _ADDRESS_MAX = 64  # characters: the column's
 _OTHER = " "  # what stands for credentials of another kind: no token is a space
 
 
-async def check_access(request: Request, context: InContext) -> AsyncIterator[Actor]:
-    """Yield who makes a request; raises NotAuthenticated, TooManyFailures, Forbidden or NotAllowed."""
+@asynccontextmanager
+async def admitted(request: Request) -> AsyncIterator[None]:
+    """Note in a request who makes it; raises NotAuthenticated, TooManyFailures, Forbidden or NotAllowed.
+
+    What is refused within the `with` is entered in the audit log, too. routing.py puts it around every route.
+    """
+    context: Context = request.app.state.context
     address = (request.client.host if request.client else "")[:_ADDRESS_MAX]
     route = request.scope["route"]
     subject = ", ".join(str(value) for value in request.path_params.values())
@@ -58,7 +65,8 @@ async def check_access(request: Request, context: InContext) -> AsyncIterator[Ac
             raise NotAllowed(f"{actor.name} is {_a(actor.role)}, and this is for {needed}s: ask one to do it.")
         if request.method not in _READING:
             audit.attempt.set(about)
-        yield actor
+        request.state.actor = actor
+        yield
     except WainwrightError as error:
         is_known = about.actor is not nobody
         wants_entry = request.method not in _READING or isinstance(error, NotAllowed | TooManyFailures)
@@ -67,7 +75,12 @@ async def check_access(request: Request, context: InContext) -> AsyncIterator[Ac
         raise
 
 
-InActor = Annotated[Actor, Depends(check_access)]
+def _actor(request: Request) -> Actor:
+    actor: Actor = request.state.actor  # not there on a route that asks for nobody: a mistake of ours, told as one
+    return actor
+
+
+InActor = Annotated[Actor, Depends(_actor)]
 
 
 def _check_origin(request: Request, context: Context) -> None:

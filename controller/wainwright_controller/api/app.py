@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import anyio
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 
 from wainwright_common import __version__
 from wainwright_controller.api import (
@@ -23,11 +23,11 @@ from wainwright_controller.api import (
     problems,
     releases,
 )
-from wainwright_controller.api.access import PREFIX, check_access
+from wainwright_controller.api.access import PREFIX
 from wainwright_controller.api.context import Context
+from wainwright_controller.api.envelope import Envelope
+from wainwright_controller.api.routing import SMALL_BODY
 from wainwright_controller.api.uploads import UPLOADS_MAX
-
-JSON_MAX = 16 * 2**20  # bytes of a request other than an upload: IDS_MAX ids of the usual length
 
 
 def create_app(context: Context) -> FastAPI:
@@ -40,13 +40,14 @@ def create_app(context: Context) -> FastAPI:
         docs_url=None,  # these pages load their scripts from the internet, which a controller may not have
         redoc_url=None,
         responses=problems.RESPONSES,
-        max_body_size=JSON_MAX,
+        max_body_size=SMALL_BODY,
+        redirect_slashes=False,  # it would send browsers to whatever host the request names
     )
     app.state.context = context
-    app.state.uploads = anyio.CapacityLimiter(UPLOADS_MAX)
+    app.state.uploads, app.state.uploads_of = anyio.CapacityLimiter(UPLOADS_MAX), {}
     problems.install(app)
-    described.install(app)
-    operators = APIRouter(prefix=PREFIX, dependencies=[Depends(check_access)])
+    described.install(app, needs_token=context.gate.needs_token)
+    operators = APIRouter(prefix=PREFIX)
     for noun in (devices, filters, groups, artifacts, releases, deployments, deployment_actions, events, logs):
         operators.include_router(noun.router)
     for people_router in (people.me, people.users, people.tokens, audit.router):
@@ -55,4 +56,6 @@ def create_app(context: Context) -> FastAPI:
     app.include_router(operators)
     app.include_router(downloads.router)
     app.include_router(health.machines)
+    # Around everything, also around what tells errors of our own; so it cannot be one of FastAPI's middlewares.
+    app.middleware_stack = Envelope(app.build_middleware_stack(), context)
     return app

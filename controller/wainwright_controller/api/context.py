@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 
 from wainwright_controller.artifact_store import ArtifactStore
 from wainwright_controller.bulletin import Bulletin
+from wainwright_controller.crowd import Crowd
 from wainwright_controller.gate import Gate
 from wainwright_controller.ingest.intake import Counts
 from wainwright_controller.links import Links
@@ -26,9 +27,9 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 class Context:
     """The parts of one controller.
 
-    `hosts` are the names under which this controller is reached; `refusals` bounds what the audit log keeps of them.
-    `closing` is to be set before the server shuts down: it ends the live streams, which would otherwise keep it
-    waiting.
+    `hosts` are the names under which this controller is reached; `refusals` bounds what the audit log keeps of them,
+    `crowd` how much anybody may have open. `closing` is to be set before the server shuts down: it ends the live
+    streams, which would otherwise keep it waiting.
     """
 
     operations: Operations
@@ -39,6 +40,7 @@ class Context:
     broker_is_connected: Callable[[], bool]
     gate: Gate
     refusals: Refusals = field(default_factory=Refusals)
+    crowd: Crowd = field(default_factory=Crowd)
     hosts: frozenset[str] = LOOPBACK_HOSTS
     closing: threading.Event = field(default_factory=threading.Event)
     clock: Callable[[], float] = time.time

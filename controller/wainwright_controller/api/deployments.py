@@ -65,7 +65,7 @@ def list_deployments(
     return Page(items=items, total=total, next=following)
 
 
-@router.post("", status_code=HTTPStatus.CREATED)
+@router.post("", status_code=HTTPStatus.CREATED, max_body_size=routing.FLEET_BODY)
 def create_deployment(body: OrderIn, context: InContext, actor: InActor) -> DeploymentOut:
     """Make a deployment, and wake those whose phase is open.
 
@@ -74,7 +74,7 @@ def create_deployment(body: OrderIn, context: InContext, actor: InActor) -> Depl
     return shown(context, context.operations.create_deployment(body.order(), actor.name).id)
 
 
-@router.post("/plan")
+@router.post("/plan", max_body_size=routing.FLEET_BODY)
 def plan_deployment(body: OrderIn, context: InContext) -> PlanOut:
     """Say what an order would do, and do nothing: who would get which artifact, who not and why, in which phases."""
     plan = msgspec.to_builtins(context.operations.plan_deployment(body.order()))

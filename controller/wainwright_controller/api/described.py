@@ -17,9 +17,13 @@ from wainwright_controller.rules.actions import ALLOWED, Act, Stage, code_of
 Json = dict[str, Any]
 PREFIX = "/api/v1"
 CODES_KEY = "x-problem-codes"
+SCHEME = "token"  # docs/security.md
 
-_ALWAYS = ("forbidden", "internal", "not-allowed", "not-authenticated", "store-unavailable", "too-many-failures")
-_MACHINES = ("internal",)
+_ALWAYS = (
+    *("bad-request", "body-too-large", "forbidden", "head-too-large", "internal", "not-allowed", "not-authenticated"),
+    *("store-unavailable", "target-too-long", "too-many-at-once", "too-many-failures"),
+)
+_MACHINES = ("bad-request", "head-too-large", "internal", "store-unavailable", "target-too-long", "too-many-at-once")
 _FOUND = ("not-found",)
 _NAMED = ("ambiguous", "not-found")
 _ORDER = ("bad-filter", "bad-limit", "bad-plan", "not-found")
@@ -100,23 +104,26 @@ def codes_of(method: str, path: str, *, takes: bool) -> list[str]:
     return sorted(codes)
 
 
-def install(app: FastAPI) -> None:
-    """Make an application describe itself this way."""
+def install(app: FastAPI, *, needs_token: bool) -> None:
+    """Make an application describe itself this way; where no token is needed, one may still be given."""
     made = app.openapi
 
     def openapi() -> Json:
         if app.openapi_schema is None:
-            _complete(made())
+            _complete(made(), [{SCHEME: []}] if needs_token else [{SCHEME: []}, {}])
         return made()
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
-def _complete(document: Json) -> None:
+def _complete(document: Json, security: list[Json]) -> None:
+    document["components"]["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer"}}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             summary, _, _ = operation["description"].partition("\n")
             operation["summary"] = summary
+            if path.startswith(f"{PREFIX}/"):
+                operation["security"] = security
             _add_examples(operation)
             takes = bool(operation.get("parameters") or operation.get("requestBody"))
             codes = codes_of(method.upper(), path, takes=takes)

@@ -76,7 +76,7 @@ def list_devices(
     return Page(items=[DeviceOut(**_device_fields(row)) for row in rows], total=total, next=following)
 
 
-@router.post("/accept")
+@router.post("/accept", max_body_size=routing.FLEET_BODY)
 def accept_devices(body: AcceptIn, context: InContext, actor: InActor) -> Changed:
     """Let devices take part; they are asked to check in."""
     ids = list(body.ids)
@@ -87,26 +87,26 @@ def accept_devices(body: AcceptIn, context: InContext, actor: InActor) -> Change
     return Changed(changed=context.operations.decide_devices(ids, DeviceState.ACCEPTED, actor.name))
 
 
-@router.post("/reject")
+@router.post("/reject", max_body_size=routing.FLEET_BODY)
 def reject_devices(body: IdsIn, context: InContext, actor: InActor) -> Changed:
     """Keep devices out."""
     return Changed(changed=context.operations.decide_devices(body.ids, DeviceState.REJECTED, actor.name))
 
 
-@router.post("/preauthorize")
+@router.post("/preauthorize", max_body_size=routing.FLEET_BODY)
 def preauthorize_devices(body: IdsIn, context: InContext, actor: InActor) -> Changed:
     """Accept devices before they are heard of."""
     return Changed(changed=context.operations.preauthorize(body.ids, actor.name))
 
 
-@router.post("/check-in")
+@router.post("/check-in", max_body_size=routing.FLEET_BODY)
 def ask_to_check_in(body: IdsIn, context: InContext, actor: InActor) -> Changed:
     """Ask devices to check in now; one that is offline does so when it comes back."""
     context.operations.check_in_now(body.ids, actor.name)
     return Changed(changed=body.ids)
 
 
-@router.post("/tags")
+@router.post("/tags", max_body_size=routing.FLEET_BODY)
 def change_tags(body: TagsIn, context: InContext, actor: InActor) -> Changed:
     """Give and remove tags; the devices that this changes are asked to check in."""
     if (body.ids is None) is (body.where is None):

@@ -14,7 +14,7 @@ from wainwright_controller.operations import NotFound
 from wainwright_controller.records import Artifact
 from wainwright_controller.rows import ARTIFACT, from_row
 
-router = routing.router("devices' downloads")
+router = routing.open_router("devices' downloads")
 
 _FILE = {"description": "The artifact's bytes", "content": {"application/octet-stream": {}}}
 

@@ -4,7 +4,7 @@
 2. A deployment's stream begins with its timeline and its state; states come at most STATES_PER_S times a second, and
    only when something in them changed. It ends after the state in which the deployment is finished.
 3. The stream of everything begins with what happens next, and never ends.
-4. A stream ends as soon as its reader's token is revoked or has expired.
+4. A stream ends as soon as its reader's token is revoked or has expired. A person has STREAMS_EACH at once (crowd.py).
 5. HEARTBEAT_S without news brings a comment, so that proxies and readers can tell quiet from dead.
 """
 
@@ -17,20 +17,24 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import Header, Query
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import Connection, func, select
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from wainwright_common.statuses import DeploymentStatus
 from wainwright_controller.api import routing
 from wainwright_controller.api.access import InActor
 from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.api.models import DeploymentState, EventOut
+from wainwright_controller.api.paging import INT_MAX
+from wainwright_controller.api.problems import tell
 from wainwright_controller.api.views import find_deployment, state_of
 from wainwright_controller.operations import NotFound
 from wainwright_controller.people import Actor
 from wainwright_controller.records import Event
 from wainwright_controller.rows import EVENT, from_row
+from wainwright_controller.turnstile import TooManyAtOnce, Turnstile
 
 router = routing.router("live")
 
@@ -43,8 +47,9 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-sent events", "content": {"text/event-stream": {}}}
 }
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-After = Annotated[int | Literal["now"] | None, Query(description="A line's id, or `now`: begin after it.")]
-LastId = Annotated[int | None, Header(alias="Last-Event-ID", description="As `after`, and stronger.")]
+_LineId = Annotated[int, Field(ge=0, le=INT_MAX)]
+After = Annotated[_LineId | Literal["now"] | None, Query(description="A line's id, or `now`: begin after it.")]
+LastId = Annotated[_LineId | None, Header(alias="Last-Event-ID", description="As `after`, and stronger.")]
 
 
 class _Look(NamedTuple):
@@ -106,7 +111,23 @@ def _lines(connection: Connection, last: int, deployment_id: str | None) -> list
 def _response(
     context: Context, actor: Actor, look: Callable[[Connection, int], _Look], begin: int
 ) -> StreamingResponse:
-    return StreamingResponse(_stream(context, actor, look, begin), media_type="text/event-stream", headers=_HEADERS)
+    return _Live(context.crowd.streams, actor.name, _stream(context, actor, look, begin))
+
+
+class _Live(StreamingResponse):
+    """A stream of one person; it counts from its first byte to its end, however that comes."""
+
+    def __init__(self, streams: Turnstile, who: str, events: AsyncIterator[str]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers=_HEADERS)
+        self._streams = streams
+        self._who = who
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with self._streams.pass_through(self._who):
+                await super().__call__(scope, receive, send)
+        except TooManyAtOnce as error:
+            await tell(error)(scope, receive, send)
 
 
 async def _stream(

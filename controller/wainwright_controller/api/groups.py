@@ -34,7 +34,7 @@ def list_groups(context: InContext, q: Search = None, limit: Limit = LIMIT, curs
     return Page(items=items, next=following)
 
 
-@router.post("", status_code=HTTPStatus.CREATED)
+@router.post("", status_code=HTTPStatus.CREATED, max_body_size=routing.FLEET_BODY)
 def create_group(body: GroupIn, context: InContext, actor: InActor) -> GroupOut:
     """Make a group: of devices, of which one that is in another static group moves over, or by a filter."""
     if body.where is not None and body.ids:
@@ -63,14 +63,14 @@ def delete_group(name: str, context: InContext, actor: InActor) -> None:
     context.operations.delete_group(name, actor.name)
 
 
-@router.post("/{name}/add")
+@router.post("/{name}/add", max_body_size=routing.FLEET_BODY)
 def add_to_group(name: str, body: IdsIn, context: InContext, actor: InActor) -> Changed:
     """Add devices to a static group; one that is in another group moves over."""
     context.operations.add_to_group(name, body.ids, actor.name)
     return Changed(changed=body.ids)
 
 
-@router.post("/{name}/remove")
+@router.post("/{name}/remove", max_body_size=routing.FLEET_BODY)
 def remove_from_group(name: str, body: IdsIn, context: InContext, actor: InActor) -> Changed:
     """Take devices out of a static group; running deployments keep them."""
     context.operations.remove_from_group(name, body.ids, actor.name)

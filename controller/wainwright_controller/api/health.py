@@ -18,7 +18,7 @@ from wainwright_controller.api.models import Connected, Liveness, Readiness, Sta
 from wainwright_controller.records import DeviceState
 from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE
 
-machines = routing.router("health")
+machines = routing.open_router("health")
 operators = routing.router("health")
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus text exposition format
@@ -68,6 +68,14 @@ def metrics(context: InContext) -> Response:
         ),
         *_metric("batches_total", "counter", "Transactions of device traffic.", "", {"": context.counts.batches}),
         *_metric("broker_connected", "gauge", "Whether the broker is connected.", "", {"": int(now.broker.connected)}),
+        *_metric("connections", "gauge", "HTTP connections.", "", {"": context.crowd.connections.inside}),
+        *_metric(
+            "connections_turned_away_total",
+            "counter",
+            "HTTP connections that were refused or ended, by reason.",
+            "reason",
+            context.crowd.turned_away,
+        ),
         *_metric("devices", "gauge", "Devices, by state.", "state", now.devices),
         *_metric("devices_online", "gauge", "Devices that are connected.", "", {"": now.devices_online}),
         *_metric("deployments", "gauge", "Deployments, by status.", "status", now.deployments),

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -26,6 +27,7 @@ from wainwright_controller.rules.filters import BadFilter
 from wainwright_controller.rules.gates import BadLimit
 from wainwright_controller.rules.phases import BadPlan
 from wainwright_controller.rules.tags import BadTag
+from wainwright_controller.turnstile import RETRY_AFTER_S, TooManyAtOnce
 
 LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -67,7 +69,20 @@ STATUSES: Mapping[type[WainwrightError], tuple[HTTPStatus, str]] = {
     NotAuthenticated: (HTTPStatus.UNAUTHORIZED, "not-authenticated"),
     NotAllowed:       (HTTPStatus.FORBIDDEN, "not-allowed"),
     TooManyFailures:  (HTTPStatus.TOO_MANY_REQUESTS, "too-many-failures"),
+    TooManyAtOnce:    (HTTPStatus.TOO_MANY_REQUESTS, "too-many-at-once"),
     Forbidden:        (HTTPStatus.FORBIDDEN, "forbidden"),
+}
+
+# What is refused before a route sees it. Python's phrases are no codes: they are not the same in every version.
+HTTP_CODES: Mapping[HTTPStatus, str] = {
+    HTTPStatus.BAD_REQUEST:                     "bad-request",
+    HTTPStatus.NOT_FOUND:                       "not-found",
+    HTTPStatus.METHOD_NOT_ALLOWED:              "method-not-allowed",
+    HTTPStatus.REQUEST_TIMEOUT:                 "request-timeout",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE:        "body-too-large",
+    HTTPStatus.REQUEST_URI_TOO_LONG:            "target-too-long",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "head-too-large",
+    HTTPStatus.SERVICE_UNAVAILABLE:             "too-many-at-once",
 }
 # fmt: on
 
@@ -114,6 +129,8 @@ def tell(error: WainwrightError) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, TooManyFailures):
         headers["Retry-After"] = str(math.ceil(error.wait_s))
+    if isinstance(error, TooManyAtOnce):
+        headers["Retry-After"] = str(RETRY_AFTER_S)
     column = error.column if isinstance(error, BadFilter) else None
     return problem(status, code, str(error), headers, column)
 
@@ -158,12 +175,18 @@ def _place(location: tuple[str | int, ...]) -> str:
     return ".".join(str(step) for step in location[1:]) or str(location[0])
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise TypeError from error
     status = HTTPStatus(error.status_code)
-    code = status.phrase.lower().replace(" ", "-")
-    return problem(status, code, f"{error.detail}.", error.headers)
+    headers = {"Allow": _methods(request)} if status is HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    return problem(status, HTTP_CODES.get(status, "refused"), f"{error.detail}.", headers)
+
+
+def _methods(request: Request) -> str:
+    """Return all methods of a path: FastAPI has a route for each, and asks the first one only."""
+    routes = [route for route in iter_route_contexts(request.app.routes) if route.path_regex.match(request.url.path)]
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
 async def _store_away(_request: Request, error: Exception) -> JSONResponse:

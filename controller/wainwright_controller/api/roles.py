@@ -1,7 +1,7 @@
 """Which role each request needs at least. What is not in the table is for admins: forgetting a line opens nothing.
 
 Viewers look, operators run the fleet. What gives power to people, or ends a device's part in the fleet for good, is the
-admins'. A test compares the table with the OpenAPI document, and tries every line as every role.
+admins'. A test compares the table with the OpenAPI document and with the routes, and tries every line as every role.
 """
 
 from __future__ import annotations
@@ -83,6 +83,15 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("POST",   "/tokens/{token_id}/revoke"):               _A,
     ("GET",    "/audit"):                                  _A,
     ("GET",    "/audit/verify"):                           _A,
+}
+
+# What asks for nobody, and why. A route that is in neither table fails a test.
+OPEN: Mapping[tuple[str, str], str] = {
+    ("GET", "/healthz"):                "says one word, to whatever watches the process",
+    ("GET", "/readyz"):                 "says three words, to load balancers",
+    ("GET", "/metrics"):                "counts, and names nothing; keep it from strangers in the proxy",
+    ("GET", "/download/{artifact_id}"): "the link itself is the permission: signed, for one artifact, for a time",
+    ("GET", "/api/v1/openapi.json"):    "describes the program, not what it holds",
 }
 # fmt: on
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 import anyio.from_thread
@@ -21,6 +22,7 @@ from wainwright_controller.api.problems import UploadStalled
 from wainwright_controller.records import Artifact
 
 UPLOADS_MAX = 4  # at once; more wait their turn. Each keeps a disk and half a core busy.
+OF_ONE_MAX = 3  # of them of one person, so that slow ones of his never keep all others from theirs
 STALL_S = 60.0  # without a byte from the sender
 DRAIN_S = 10.0  # see `_drain`
 
@@ -63,10 +65,25 @@ async def receive(request: Request, context: Context, actor: str, description: s
             return context.operations.add_artifact(received.artifact, actor, verified_by=received.verified_by)
 
     try:
-        return await anyio.to_thread.run_sync(store, limiter=request.app.state.uploads)
+        with context.crowd.uploads.pass_through(actor):
+            async with _turns_of(request, actor):
+                return await anyio.to_thread.run_sync(store, limiter=request.app.state.uploads)
     except WainwrightError:
         await _drain(pieces)
         raise
+
+
+@asynccontextmanager
+async def _turns_of(request: Request, actor: str) -> AsyncIterator[None]:
+    """Wait until a person has fewer than OF_ONE_MAX uploads under way; they are forgotten with the last one."""
+    turns: dict[str, anyio.CapacityLimiter] = request.app.state.uploads_of
+    limiter = turns.setdefault(actor, anyio.CapacityLimiter(OF_ONE_MAX))
+    try:
+        async with limiter:
+            yield
+    finally:
+        if not limiter.statistics().borrowed_tokens and not limiter.statistics().tasks_waiting:
+            turns.pop(actor, None)
 
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:

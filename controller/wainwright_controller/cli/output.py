@@ -32,6 +32,7 @@ __all__ = [
 Json = dict[str, Any]
 Columns = Mapping[str, Callable[[Json], object]]
 _GAP = "  "
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and those of East Asian widths
 _WIDEST = 60  # characters of a cell that count for a column's width; longer ones stick out
 _LAST_MIN = 12  # columns that are left for a last cell; with less room, breaking it makes it harder to read
 _LAST_WANTED = 20  # columns for a last cell that others are cut for
@@ -66,7 +67,7 @@ def put_csv(items: Iterable[Json], columns: Columns) -> None:
 def _csv_cell(value: object) -> str:
     """Return a cell that no spreadsheet takes for a formula (OWASP, CSV injection): a device may be called `=1+1`."""
     text = _cell(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def put_object(settings: Settings, item: Json, lines: Iterable[str]) -> None:

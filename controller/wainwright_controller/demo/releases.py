@@ -19,8 +19,8 @@ def make_key(private: Path, public: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     sec1 = serialization.PrivateFormat.TraditionalOpenSSL  # the form that mender-artifact 3.9 reads as well
+    private.touch(mode=0o600)
     private.write_bytes(key.private_bytes(encoding, sec1, plain))
-    private.chmod(0o600)
     spki = serialization.PublicFormat.SubjectPublicKeyInfo
     public.write_bytes(key.public_key().public_bytes(encoding, spki))
 

@@ -177,9 +177,9 @@ class Bench:
 
     def fifos(self) -> None:
         """Make the way to the conductor anew: whoever still waits at the one before is never answered."""
-        for name in (ASK, GO):
-            (self.root / name).unlink(missing_ok=True)
-            os.mkfifo(self.root / name)
+        for name in (ASK, GO):  # never without one: who writes to a name that is not there makes a file
+            os.mkfifo(self.root / f"{name}.new")
+            (self.root / f"{name}.new").replace(self.root / name)
 
     def config(self) -> Config:
         """Return the agent's settings."""

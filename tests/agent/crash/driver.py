@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +32,7 @@ from wainwright_controller.rules.reports import judge
 
 LIMITS = Limits(grace_s=0.3, journal_retry_s=0.01)
 END_S = 60.0  # for one run of the agent; a generous bound against waiting for ever
+RESEND_S = 2.0  # as outbox.py does it, sooner: reports that nobody has acknowledged are told again
 OFFERS_MAX = 5  # in one run of the agent
 DEPLOYMENT = Deployment(
     id="d-1",
@@ -139,18 +142,37 @@ def _run(bench: Bench, offer: Offer, points: Points, *, is_deaf: bool) -> None:
         updater.offer(offer)
     worker = threading.Thread(target=updater.run)
     worker.start()
+    again = _Again(journal, publish)
     for _ in range(OFFERS_MAX):
         if journal.state.update is None and not stopping.is_set() and not (is_deaf or controller.is_finished):
             updater.offer(offer)
-        wait_until(lambda: stopping.is_set() or _is_idle(worker, journal, something), END_S, "the end of the update")
+        wait_until(lambda: stopping.is_set() or _is_idle(worker, journal, something, again), END_S, "the update's end")
         if stopping.is_set() or is_deaf or controller.is_finished:
             break
     updater.stop()
     worker.join()
 
 
-def _is_idle(worker: threading.Thread, journal: Journal, something: threading.Event) -> bool:
+class _Again:
+    """Tells again what nobody has acknowledged for a while: the disk may have been too full for what was heard."""
+
+    def __init__(self, journal: Journal, publish: Callable[[Report], None]) -> None:
+        self._journal = journal
+        self._publish = publish
+        self._told_at = time.monotonic()
+
+    def look(self) -> None:
+        if not self._journal.state.outbox:
+            self._told_at = time.monotonic()
+        elif time.monotonic() > self._told_at + RESEND_S:
+            for report in self._journal.state.outbox:
+                self._publish(report)
+            self._told_at = time.monotonic()
+
+
+def _is_idle(worker: threading.Thread, journal: Journal, something: threading.Event, again: _Again) -> bool:
     assert worker.is_alive(), "the updater's thread has ended"
+    again.look()
     if journal.state.update is None:
         return True
     something.wait(0.05)

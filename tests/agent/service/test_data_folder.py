@@ -12,8 +12,8 @@ import pytest
 
 from tests.agent.service.peers import Agent
 from tests.support.wait import free_port
-from wainwright_agent import data_folder
 from wainwright_agent.journal import Journal, JournalError
+from wainwright_common import data_folder
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")

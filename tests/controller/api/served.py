@@ -20,6 +20,7 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
 from wainwright_common.messages import Reason
 from wainwright_common.statuses import DeviceStatus
+from wainwright_controller import http_server
 from wainwright_controller.api.app import create_app
 from wainwright_controller.config import FLEET_MAX, Artifacts, BrokerSection, Config, Deployments, Http
 from wainwright_controller.controller import Controller
@@ -71,8 +72,8 @@ class Served:
         """Start both, and wait until they are ready."""
         self.controller = Controller(self.config, self.url)
         self.controller.start()
-        app = create_app(self.controller.context)
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        context = self.controller.context
+        self._server = uvicorn.Server(http_server.config_of(create_app(context), context.crowd))
         listener = socket.create_server(("127.0.0.1", self.port))
         self._thread = threading.Thread(target=self._server.run, args=([listener],))
         self._thread.start()

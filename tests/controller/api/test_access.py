@@ -58,7 +58,7 @@ def test_a_page_cannot_reach_a_controller_without_token_under_a_name_of_its_own(
 
 def test_a_request_that_is_too_large_is_refused(served: Served) -> None:
     answer = served.call("POST", "/api/v1/devices/accept", data=b" " * (16 * 2**20 + 1))
-    assert answer.status_code == 413
+    assert (answer.status_code, answer.json()["code"]) == (413, "body-too-large")
 
 
 def test_a_controller_without_a_broker_lives_but_is_not_ready(tmp_path: Path, own_mosquitto: Mosquitto) -> None:
@@ -110,6 +110,7 @@ def test_openapi_describes_every_answer_and_every_problem(served: Served) -> Non
 def test_the_page_about_the_api_lists_every_code_that_a_problem_can_have() -> None:
     page = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
     codes = {code for kind, (_, code) in problems.STATUSES.items() if kind not in {ArtifactError, Refused}}
+    codes |= set(problems.HTTP_CODES.values())
     for source in Path(problems.__file__).parents[1].rglob("*.py"):
         codes |= set(re.findall(r'Refused\(\s*"([a-z-]+)"', source.read_text(encoding="utf-8")))
     codes |= {code_of(act, stage) for act in Act for stage in Stage if stage not in ALLOWED[act]}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from typing import Any
 
 import pytest
 
-from wainwright_controller.cli.output import as_json, fields, printable, put_object, table
+from wainwright_controller.cli.output import FORMULA, as_json, fields, printable, put_csv, put_object, table
 from wainwright_controller.cli.settings import Settings
 
 HOSTILE = "a\x1b]0;owned\x07b\x9b2Jc\nforged: line\u202etxt"
@@ -39,3 +41,22 @@ def test_names_and_values_are_printable_in_every_form(capsys: pytest.CaptureFixt
 
     assert controls("".join(lines) + printed) == []
     assert len(printed.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", *(f"{sign}1" for sign in FORMULA), "=cmd|' /C calc'!A0"])
+def test_no_cell_of_a_csv_is_a_formula(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Nor is one that a line end, a tab or a separator within a cell would make."""
+    items: list[dict[str, Any]] = [
+        {"a": text},
+        {"a": f"x\r\n{text}"},
+        {"a": f"\t{text}"},
+        {"a": f'x",{text}'},
+        {"a": [text, text]},
+    ]
+    put_csv(items, {"name": lambda item: item["a"], "after": lambda _: 1})
+    lines = capsys.readouterr().out.split("\r\n")
+    assert len(lines) == 1 + len(items) + 1
+    for row in csv.reader(lines[1:-1]):
+        assert len(row) == 2
+        assert not row[0].startswith(FORMULA)
+        assert row[0].isprintable()

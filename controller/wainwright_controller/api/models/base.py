@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 IDS_MAX = 100_000  # device ids in one request: the largest fleet that this is measured with
 EARLIEST_S, LATEST_S = -62_000_000_000.0, 253_000_000_000.0  # the years 5 and 9987, in seconds since the epoch
@@ -20,6 +20,9 @@ def _in_calendar(time: datetime) -> datetime:
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_calendar)]
 """A time that comes in."""
+
+Flag = Annotated[bool, Strict()]
+"""True or false; not 1, and not `"yes"`, as pydantic would take them: the document does not say so."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 GroupName = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f]{1,128}$")]

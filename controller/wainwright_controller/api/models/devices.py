@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import BaseModel, Field
 
 from wainwright_common.messages import Attributes
-from wainwright_controller.api.models.base import GroupName, Ids, Taken, Where
+from wainwright_controller.api.models.base import Flag, GroupName, Ids, Taken, Where
 from wainwright_controller.records import DeviceState
 
 
@@ -55,7 +55,7 @@ class AcceptIn(Taken):
     """Which devices: these, or all that are pending."""
 
     ids: Ids = Field(default_factory=list)
-    all_pending: bool = False
+    all_pending: Flag = False
 
 
 class Changed(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from wainwright_common import messages
 from wainwright_controller import records
-from wainwright_controller.api.models.base import Ids, Moment, Name, Taken, Where
+from wainwright_controller.api.models.base import Flag, Ids, Moment, Name, Taken, Where
 from wainwright_controller.operations import Order
 from wainwright_controller.operations.orders import DEVICES_MAX, FILTER_MAX, RETRIES_MAX
 from wainwright_controller.records import OnFailures, Opens, Strategy
@@ -96,7 +96,7 @@ class Policy(Taken):
 
     windows: Annotated[list[Window], Field(max_length=WINDOWS_MAX)] = Field(default=[])
     bytes_per_second: Annotated[int, Field(ge=1, le=2**53 - 1)] | None = None
-    download_only: bool = Field(default=False, description="Get it, and do not install it.")
+    download_only: Flag = Field(default=False, description="Get it, and do not install it.")
 
     @classmethod
     def of(cls, policy: messages.Policy) -> Policy:
@@ -116,7 +116,7 @@ class OrderIn(Taken):
 
     release: Name
     devices: Ids | None = None
-    all_devices: bool = False
+    all_devices: Flag = False
     group: str | None = None
     where: Annotated[Where, StringConstraints(max_length=FILTER_MAX)] | None = None
     max_devices: Annotated[int, Field(ge=1, le=DEVICES_MAX)] | None = Field(
@@ -135,9 +135,9 @@ class OrderIn(Taken):
     limits: Annotated[list[Limit], Field(max_length=LIMITS_MAX)] = Field(default=[])
     pace: Pace = Field(default_factory=Pace)
     policy: Policy = Field(default_factory=Policy)
-    force: bool = Field(False, description="Installs also where the release runs already.")  # noqa: FBT003  pydantic's default
-    manual: bool = Field(False, description="The first phase waits for a start by a person.")  # noqa: FBT003  as above
-    approval: bool = Field(False, description="Waits until an admin other than who makes it approves.")  # noqa: FBT003  as above
+    force: Flag = Field(False, description="Installs also where the release runs already.")  # noqa: FBT003  pydantic's default
+    manual: Flag = Field(False, description="The first phase waits for a start by a person.")  # noqa: FBT003  as above
+    approval: Flag = Field(False, description="Waits until an admin other than who makes it approves.")  # noqa: FBT003  as above
 
     def order(self) -> Order:
         """Return the order as the operations take it."""

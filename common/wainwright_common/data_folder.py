@@ -1,6 +1,7 @@
-"""The data folder: whether it is this agent's alone. What lies in it is believed, and some of it is run as root.
+"""The data folder of an agent or a controller: whether it is that program's alone. What lies in it is believed, some of
+it is secret, and some of an agent's is run as root.
 
-1. It, and a link that leads to it, belong to root or to the agent's own user; so does everything directly in it.
+1. It, and a link that leads to it, belong to root or to the program's own user; so does everything directly in it.
 2. Nobody else may enter it. One that is right but for that is closed; what others may have put there is found by 1.
 
 Not looked at: the folders above it, which are the administrator's.
@@ -50,7 +51,7 @@ def check(folder: Path) -> None:
         if owner not in trusted:
             raise Untrusted(
                 f"{path} belongs to the user {_name(owner)}, and what is in {folder} is trusted",
-                f"If it was the agent's before: chown -R {_name(os.geteuid())} {folder}. Else remove it.",
+                f"If it was this program's before: chown -R {_name(os.geteuid())} {folder}. Else remove it.",
             )
 
 

@@ -1,0 +1,1 @@
+"""Attacks on a running controller, over its sockets."""
