@@ -173,6 +173,17 @@ def test_what_has_ended_without_bringing_anything_to_a_device_has_not_started_an
     assert possible(denied, [], world.tally(made.id)) == [Act.DELETE]
 
 
+def test_a_rollback_is_possible_of_what_was_aborted_while_a_device_was_under_way(world: World) -> None:
+    (device,) = _fleet(world, "d0")
+    made = world.create("os-2", all_devices=True)
+    device.check_in()
+
+    aborted = world.operations.abort(made.id, "olga")
+
+    assert Act.ROLLBACK in possible(aborted, [], world.tally(made.id))
+    assert world.operations.rollback(made.id, "olga").rollback_id is not None
+
+
 def test_a_rollback_that_is_aborted_lets_its_deployment_end_as_well(world: World) -> None:
     devices = _fleet(world, "d0", "d1")
     made = world.create("os-2", all_devices=True)
