@@ -118,8 +118,8 @@ def change_tags(body: TagsIn, context: InContext, actor: InActor) -> Changed:
 @router.post("/{device_id}/decommission")
 def decommission_device(device_id: str, context: InContext, actor: InActor) -> Changed:
     """Take a device out of the fleet for good; its unfinished deployments end as `decommissioned`."""
-    context.operations.decommission(device_id, actor.name)
-    return Changed(changed=[device_id])
+    changed = context.operations.decommission(device_id, actor.name)
+    return Changed(changed=[device_id] if changed else [])
 
 
 @router.get("/{device_id}")

@@ -180,7 +180,7 @@ def decommission(settings: Settings, device_id: str) -> None:
         f"This takes {found['id']} out of the fleet; its unfinished deployments end.",
     )
     answer = settings.client.post(f"devices/{seg(found['id'])}/decommission")
-    put_done(settings, answer, f"{found['id']} is decommissioned.")
+    put_done(settings, answer, f"{found['id']} is decommissioned{'' if answer['changed'] else ' already'}.")
 
 
 @device.command()

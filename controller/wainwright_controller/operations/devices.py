@@ -63,14 +63,20 @@ class DeviceOperations(Operator):
             ledger.wakes += changed
         return changed
 
-    def decommission(self, device_id: str, actor: str) -> None:
-        """Take a device out of the fleet; its unfinished deployments end as `decommissioned`."""
+    def decommission(self, device_id: str, actor: str) -> bool:
+        """Take a device out of the fleet; its unfinished deployments end as `decommissioned`.
+
+        Returns whether that changed anything: it may have been so already.
+        """
         with self._transaction() as ledger:
             device = self._device(ledger, device_id)
+            if device.state is DeviceState.DECOMMISSIONED:
+                return False
             _end_open_parts(ledger, device_id, DeviceStatus.DECOMMISSIONED, actor)
             ledger.put_device(replace(device, state=DeviceState.DECOMMISSIONED))
             ledger.connection.execute(delete(MEMBER).where(MEMBER.c.device_id == device_id))
             ledger.note("device", "decommissioned", actor, device_id=device_id)
+        return True
 
     def check_in_now(self, ids: Sequence[str], actor: str) -> int:
         """Ask devices to check in; returns how many were asked. Raises NotFound when one is unknown."""

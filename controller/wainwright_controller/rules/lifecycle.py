@@ -24,6 +24,8 @@ from wainwright_controller.rules import gates
 from wainwright_controller.rules import phases as phase_rules
 from wainwright_controller.rules.actions import Act, Refused, allowed, check_allowed
 
+# How a device may have finished that runs the release: an abort or a time limit may have come too late (rollback.py).
+_MAY_HAVE_IT = frozenset({DeviceStatus.SUCCESS, DeviceStatus.FAILURE, DeviceStatus.ABORTED})
 _HELD = frozenset({Hold.PAUSED, Hold.AWAITING_START, Hold.AWAITING_APPROVAL})
 
 
@@ -62,15 +64,14 @@ def possible(deployment: Deployment, phases: Sequence[Phase], tally: Tally) -> l
     Who may do it is not asked here: an approval needs an admin other than who made the deployment.
     """
     closed = [phase for phase in phases if phase.opened_at is None]
-    failed, succeeded = (
-        any(n for (_, s), n in tally.items() if s is status) for status in (DeviceStatus.FAILURE, DeviceStatus.SUCCESS)
-    )
+    there = {status for (_, status), n in tally.items() if n}
     in_vain: set[Act] = set()
     if not closed or closed[0].number == 1:
         in_vain.add(Act.PROMOTE)
-    if not failed or deployment.rolls_back is not None:
+    if DeviceStatus.FAILURE not in there or deployment.rolls_back is not None:
         in_vain.add(Act.RETRY)
-    if deployment.status is DeploymentStatus.FINISHED and not succeeded:
+    has_offered = deployment.started_at is not None and there & _MAY_HAVE_IT
+    if deployment.status is DeploymentStatus.FINISHED and not has_offered:
         in_vain.add(Act.ROLLBACK)
     return [act for act in allowed(deployment) if act not in in_vain]
 

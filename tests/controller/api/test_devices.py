@@ -213,6 +213,7 @@ def test_a_decommissioned_device_is_out_for_good(served: Served) -> None:
     deployment = served.deploy("old-2", "old-1")
     assert served.post("devices/old-1/decommission") == {"changed": ["old-1"]}
     assert served.get("devices/old-1")["state"] == "decommissioned"
+    assert served.post("devices/old-1/decommission") == {"changed": []}
     assert served.get(f"deployments/{deployment['id']}")["counts"] == {"decommissioned": 1}
 
 
