@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Annotated, NamedTuple
 
 import msgspec
+import requests  # here, and not in the threads that fetch: several at once would find it half imported
 from msgspec import Meta
 
 from wainwright_common.artifact import ArtifactReader
@@ -59,8 +60,6 @@ class _MetaData(msgspec.Struct, frozen=True):
 
 def fetch(offer: Offer) -> Fetched:
     """Download what is offered, and check length and digest."""
-    import requests
-
     timeout = (TIMEOUT_S, TIMEOUT_S)
     try:
         with requests.get(offer.artifact.uri, stream=True, timeout=timeout) as response:
