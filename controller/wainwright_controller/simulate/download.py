@@ -23,6 +23,7 @@ from wainwright_common.artifact import ArtifactReader
 from wainwright_common.codes import Code
 from wainwright_common.errors import ArtifactError
 from wainwright_common.messages import Offer, Reason
+from wainwright_common.prepared import prepare
 from wainwright_controller.rules.filters import Attributes, BadFilter, Filter, parse
 
 TIMEOUT_S = 30.0  # to connect, and between two bytes
@@ -56,6 +57,9 @@ class Fetched(NamedTuple):
 
 class _MetaData(msgspec.Struct, frozen=True):
     fault: Fault | None = None
+
+
+prepare(_MetaData)
 
 
 def fetch(offer: Offer) -> Fetched:
