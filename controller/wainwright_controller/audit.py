@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, insert, select, update
 
+from wainwright_common.prepared import prepare
 from wainwright_controller.people import Actor
 from wainwright_controller.records import Record
 from wainwright_controller.rows import AUDIT, SETTING, from_row
@@ -57,6 +58,9 @@ class Entry(Record, frozen=True, kw_only=True):
     verdict: str = ALLOWED
     code: str = ""
     hash: str = ""
+
+
+prepare(Entry)
 
 
 class Anchor(NamedTuple):

@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from wainwright_common.messages import Policy
+from wainwright_common.prepared import prepare
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus, Hold, Outcome
 
 
@@ -253,3 +254,6 @@ class Event(Record, frozen=True, kw_only=True):
 
 Tally = dict[tuple[int, DeviceStatus], int]
 """How many device deployments of one deployment stand where: (phase number, status) to count."""
+
+
+prepare(Device, Artifact, Phase, Deployment, DeviceDeployment, Event)

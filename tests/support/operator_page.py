@@ -40,6 +40,7 @@ PATIENCE_S = 60.0
 DEVICES = 200
 COLUMNS, ROWS = 96, 24
 LONG = 200  # rows, for what is printed and not drawn
+TOLD_OF_A_LOG = 5000  # characters of each program's, when the scene fails
 
 # The scenery, as the page has it for those who want to play it themselves.
 FAULT = """\
@@ -59,7 +60,7 @@ wainwright artifact create module-image -T single-file -n panel-2 -t gateway \\
 FASTER = ["--download-time", "0.5", "--install-time", "0.3", "--connect-rate", "400"]  # seconds; devices a second
 
 MOMENTS: Mapping[str, Callable[[str], bool]] = {
-    "the first devices download": lambda screen: screen.count("downloading") == 5,
+    "the first devices are under way": lambda screen: screen.count("  gw-") > 2,
     "the first devices are done": lambda screen: "awaiting-promotion" in screen,
     "some of the others have failed": lambda screen: " failed: " in screen and screen.count("  gw-") > 10,
     "too many have failed": lambda screen: "paused: " in screen and "under way" not in screen,
@@ -125,10 +126,13 @@ class Scene:
         wait_until(self._is_complete, PATIENCE_S, "the fleet")
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._close()
         self.processes.stop_all()
         self.broker.stop()
+        if error is not None:
+            for log in sorted((self.folder / "log").iterdir()):
+                print(f"{log.name} ended with:\n{log.read_text(encoding='utf-8')[-TOLD_OF_A_LOG:]}")
 
     @property
     def env(self) -> dict[str, str]:

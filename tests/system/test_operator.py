@@ -18,7 +18,6 @@ def test_the_page_about_an_operators_session_is_current(tmp_path: Path) -> None:
 
     assert list(form(page)) == list(form(shown)), "run: python -m tests.support.operator_page"
     for sentence in (
-        "0/200 successful  started",
         "awaiting-promotion  5/200 successful",
         "paused: 6 failed, at most 5 may",
         "gw-008: It failed in panel-2 after 1 attempt (install-failed: ",

@@ -20,6 +20,7 @@ from wainwright_common.artifact.limits import (
 )
 from wainwright_common.artifact.names import check_payload_type, check_text
 from wainwright_common.artifact.rules import Rule, refusal
+from wainwright_common.prepared import prepare
 
 FORMAT = "mender"
 FORMAT_VERSION = 3
@@ -79,6 +80,7 @@ class TypeInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of version 2 of the format; refused."""
 
 
+prepare(Version, HeaderInfo, TypeInfo)
 _Document = TypeVar("_Document")
 
 

@@ -16,12 +16,14 @@ from functools import lru_cache
 from typing import Annotated, NamedTuple
 
 import msgspec
+import requests  # here, and not in the threads that fetch: several at once would find it half imported
 from msgspec import Meta
 
 from wainwright_common.artifact import ArtifactReader
 from wainwright_common.codes import Code
 from wainwright_common.errors import ArtifactError
 from wainwright_common.messages import Offer, Reason
+from wainwright_common.prepared import prepare
 from wainwright_controller.rules.filters import Attributes, BadFilter, Filter, parse
 
 TIMEOUT_S = 30.0  # to connect, and between two bytes
@@ -57,10 +59,11 @@ class _MetaData(msgspec.Struct, frozen=True):
     fault: Fault | None = None
 
 
+prepare(_MetaData)
+
+
 def fetch(offer: Offer) -> Fetched:
     """Download what is offered, and check length and digest."""
-    import requests
-
     timeout = (TIMEOUT_S, TIMEOUT_S)
     try:
         with requests.get(offer.artifact.uri, stream=True, timeout=timeout) as response:
