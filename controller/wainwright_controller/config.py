@@ -83,6 +83,24 @@ class Devices(Section, frozen=True, kw_only=True):
     ] = 100_000
 
 
+class Enrolment(Section, frozen=True, kw_only=True):
+    """The authority, and the certificates that devices get from it: docs/enrolment.md."""
+
+    enabled: Annotated[bool, Meta(description="Serves EST, so that devices can ask for certificates.")] = False
+    folder: Annotated[
+        str, Meta(description="Folder of the authority, the same for several controllers; else `pki` in `data_dir`.")
+    ] = ""
+    name: Annotated[
+        str, Meta(min_length=1, max_length=32, description="How the names of a new authority's certificates begin.")
+    ] = "Wainwright"
+    certificate_lifetime_s: Annotated[
+        int, Meta(ge=60, le=398 * 86_400, description="How long a device's certificate holds; renewed at two thirds.")
+    ] = 90 * 86_400
+    crl_lifetime_s: Annotated[
+        int, Meta(ge=60, le=398 * 86_400, description="How long a revocation list holds; written anew at a third.")
+    ] = 30 * 86_400
+
+
 class Deployments(Section, frozen=True, kw_only=True):
     """What deployments must pass before they begin."""
 
@@ -137,6 +155,7 @@ class Config(Section, frozen=True, kw_only=True):
     store: StoreSection = StoreSection()
     broker: BrokerSection = BrokerSection()
     devices: Devices = Devices()
+    enrolment: Enrolment = Enrolment()
     deployments: Deployments = Deployments()
     artifacts: Artifacts = Artifacts()
     timeline: Timeline = Timeline()
@@ -146,6 +165,11 @@ class Config(Section, frozen=True, kw_only=True):
     def artifacts_folder(self) -> Path:
         """Where the stored files are."""
         return Path(self.artifacts.folder) if self.artifacts.folder else self.data_dir / "artifacts"
+
+    @property
+    def pki_folder(self) -> Path:
+        """Where the authority's files are."""
+        return Path(self.enrolment.folder) if self.enrolment.folder else self.data_dir / "pki"
 
     @property
     def needs_token(self) -> bool:

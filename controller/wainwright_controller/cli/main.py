@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = {
     "why": "wainwright_controller.cli.device:why",
     "user": "wainwright_controller.cli.user:user",
     "token": "wainwright_controller.cli.token:token",
+    "ca": "wainwright_controller.cli.ca:ca",
     "audit": "wainwright_controller.cli.audit:audit",
 }
 EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {int(code):<4}{text}" for code, text in MEANINGS.items())
