@@ -15,6 +15,7 @@ from wainwright_controller.rows import CERTIFICATE, ENROLMENT_TOKEN, KEY, from_r
 
 SERIAL_DIGITS = 40  # hexadecimal: RFC 5280 section 4.1.2.2, at most 20 octets
 KEPT_S = 30 * 86_400.0  # a certificate's row, after it has expired: for whoever asks what happened
+PENDING_KEPT_S = 7 * 86_400.0  # a key that nobody decided about, after it asked last; it may ask again
 
 
 # ---- keys -----------------------------------------------------------------------------------------------------
@@ -148,6 +149,8 @@ def note_session_ended(connection: Connection, serials: Collection[str], now: fl
         connection.execute(update(CERTIFICATE).where(CERTIFICATE.c.serial.in_(chunk)).values(session_ended_at=now))
 
 
-def forget_expired(connection: Connection, now: float) -> None:
-    """Remove what expired long ago."""
+def forget_old(connection: Connection, now: float) -> None:
+    """Remove certificates that expired long ago, and keys that waited and do not ask any more."""
     connection.execute(delete(CERTIFICATE).where(CERTIFICATE.c.ends_at < now - KEPT_S))
+    gone = and_(KEY.c.state == KeyState.PENDING, KEY.c.last_asked_at < now - PENDING_KEPT_S)
+    connection.execute(delete(KEY).where(gone))

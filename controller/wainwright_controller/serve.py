@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -14,6 +15,7 @@ from wainwright_common.errors import WainwrightError
 from wainwright_controller.api.app import create_app
 from wainwright_controller.config import Config
 from wainwright_controller.controller import Controller
+from wainwright_controller.https import Protocol
 
 LOG = logging.getLogger(__name__)
 
@@ -34,27 +36,32 @@ def main(config: Config) -> int:
     try:
         listener = _listen(config)
         host, port = listener.getsockname()[:2]
-        controller = Controller(config, config.http.public_url or f"http://{host}:{port}")
+        controller = Controller(config, config.http.public_url or f"{config.scheme}://{host}:{port}")
         controller.start()
     except WainwrightError as error:
         LOG.error("%s", error)  # noqa: TRY400  a sentence for the administrator, not a trace
         return 1
-    LOG.info("serving http://%s:%d, broker %s", host, port, controller.broker_url)
-    server = _Server(
-        uvicorn.Config(
-            create_app(controller.context),
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_S,
-            lifespan="off",
-        ),
-        controller,
-    )
+    LOG.info("serving %s://%s:%d, broker %s", config.scheme, host, port, controller.broker_url)
+    server = _Server(server_config(controller), controller)
     try:
         server.run([listener])
     finally:
         controller.stop()
     return 0
+
+
+def server_config(controller: Controller) -> uvicorn.Config:
+    """Return how a controller is served: by HTTPS, where it has a certificate."""
+    tls = controller.tls
+    return uvicorn.Config(
+        create_app(controller.context),
+        http=Protocol,
+        ssl_context_factory=(lambda _config, _default: tls.context) if tls is not None else None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+        lifespan="off",
+    )
 
 
 def calm_the_collector() -> None:
@@ -71,6 +78,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, controller: Controller) -> None:
         super().__init__(config)
         self._controller = controller
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._controller.renewals is not None:
+            self._controller.renewals.loop = asyncio.get_running_loop()
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self._controller.context.closing.set()

@@ -12,12 +12,15 @@ from fastapi import Depends, Request
 
 from wainwright_controller.artifact_store import ArtifactStore
 from wainwright_controller.bulletin import Bulletin
+from wainwright_controller.desk import Desk
 from wainwright_controller.gate import Gate
 from wainwright_controller.ingest.intake import Counts
 from wainwright_controller.links import Links
 from wainwright_controller.operations import Operations
+from wainwright_controller.pki.keeper import Keeper
 from wainwright_controller.refusals import Refusals
 from wainwright_controller.store import Store
+from wainwright_controller.warden import Warden
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -28,7 +31,7 @@ class Context:
 
     `hosts` are the names under which this controller is reached; `refusals` bounds what the audit log keeps of them.
     `closing` is to be set before the server shuts down: it ends the live streams, which would otherwise keep it
-    waiting.
+    waiting. Without an authority there is no `keeper` and no `warden`; where devices cannot enrol, there is no `desk`.
     """
 
     operations: Operations
@@ -38,6 +41,9 @@ class Context:
     counts: Counts
     broker_is_connected: Callable[[], bool]
     gate: Gate
+    keeper: Keeper | None = None
+    desk: Desk | None = None
+    warden: Warden | None = None
     refusals: Refusals = field(default_factory=Refusals)
     hosts: frozenset[str] = LOOPBACK_HOSTS
     closing: threading.Event = field(default_factory=threading.Event)
