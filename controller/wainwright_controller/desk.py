@@ -111,9 +111,10 @@ class Desk:
 
         def judge(connection: Connection, facts: Facts) -> Verdict:
             known = shelf.load_certificate(connection, serial)
-            if known is None or known.kind is not CertificateKind.DEVICE or known.revoked_at is not None:
-                what = "was revoked" if known is not None and known.revoked_at is not None else "is not known here"
-                return Verdict(Answer.REFUSE, "certificate-unknown", f"This certificate {what}: enrol again.")
+            if known is None or known.kind is not CertificateKind.DEVICE:
+                return Verdict(Answer.REFUSE, "certificate-unknown", "This certificate is not known: enrol again.")
+            if known.revoked_at is not None:
+                return Verdict(Answer.REFUSE, "certificate-revoked", "This certificate was revoked: enrol again.")
             key = next((one for one in facts.keys if one.digest == known.key_digest), None)
             return enrolment.renew(facts, key)
 

@@ -28,7 +28,15 @@ _OF_MACHINES = {
     "cacerts": ("not-found",),
     "crl.pem": ("not-found",),
     "simpleenroll": (*_CSR, *_KEYS, "token-invalid", "too-many-keys", "too-many-pending"),
-    "simplereenroll": (*_CSR, *_KEYS, "certificate-needed", "certificate-unknown", "key-unknown", "wrong-name"),
+    "simplereenroll": (
+        *_CSR,
+        *_KEYS,
+        "certificate-needed",
+        "certificate-revoked",
+        "certificate-unknown",
+        "key-unknown",
+        "wrong-name",
+    ),
 }
 _FOUND = ("not-found",)
 _NAMED = ("ambiguous", "not-found")

@@ -1,112 +1,142 @@
-"""`wainwright ca …`: the controller's own certificate authority, on the controller's machine."""
+"""`wainwright ca …`: the controller's own certificate authority, over the API."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
+from wainwright_controller.cli.ca_files import init, issue_controller, issue_server, sign
+from wainwright_controller.cli.client import seg
+from wainwright_controller.cli.confirm import confirm
+from wainwright_controller.cli.enrolment import CERTIFICATES, REASONS
 from wainwright_controller.cli.exits import CliError, ExitCode
+from wainwright_controller.cli.output import Json, fields, put_done, put_list, put_object
 from wainwright_controller.cli.settings import Group, Settings, in_settings
+from wainwright_controller.cli.words import ago, api_stamp, count
 
-if TYPE_CHECKING:
-    from wainwright_controller.config import Config
-    from wainwright_controller.pki import Authority
-
-_F = Callable[..., Any]
-
-
-def _with_config(function: _F) -> _F:
-    option = click.option(
-        "--config",
-        "path",
-        metavar="F",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="The controller's configuration. [/etc/wainwright/controller.toml if it exists, else defaults]",
-    )
-    return option(function)
+MACHINES = ("server", "controller")
 
 
 @click.group(cls=Group)
 def ca() -> None:
-    """The controller's own certificate authority."""
+    """The controller's own certificate authority.
+
+    `init`, `issue-server`, `issue-controller` and `sign` work on files, on the machine where these are, and need no
+    running controller.
+    """
+
+
+for _command in (init, issue_server, issue_controller, sign):
+    ca.add_command(_command)
 
 
 @ca.command()
-@_with_config
 @in_settings
-def init(settings: Settings, path: Path | None) -> int:
-    """Make the authority, where there is none."""
-    config = _config(path)
-    was_there = (config.pki_folder / "issuing.pem").exists()
-    authority = _authority(config)
-    if was_there:
-        settings.say(f"There is an authority in {authority.folder.path}; nothing was changed.")
-        return ExitCode.NOTHING_TO_DO
-    settings.say(f"Made an authority in {authority.folder.path}; devices are to know this SHA-256 of its root:")
-    click.echo(_fingerprint(authority))
+def show(settings: Settings) -> None:
+    """Show the root, the issuing authorities and the revocation list."""
+    found = settings.client.get("ca")
+    put_object(settings, found, _about(found))
+
+
+def _about(authority: Json) -> list[str]:
+    key = "on the controller" if authority["has_root_key"] else "kept elsewhere"
+    ends = authority.get("crl_ends_at")
+    revoked = f"{count(authority['revoked'], 'certificate')}, ends {ago(ends)}" if ends else "none"
+    known = [
+        ("root", authority["subject"]),
+        ("fingerprint", authority["fingerprint"]),
+        ("ends", api_stamp(authority["ends_at"])),
+        ("its key", key),
+        ("revoked", revoked),
+    ]
+    lines = [*fields(known), "issuing authorities:"]
+    about = [(one["id"], _issuer(one)) for one in sorted(authority["issuers"], key=lambda one: str(one["begins_at"]))]
+    return lines + [f"  {line}" for line in fields(about)]
+
+
+def _issuer(one: Json) -> str:
+    role = "signs now" if one["signs_now"] else "former"
+    return f"{role}, {count(one['certificates'], 'valid certificate')}, ends {api_stamp(one['ends_at'])}"
+
+
+@ca.command()
+@click.option("--chain", is_flag=True, help="The root, and after it the issuing authorities.")
+@in_settings
+def export(settings: Settings, chain: bool) -> None:  # noqa: FBT001  click passes options by name
+    """Print the root's certificate (PEM): what devices, and whoever else talks to the controller, are to trust."""
+    found = settings.client.get("ca")
+    issuers = [one["pem"] for one in found["issuers"]] if chain else []
+    click.echo("".join([found["pem"], *issuers]), nl=False)
+
+
+@ca.command()
+@click.option("--request", is_flag=True, help="Only print a request (PEM), to be signed where the root's key is.")
+@click.option(
+    "--certificate",
+    metavar="F",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The certificate (PEM) that answers the request.",
+)
+@in_settings
+def rotate(settings: Settings, request: bool, certificate: Path | None) -> int:  # noqa: FBT001  click passes options by name
+    """Have a new issuing authority sign from now on; devices notice nothing."""
+    if request and certificate is not None:
+        raise click.UsageError("--request is the first step, --certificate the last: give one.")
+    if request:
+        made = settings.client.post("ca/request")
+        settings.say("Sign this with `wainwright ca sign` where the root's key is, then give back the certificate:")
+        put_object(settings, made, made["request"].splitlines())
+        return ExitCode.DONE
+    answer = settings.client.post("ca/rotate", {"certificate": _text_of(certificate)} if certificate else {})
+    signs = next(one for one in answer["issuers"] if one["signs_now"])
+    put_done(settings, answer, f"{signs['id']} signs from now on; former ones are trusted as long as they are listed.")
     return ExitCode.DONE
 
 
-@ca.command("issue-server")
-@click.option("--name", "names", metavar="HOST", multiple=True, required=True, help="Name or address. Repeatable.")
-@_with_config
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is not PEM"
+        raise CliError(ExitCode.USAGE, f"Cannot read {path}: {said}.") from error
+
+
+@ca.command()
+@click.argument("issuer", metavar="ID")
 @in_settings
-def issue_server(settings: Settings, path: Path | None, names: tuple[str, ...]) -> None:
-    """Make the broker's key and certificate: broker.key and broker.pem in the authority's folder."""
-    from wainwright_controller.pki import PkiError
+def retire(settings: Settings, issuer: str) -> None:
+    """Trust a former issuing authority no more: all its certificates are refused.
 
-    authority = _authority(_config(path))
-    folder = authority.folder
-    try:
-        authority.issue_server(names, folder.broker, folder.broker_key, datetime.now(UTC))
-    except PkiError as error:
-        raise CliError(ExitCode.FAILED, str(error)) from error
-    settings.say(f"Made {folder.broker} and {folder.broker_key} for {', '.join(names)}.")
+    For one whose key was stolen. Rotate first; the devices that it had certified ask for new ones by themselves.
+    """
+    found = settings.client.get("ca")
+    one = next((one for one in found["issuers"] if one["id"] == issuer), None)
+    if one is None:
+        raise CliError(ExitCode.FAILED, f"No such issuing authority: {issuer}. `wainwright ca show` has all.")
+    text = f"This makes {count(one['certificates'], 'valid certificate')} unusable."
+    confirm(settings, issuer, "retire", text)
+    put_done(settings, settings.client.post("ca/retire", {"issuer": issuer}), f"{issuer} is not trusted any more.")
 
 
-@ca.command("issue-controller")
-@click.option("--name", metavar="NAME", help="wainwright-controller, or of several wainwright-controller-WORD.")
-@_with_config
+@ca.command()
+@click.option("--kind", type=click.Choice(("device", *MACHINES)), help="Only these.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many. [all]")
 @in_settings
-def issue_controller(settings: Settings, path: Path | None, name: str | None) -> None:
-    """Make the key and certificate that the controller shows to the broker: controller.key and controller.pem."""
-    from wainwright_controller.pki import CONTROLLER, PkiError
-
-    authority = _authority(_config(path))
-    folder = authority.folder
-    try:
-        authority.issue_controller(name or CONTROLLER, folder.controller, folder.controller_key, datetime.now(UTC))
-    except PkiError as error:
-        raise CliError(ExitCode.FAILED, str(error)) from error
-    settings.say(f"Made {folder.controller} and {folder.controller_key} for {name or CONTROLLER}.")
+def certificates(settings: Settings, kind: str | None, limit: int | None) -> None:
+    """List the certificates that were issued, newest first."""
+    found = settings.client.items("certificates", limit=limit, kind=kind)
+    put_list(settings, found, CERTIFICATES, "No certificates.")
 
 
-def _config(path: Path | None) -> Config:
-    from wainwright_common.settings import ConfigError
-    from wainwright_controller import config
-
-    try:
-        return config.load(path, os.environ)
-    except ConfigError as error:
-        raise CliError(ExitCode.USAGE, str(error)) from error
-
-
-def _authority(config: Config) -> Authority:
-    from wainwright_controller.pki import Authority, Folder, PkiError
-
-    lifetime = timedelta(seconds=config.enrolment.crl_lifetime_s)
-    try:
-        return Authority.create(Folder(config.pki_folder), config.enrolment.name, datetime.now(UTC), lifetime)
-    except PkiError as error:
-        raise CliError(ExitCode.FAILED, str(error)) from error
-
-
-def _fingerprint(authority: Authority) -> str:
-    from wainwright_controller.pki.profiles import fingerprint
-
-    return fingerprint(authority.root)
+@ca.command()
+@click.argument("serial", metavar="SERIAL")
+@click.option(
+    "--reason", type=click.Choice(REASONS), default="unspecified", show_default=True, help="What the list says."
+)
+@in_settings
+def revoke(settings: Settings, serial: str, reason: str) -> None:
+    """Revoke one certificate, such as a controller's that was lost; who is connected with it is disconnected."""
+    confirm(settings, serial, "revoke", f"This revokes the certificate {serial}, for good.")
+    answer = settings.client.post(f"certificates/{seg(serial)}/revoke", {"reason": reason})
+    put_done(settings, answer, f"Certificate {serial} revoked.")

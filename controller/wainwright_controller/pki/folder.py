@@ -64,7 +64,6 @@ class Folder:
         except OSError as error:
             raise PkiError(f"Cannot write in the authority's folder {self.path}: {error.strerror}.") from error
         try:
-            _give_to_owner(self.path, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
@@ -88,7 +87,6 @@ class Folder:
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     os.fchmod(file.fileno(), mode)
-                    _give_to_owner(self.path, file.fileno())
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
@@ -110,13 +108,6 @@ class Folder:
             _sync(self.path)
         except OSError as error:
             raise PkiError(f"Cannot write {link}: {error.strerror}.") from error
-
-
-def _give_to_owner(folder: Path, descriptor: int) -> None:
-    """Have root's new files belong to whom the folder belongs: the controller's user must read them."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _sync(folder: Path) -> None:
