@@ -54,8 +54,9 @@ class Served:
         max_bytes: int = 2**30,
         approval_above: int = FLEET_MAX,
         enrolment: Enrolment | None = None,
+        section: BrokerSection | None = None,
     ) -> None:
-        """With `enrolment`, the controller gives certificates and is served by HTTPS."""
+        """With `enrolment`, the controller gives certificates and is served by HTTPS; `section` is about the broker."""
         self.port = free_port()
         self.url = f"{'https' if enrolment else 'http'}://127.0.0.1:{self.port}"
         self.broker = broker
@@ -63,7 +64,7 @@ class Served:
         self.config = Config(
             data_dir=folder,
             http=Http(token=token, tls=enrolment is not None),
-            broker=BrokerSection(url=broker.url),
+            broker=section or BrokerSection(url=broker.url),
             enrolment=enrolment or Enrolment(),
             artifacts=Artifacts(max_bytes=max_bytes),
             deployments=Deployments(approval_above=approval_above),
