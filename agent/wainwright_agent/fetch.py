@@ -139,6 +139,7 @@ def _stream(job: Job, kept: Checkpoint) -> HttpStream | FileStream:
         bytes_per_second=job.bytes_per_second,
         checkpoint=kept,
         is_digest_known=not job.by_hand,
+        trust=job.trust,
     )
 
 

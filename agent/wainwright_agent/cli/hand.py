@@ -20,6 +20,7 @@ from wainwright_agent.control import AgentUnreachable, ask
 from wainwright_agent.events import Answer, Asked
 from wainwright_agent.journal import Journal, JournalError
 from wainwright_agent.supervisor import log_to_stderr
+from wainwright_agent.trust import trust_of
 from wainwright_agent.update import Updater
 
 ANSWER_S = 10.0  # the agent answers in milliseconds
@@ -49,7 +50,7 @@ def install(config: Config, arguments: Namespace) -> Exit:
     """Install a file or a link; ends when that is done, has failed, or waits for the technician."""
     from wainwright_agent.cli.source import look_at
 
-    options = look_at(arguments.source) | {"stop_before": arguments.stop_before}
+    options = look_at(arguments.source, trust_of(config)) | {"stop_before": arguments.stop_before}
     with _owner(config) as owner:
         answer = owner.do("install", options)
         if "error" in answer:

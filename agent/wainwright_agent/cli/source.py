@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from wainwright_agent.cli.exits import Refused
 from wainwright_agent.masking import mask
+from wainwright_agent.trust import Trust
 from wainwright_common.errors import ArtifactError, WainwrightError
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ class SourceError(WainwrightError):
     """What is to be installed cannot be read."""
 
 
-def look_at(source: str) -> dict[str, Any]:
+def look_at(source: str, trust: Trust | None = None) -> dict[str, Any]:
     """Return what the agent must be told of an artifact: uri, name, size in bytes and version.
 
     Raises SourceError when it cannot be read, and Refused when it is not an artifact. Whether it is signed, fits and is
     whole is checked by the agent.
     """
-    return _look_at_link(source) if source.startswith(LINKS) else _look_at_file(Path(source))
+    return _look_at_link(source, trust) if source.startswith(LINKS) else _look_at_file(Path(source))
 
 
 def _look_at_file(path: Path) -> dict[str, Any]:
@@ -46,12 +47,14 @@ def _look_at_file(path: Path) -> dict[str, Any]:
     }
 
 
-def _look_at_link(link: str) -> dict[str, Any]:
+def _look_at_link(link: str, trust: Trust | None) -> dict[str, Any]:
     import requests
     import urllib3.exceptions
 
     try:
-        with requests.get(link, stream=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as response:
+        headers = {"Accept-Encoding": "identity"}
+        ca = trust.ca_for(link) if trust is not None else None
+        with requests.get(link, stream=True, timeout=TIMEOUT_S, headers=headers, verify=ca) as response:
             response.raise_for_status()
             size = response.headers.get("Content-Length", "")
             if not size.isdigit():
