@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PEERS  := mosquitto mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus mksquashfs:squashfs-tools systemd-analyze:systemd initdb:postgresql
+PEERS  := mosquitto faketime curl openssl mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus mksquashfs:squashfs-tools systemd-analyze:systemd initdb:postgresql
 
 # For a Debian guest with systemd; it needs root.
 GUESTS := systemd-nspawn:systemd-container mmdebstrap mke2fs:e2fsprogs
