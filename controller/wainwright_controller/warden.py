@@ -5,6 +5,7 @@
 2. The broker reads it only when told to, and that does not end connections: measured with Mosquitto 2.0.11.
 3. So whoever is connected with a revoked certificate is disconnected after that, by taking his session over, twice,
    SETTLE_S apart: a broker that reads late would let him in again in between. Only then the store says that it is done.
+   He has FAREWELL_S before that: a device in the middle of an update is told to stop, and would not hear it otherwise.
 4. All of it may be repeated, and is, after a restart or a failure, until it has worked.
 
 Besides, it renews the certificates of servers and controllers that the authority made, and removes what is old.
@@ -31,6 +32,7 @@ LOG = logging.getLogger(__name__)
 
 TICK_S = 1.0  # how late a revocation begins to hold
 RETRY_S = 10.0  # after a failure
+FAREWELL_S = 1.0  # for a device to hear that its deployment is over, before it hears nothing more
 SETTLE_S = 5.0  # for a broker to read its list: systemd and a shell take less than one
 TIDY_EVERY_S = 3600.0
 REWRITTEN_AT = 1 / 3  # of a list's life: two thirds of it are left for a controller that is away
@@ -163,6 +165,8 @@ class Warden:
             return
         done: list[str] = []
         for name in sorted({one.name for one in revoked if one.kind != "server"}):
+            if any(0 <= now - (one.revoked_at or 0) < FAREWELL_S for one in revoked if one.name == name):
+                continue
             before = self._disconnected_at.get(name)
             if before is None or not now - before >= 0:
                 end_session(name)

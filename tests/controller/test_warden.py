@@ -27,7 +27,7 @@ from wainwright_controller.records import Certificate, CertificateKind
 from wainwright_controller.renewals import Renewals
 from wainwright_controller.rows import CERTIFICATE
 from wainwright_controller.store import Store
-from wainwright_controller.warden import REWRITTEN_AT, SETTLE_S, BrokerOrders, Warden
+from wainwright_controller.warden import FAREWELL_S, REWRITTEN_AT, SETTLE_S, BrokerOrders, Warden
 
 DAY_S = 86_400.0
 LIST_S = 30 * DAY_S
@@ -196,9 +196,10 @@ class Lab:
         return record
 
     def revoke(self, record: Certificate) -> None:
-        """Take a certificate back."""
+        """Take a certificate back, and let the time pass that its owner has to say goodbye."""
         with self.store.write() as connection:
             shelf.revoke_certificates(connection, self.now, "key-compromise", serial=record.serial)
+        self.now += FAREWELL_S
 
     @property
     def list(self) -> x509.CertificateRevocationList:

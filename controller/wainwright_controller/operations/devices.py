@@ -165,3 +165,5 @@ def _end_open_parts(ledger: Ledger, device_id: str, status: DeviceStatus, actor:
         )
         ledger.put_part(ended, actor)
         ledger.wakes.append(device_id)
+        if candidate.part.offered:
+            ledger.aborts.append((device_id, candidate.part.deployment_id))
