@@ -27,6 +27,7 @@ from wainwright_agent.spare import Spare
 from wainwright_agent.states import Event, UpdateState, allows
 from wainwright_agent.steps import GOING_BACK, NO_STEP, REPEATED_AFTER_A_FAILURE, STEPS, Step
 from wainwright_agent.throttle import lowest
+from wainwright_agent.trust import trust_of
 from wainwright_agent.worktree import WorkTree
 from wainwright_common.codes import Code
 from wainwright_common.messages import Progress, Reason
@@ -188,6 +189,7 @@ class Actions:
             bytes_per_second=lowest(settings.bytes_per_second, None if limit is UNSET else limit),
             by_hand=update.by_hand is not None,
             parent=job_process_id(),
+            trust=trust_of(self._config),
         )
         fetched = download(job, self._around, on_progress, None if self._spare is None else self._spare.take())
         facts = {"payload_type": fetched.payload_type, "new_provides": fetched.provides}

@@ -6,20 +6,34 @@ alone is said by its type; what values must be together by `problems`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from wainwright_agent.credentials import Credentials
 from wainwright_common import settings
-from wainwright_common.brokers import BadBroker, Endpoint, check_encryption, endpoint_of
+from wainwright_common.brokers import BadBroker, Endpoint, check_encryption, endpoint_of, is_loopback
 from wainwright_common.errors import BadTopic
 from wainwright_common.settings import ConfigError
 from wainwright_common.topics import PREFIX, check_device_id, check_prefix
 
-__all__ = ["Broker", "CheckIn", "Config", "ConfigError", "Endpoint", "Inventory", "Log", "Update", "load"]
+__all__ = [
+    "Broker",
+    "CheckIn",
+    "Config",
+    "ConfigError",
+    "Endpoint",
+    "Enrolment",
+    "Inventory",
+    "Log",
+    "Update",
+    "load",
+]
 
 DEFAULT_FILE = Path("/etc/wainwright/agent.toml")
 OWN_MODULES = Path(__file__).parent / "modules" / "v3"
@@ -27,6 +41,7 @@ OWN_MODULES = Path(__file__).parent / "modules" / "v3"
 
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
+FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 RATE_MAX = 10**12  # bytes per second, beyond any link
 KEEP_ALIVE_MAX_S = 65_535  # MQTT 3.1.1 section 3.1.2.10: two bytes
 
@@ -75,6 +90,21 @@ class Broker(Section, frozen=True, kw_only=True):
             return endpoint_of(self.url)
         except BadBroker as error:
             raise ConfigError(str(error)) from error
+
+
+class Enrolment(Section, frozen=True, kw_only=True):
+    """The controller that gives this device its certificate for the broker: docs/enrolment.md."""
+
+    url: Annotated[str, Meta(description="`https://HOST[:PORT]` of the controller; without it nobody is asked.")] = ""
+    ca: Annotated[Path | None, Meta(description="PEM file of the authority that signed the controller's HTTPS.")] = None
+    ca_fingerprint: Annotated[
+        str,
+        Meta(max_length=95, description="SHA-256 of the authority's root, as `wainwright ca show` has it, instead."),
+    ] = ""
+    token: Annotated[str, Meta(max_length=256, description="Token by which the device is accepted at once.")] = ""
+    token_file: Annotated[
+        Path | None, Meta(description="File with that token, instead; it may go once it was used.")
+    ] = None
 
 
 class Update(Section, frozen=True, kw_only=True):
@@ -168,6 +198,7 @@ class Config(Section, frozen=True, kw_only=True):
         Path, Meta(description="Socket of `wain`; where its folder cannot be written, `agent.sock` in `data_dir`.")
     ] = Path("/run/wainwright/agent.sock")
     broker: Broker = Broker()
+    enrolment: Enrolment = Enrolment()
     update: Update = Update()
     check_in: CheckIn = CheckIn()
     inventory: Inventory = Inventory()
@@ -183,10 +214,21 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
     config = settings.read(Config, text, source=str(file), env=env)
     if found := [_locate(problem, file, text, env) for problem in problems(config)]:
         raise ConfigError("\n".join(found))
+    config = _with_credentials(config)
     if OWN_MODULES in config.update.modules:
         return config
     update = msgspec.structs.replace(config.update, modules=(*config.update.modules, OWN_MODULES))
     return msgspec.structs.replace(config, update=update)
+
+
+def _with_credentials(config: Config) -> Config:
+    """Return the configuration with the files that enrolment brings, where the device enrols."""
+    broker = config.broker
+    if not config.enrolment.url:
+        return config
+    files = Credentials(config.data_dir)
+    broker = msgspec.structs.replace(broker, certificate=files.device, key=files.device, ca=broker.ca or files.ca)
+    return msgspec.structs.replace(config, broker=broker)
 
 
 def problems(config: Config) -> Iterator[str]:
@@ -209,9 +251,35 @@ def problems(config: Config) -> Iterator[str]:
         yield "broker.password: a password needs broker.username."
     if broker.reconnect_max_s < broker.reconnect_first_s:
         yield "broker.reconnect_max_s: less than broker.reconnect_first_s."
+    yield from _enrolment_problems(config)
     yield from _window_problems(config.update)
     if not config.data_dir.is_absolute():
         yield "data_dir: expected an absolute path."
+
+
+def _enrolment_problems(config: Config) -> Iterator[str]:
+    enrolment, broker = config.enrolment, config.broker
+    if not enrolment.url:
+        return
+    try:
+        parts = urlsplit(enrolment.url)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        yield f"enrolment.url: {enrolment.url!r}: expected https://HOST[:PORT]."
+    elif parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        yield "enrolment.url: http:// to another machine would let anybody give this device a certificate: use https://."
+    if enrolment.ca_fingerprint and not FINGERPRINT.fullmatch(enrolment.ca_fingerprint.replace(":", "")):
+        yield "enrolment.ca_fingerprint: expected the 64 hexadecimal digits of a SHA-256."
+    if enrolment.ca and enrolment.ca_fingerprint:
+        yield "enrolment.ca_fingerprint: set this or enrolment.ca, not both."
+    if enrolment.token and enrolment.token_file:
+        yield "enrolment.token_file: set this or enrolment.token, not both."
+    if broker.certificate:
+        yield "broker.certificate: the device gets one by enrolment.url: set one of the two."
+    if broker.url.startswith("mqtt:"):
+        yield "enrolment.url: the certificate is for an mqtts:// broker; broker.url is mqtt://."
 
 
 def _window_problems(update: Update) -> Iterator[str]:

@@ -21,6 +21,7 @@ from wainwright_agent.failure import LinkRefused, UpdateError
 from wainwright_agent.groups import KILL_GRACE_S, end_leftovers
 from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut
 from wainwright_agent.spare import PROGRAM
+from wainwright_agent.trust import Trust
 from wainwright_common.codes import Code
 from wainwright_common.messages import Artifact, Progress, Reason
 
@@ -36,6 +37,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True, tag="look"):
 
     source: str
     """A link, or the path of a file."""
+    trust: Trust | None = None
     parent: int
 
 
@@ -74,6 +76,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, tag="job"):
     boot_id: str
     bytes_per_second: int | None = None
     """The most that may come over the link."""
+    trust: Trust | None = None
     by_hand: bool = False
     """A technician has named the file: it may be one of this device, and nobody knows its digest."""
     parent: int

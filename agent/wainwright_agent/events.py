@@ -6,9 +6,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wainwright_common.messages import Ack, Attributes, Command, Reply
+
+if TYPE_CHECKING:
+    from wainwright_agent.enrolment import Said
 
 Answer = dict[str, Any]
 """One line to a technician's command, as JSON can hold it."""
@@ -70,6 +73,13 @@ class ScriptsRan:
 
 
 @dataclass(frozen=True, slots=True)
+class Enrolled:
+    """An attempt to get a certificate has ended, well or not."""
+
+    said: Said
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End the service; with an error when a thread cannot go on."""
 
@@ -77,7 +87,7 @@ class Stop:
     error: BaseException | None = None
 
 
-Event = Connected | Disconnected | Received | Collected | Asked | UpdateChanged | ScriptsRan | Stop
+Event = Connected | Disconnected | Received | Collected | Asked | UpdateChanged | ScriptsRan | Enrolled | Stop
 EventQueue = SimpleQueue[Event]
 
 

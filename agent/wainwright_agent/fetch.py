@@ -93,7 +93,7 @@ def _look(asked: Look) -> Said:
     from wainwright_agent.source import SourceError, look_at
 
     try:
-        return Said(looked=look_at(asked.source))
+        return Said(looked=look_at(asked.source, asked.trust))
     except SourceError as error:
         return Said(unusable=Unusable(text=str(error), is_refused=error.is_refused))
 
@@ -163,6 +163,7 @@ def _stream(job: Job, kept: Checkpoint) -> HttpStream | FileStream:
         bytes_per_second=job.bytes_per_second,
         checkpoint=kept,
         is_digest_known=not job.by_hand,
+        trust=job.trust,
     )
 
 

@@ -25,6 +25,7 @@ from wainwright_agent.failure import LinkRefused, UpdateError
 from wainwright_agent.masking import mask
 from wainwright_agent.redirects import follow
 from wainwright_agent.throttle import Throttle
+from wainwright_agent.trust import Trust
 from wainwright_common.artifact.digest import Digest
 from wainwright_common.codes import Code
 from wainwright_common.messages import Artifact
@@ -73,6 +74,7 @@ class HttpStream:
         bytes_per_second: int | None = None,
         checkpoint: Checkpoint | None = None,
         is_digest_known: bool = True,
+        trust: Trust | None = None,
     ) -> None:
         self._artifact = artifact
         self._on_bytes = on_bytes
@@ -80,6 +82,7 @@ class HttpStream:
         self._throttle = Throttle(bytes_per_second, time.monotonic()) if bytes_per_second else None
         self._checkpoint = checkpoint
         self._session = _Session()
+        self._trust = trust
         self._response: requests.Response | None = None
         self._etag = None if checkpoint is None else checkpoint.etag
         self._digest = Digest() if is_digest_known else None
@@ -182,8 +185,11 @@ class HttpStream:
 
     def _get(self, uri: str, headers: dict[str, str]) -> requests.Response:
         timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+        ca = self._trust.ca_for(uri) if self._trust is not None else None
         try:
-            return self._session.get(uri, headers=headers, stream=True, allow_redirects=False, timeout=timeout)
+            return self._session.get(
+                uri, headers=headers, stream=True, allow_redirects=False, timeout=timeout, verify=ca
+            )
         except (requests.ConnectionError, requests.Timeout) as error:
             raise _Broken(str(error)) from error
         except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be taken apart

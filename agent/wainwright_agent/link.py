@@ -87,6 +87,7 @@ class Link:
         self._rubbish = Ration(log, "messages dropped")
         self._hurry = threading.Event()
         self._stopping = threading.Event()
+        self._renewing = threading.Event()
         self._client: Any = None
         self._failure = ""
 
@@ -111,6 +112,14 @@ class Link:
 
     def retry_now(self) -> None:
         """End the pause between two attempts, if there is one."""
+        self._hurry.set()
+
+    def renew(self) -> None:
+        """Connect anew, at once, with the certificate that the files have now; who is connected says nothing of it."""
+        client = self._client
+        self._renewing.set()
+        if self.is_up and client is not None:
+            client.disconnect()  # a farewell: the broker tells no last will
         self._hurry.set()
 
     def stop(self) -> None:
@@ -164,6 +173,7 @@ class Link:
         while not self._stopping.is_set():
             began = time.monotonic()
             self._failure = ""
+            self._renewing.clear()
             try:
                 self._connection()
             except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded
@@ -173,6 +183,10 @@ class Link:
                 self._client = None
             if self._stopping.is_set():
                 return
+            if self._renewing.is_set() and not self._failure:
+                log.info("connects to %s anew, with another certificate", self.broker.url)
+                self._events.put(Disconnected("the certificate was renewed"))
+                continue
             if time.monotonic() - began > STABLE_S:
                 failures = 0
             pause_s = spread(failures, self.broker.reconnect_first_s, self.broker.reconnect_max_s, self._random)

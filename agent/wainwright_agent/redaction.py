@@ -17,7 +17,7 @@ from wainwright_agent.config import Config
 from wainwright_agent.masking import HIDDEN, mask
 from wainwright_common import settings
 
-SECRETS = (("broker", "password"),)
+SECRETS = (("broker", "password"), ("enrolment", "token"))
 KNOWN_MIN = 4  # characters; a shorter one stands in many words, and hiding these would tell what it is
 
 # What a secret's name contains, and the rest of the name: bounded, or a long line would take for ever.

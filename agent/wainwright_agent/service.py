@@ -28,11 +28,13 @@ from wainwright_agent.checkin import CheckIns
 from wainwright_agent.collector import Collector
 from wainwright_agent.config import Config
 from wainwright_agent.control import Server
+from wainwright_agent.enrolment import Enroller, Said
 from wainwright_agent.events import (
     Asked,
     Collected,
     Connected,
     Disconnected,
+    Enrolled,
     Event,
     EventQueue,
     Received,
@@ -94,6 +96,7 @@ class Service:
         self._inquiries = Inquiries()
         self._chatter = Ration(log, "commands and replies")
         self._rounds = Rounds(config, self._events)
+        self._enroller = Enroller(config, self._device_id, self._events, self._random)
         self._collector = Collector(config, self._journal, self._link, self._events, self._random)
         self._running: Running | None = None
         """What the latest check-in said is running."""
@@ -114,7 +117,9 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, self._on_signal)
         log.info("agent %s of %s starts in %s", __version__, self._device_id, self._config.data_dir)
-        self._link.start()
+        self._enroller.start()
+        if self._enroller.is_ready:
+            self._link.start()
         self._control.start()
         worker = self._worker = spawn(self._events, "update", self._updater.run)
         self._rounds.start()
@@ -128,6 +133,7 @@ class Service:
             notify("STOPPING=1")
             self._control.stop()
             self._rounds.stop()
+            self._enroller.stop()
             self._updater.stop()
             worker.join(WORKER_STOP_S)
             self._link.stop()
@@ -149,7 +155,7 @@ class Service:
         check_in_at = math.inf if self._rounds.is_busy else self._check_ins.due_at
         plans = (check_in_at, self._outbox.due_at, self._inquiries.due_at)
         log_at = self._log_sender.due_at if self._link.is_up else math.inf
-        due_at = min(*plans, log_at, self._collector.due_at, self._watchdog_at)
+        due_at = min(*plans, log_at, self._collector.due_at, self._enroller.due_at, self._watchdog_at)
         try:
             return self._events.get(timeout=min(max(0.0, due_at - time.monotonic()), SLEEP_MAX_S))
         except Empty:
@@ -165,6 +171,10 @@ class Service:
             self._inquiries.expire(now, is_up=self._link.is_up)
         if self._collector.due_at <= now:
             self._collector.collect()
+        if self._enroller.clock_was_set():
+            self._link.retry_now()
+        if self._enroller.due_at <= now:
+            self._enroller.step()
         if self._link.is_up and self._log_sender.due_at <= now:
             self._log_sender.step(now, more_to_come=self._journal.state.update is not None)
         if self._watchdog_s and self._watchdog_at <= now:
@@ -177,7 +187,9 @@ class Service:
 
         Not asked: whether the broker answers or the disk takes a byte. Those a restart does not repair.
         """
-        threads = {"update": self._worker is not None and self._worker.is_alive(), "link": self._link.is_alive}
+        threads = {"update": self._worker is not None and self._worker.is_alive()}
+        if self._enroller.is_ready:
+            threads["link"] = self._link.is_alive
         for name in (name for name, is_alive in threads.items() if not is_alive):
             log.critical("the thread %s has ended; without the watchdog's sign this agent will be started again", name)
         return all(threads.values())
@@ -185,6 +197,7 @@ class Service:
     def _take(self, event: Event, now: float) -> None:
         match event:
             case Connected():
+                self._enroller.link_is_up()
                 self._check_ins.link_up(now if self._collector.is_complete else now + FIRST_INVENTORY_S)
                 self._outbox.hasten()
                 self._log_sender.notice(now)
@@ -192,6 +205,7 @@ class Service:
                 self._check_ins.link_down()
                 self._rounds.give_up()
                 self._log_sender.link_down()
+                self._enroller.link_failed(now)
                 self._inquiries.link_failed(reason)
             case Received(Reply() as reply):
                 self._on_reply(reply, now)
@@ -207,8 +221,15 @@ class Service:
                 self._on_update_changed()
             case ScriptsRan():
                 self._rounds.ran(event)
+            case Enrolled(said):
+                self._on_enrolled(said, now)
             case Asked():
                 self._on_asked(event, now)
+
+    def _on_enrolled(self, said: Said, now: float) -> None:
+        had_none = not self._enroller.is_ready
+        if self._enroller.done(said, now):
+            self._link.start() if had_none else self._link.renew()
 
     def _begin_check_in(self) -> None:
         if self._journal.state.update is None:
@@ -302,6 +323,8 @@ class Service:
 
     def _on_asked(self, asked: Asked, now: float) -> None:
         match asked.command:
+            case "enrol":
+                self._enroller.ask(asked)
             case "status":
                 asked.answer(self._status(now))
             case "check-in":
@@ -333,6 +356,8 @@ class Service:
         if "trying" in record:
             record["trying"].update(settings.plain(self._updater.snapshot()))
         live = {"agent": "running", "link": link, "check_in": check_in, "dropped_messages": dict(self._link.dropped)}
+        if self._enroller.is_wanted:
+            live["enrolment"] = self._enroller.status(now)
         return record | live
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from wainwright_agent.download import Looked
 from wainwright_agent.masking import mask
+from wainwright_agent.trust import Trust
 from wainwright_common.errors import ArtifactError, WainwrightError
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ class SourceError(WainwrightError):
         self.is_refused = is_refused
 
 
-def look_at(source: str) -> Looked:
+def look_at(source: str, trust: Trust | None = None) -> Looked:
     """Return what the agent must be told of an artifact; raises SourceError.
 
     Whether it is signed, fits and is whole is checked when it is fetched.
     """
-    return _look_at_link(source) if source.startswith(LINKS) else _look_at_file(Path(source))
+    return _look_at_link(source, trust) if source.startswith(LINKS) else _look_at_file(Path(source))
 
 
 def _look_at_file(path: Path) -> Looked:
@@ -48,12 +49,14 @@ def _look_at_file(path: Path) -> Looked:
     return Looked(uri=uri, name=name, size=facts.st_size, version=str(facts.st_mtime_ns))
 
 
-def _look_at_link(link: str) -> Looked:
+def _look_at_link(link: str, trust: Trust | None) -> Looked:
     import requests
     import urllib3.exceptions
 
     try:
-        with requests.get(link, stream=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as response:
+        headers = {"Accept-Encoding": "identity"}
+        ca = trust.ca_for(link) if trust is not None else None
+        with requests.get(link, stream=True, timeout=TIMEOUT_S, headers=headers, verify=ca) as response:
             response.raise_for_status()
             size = response.headers.get("Content-Length", "")
             if not size.isdigit():

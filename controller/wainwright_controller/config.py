@@ -29,11 +29,18 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 class Http(Section, frozen=True, kw_only=True):
     """The HTTP API, and the links that devices download from."""
 
-    host: Annotated[str, Meta(description="Address to listen on; beyond loopback only with `allow_plain`.")] = (
-        "127.0.0.1"
-    )
+    host: Annotated[
+        str, Meta(description="Address to listen on; beyond loopback only with `tls`, or with `allow_plain`.")
+    ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port; 0 takes a free one.")] = 8080
-    public_url: Annotated[str, Meta(description="How devices reach this server; else `http://HOST:PORT`.")] = ""
+    public_url: Annotated[str, Meta(description="How devices reach this server; else `http(s)://HOST:PORT`.")] = ""
+    tls: Annotated[
+        bool, Meta(description="Serves HTTPS, with a certificate of its own authority or `certificate`.")
+    ] = False
+    certificate: Annotated[
+        str, Meta(description="PEM file of another authority's certificate for this server, with its chain.")
+    ] = ""
+    key: Annotated[str, Meta(description="PEM file of that certificate's key; both or neither of the two.")] = ""
     token: Annotated[
         str, Meta(description="A token of an admin, called `configuration`; if set, everybody needs one.")
     ] = ""
@@ -86,6 +93,20 @@ class BrokerSection(Section, frozen=True, kw_only=True):
     certificate: Annotated[str, Meta(description="PEM file of the controller's certificate.")] = ""
     key: Annotated[str, Meta(description="PEM file of the controller's key.")] = ""
     allow_plain: Annotated[bool, Meta(description="Allows `mqtt://` to another machine.")] = False
+    pid_file: Annotated[
+        str, Meta(description="The broker's, to send it SIGHUP when its revocation list is a new one.")
+    ] = ""
+    reload_command: Annotated[
+        tuple[str, ...], Meta(max_length=64, description="Program and arguments that do so, in place of `pid_file`.")
+    ] = ()
+    takeover_url: Annotated[
+        str,
+        Meta(description="Listener that lets this controller choose its client id, to end sessions; see enrolment.md."),
+    ] = ""
+    disconnect_command: Annotated[
+        tuple[str, ...],
+        Meta(max_length=64, description="Program and arguments that end the session of `{client_id}` in its place."),
+    ] = ()
 
 
 class Devices(Section, frozen=True, kw_only=True):
@@ -98,6 +119,24 @@ class Devices(Section, frozen=True, kw_only=True):
     pending_max: Annotated[
         int, Meta(ge=0, le=10_000_000, description="Unknown devices that are remembered until somebody decides.")
     ] = 100_000
+
+
+class Enrolment(Section, frozen=True, kw_only=True):
+    """The authority, and the certificates that devices get from it: docs/enrolment.md."""
+
+    enabled: Annotated[bool, Meta(description="Serves EST, so that devices can ask for certificates.")] = False
+    folder: Annotated[
+        str, Meta(description="Folder of the authority, the same for several controllers; else `pki` in `data_dir`.")
+    ] = ""
+    name: Annotated[
+        str, Meta(min_length=1, max_length=32, description="How the names of a new authority's certificates begin.")
+    ] = "Wainwright"
+    certificate_lifetime_s: Annotated[
+        int, Meta(ge=60, le=398 * 86_400, description="How long a device's certificate holds; renewed at two thirds.")
+    ] = 90 * 86_400
+    crl_lifetime_s: Annotated[
+        int, Meta(ge=60, le=398 * 86_400, description="How long a revocation list holds; written anew at a third.")
+    ] = 30 * 86_400
 
 
 class Deployments(Section, frozen=True, kw_only=True):
@@ -165,6 +204,7 @@ class Config(Section, frozen=True, kw_only=True):
     store: StoreSection = StoreSection()
     broker: BrokerSection = BrokerSection()
     devices: Devices = Devices()
+    enrolment: Enrolment = Enrolment()
     deployments: Deployments = Deployments()
     artifacts: Artifacts = Artifacts()
     timeline: Timeline = Timeline()
@@ -174,6 +214,21 @@ class Config(Section, frozen=True, kw_only=True):
     def artifacts_folder(self) -> Path:
         """Where the stored files are."""
         return Path(self.artifacts.folder) if self.artifacts.folder else self.data_dir / "artifacts"
+
+    @property
+    def has_authority(self) -> bool:
+        """Whether this controller signs certificates: for devices, or for its own server."""
+        return self.enrolment.enabled or (self.http.tls and not self.http.certificate)
+
+    @property
+    def scheme(self) -> str:
+        """How this controller's own server is spoken to."""
+        return "https" if self.http.tls else "http"
+
+    @property
+    def pki_folder(self) -> Path:
+        """Where the authority's files are."""
+        return Path(self.enrolment.folder) if self.enrolment.folder else self.data_dir / "pki"
 
     @property
     def needs_token(self) -> bool:
@@ -205,6 +260,8 @@ def check(config: Config) -> None:
         check_prefix(config.broker.prefix)
         if config.broker.url != EMBEDDED:
             check_encryption(config.broker.url, allow_plain=config.broker.allow_plain)
+        if config.broker.takeover_url:
+            check_encryption(config.broker.takeover_url, allow_plain=config.broker.allow_plain)
     except BadTopic as error:
         raise ConfigError(f"broker.prefix: {error}") from error
     except BadBroker as error:
@@ -214,12 +271,16 @@ def check(config: Config) -> None:
             "broker.share: the embedded broker has no shared subscriptions, so this controller would hear nothing:"
             " leave it out, or set broker.url to a broker that several controllers share."
         )
-    for key, host, allowed in (
-        ("http", config.http.host, config.http.allow_plain),
-        ("broker", config.broker.host, config.broker.allow_plain),
+    if bool(config.http.certificate) != bool(config.http.key):
+        raise ConfigError("http.certificate: certificate and key belong together; one of them is missing.")
+    if config.http.certificate and not config.http.tls:
+        raise ConfigError("http.certificate: it is for HTTPS only: set http.tls = true.")
+    for key, host, allowed, other in (
+        ("http", config.http.host, config.http.allow_plain or config.http.tls, " or http.tls = true,"),
+        ("broker", config.broker.host, config.broker.allow_plain, ""),
     ):
         if not allowed and not is_loopback(host):
             raise ConfigError(
                 f"{key}.host: {host} is reachable from other machines, without encryption:"
-                f" use 127.0.0.1, or set {key}.allow_plain = true if you accept that."
+                f" use 127.0.0.1,{other} or set {key}.allow_plain = true if you accept that."
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import time
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -14,14 +15,17 @@ from sqlalchemy import select
 from wainwright_common import data_folder, messages
 from wainwright_common.artifact import load_verify_keys
 from wainwright_common.errors import WainwrightError
-from wainwright_controller import first_admin
+from wainwright_controller import desk, first_admin
 from wainwright_controller.api.context import LOOPBACK_HOSTS, Context
 from wainwright_controller.artifact_store import ArtifactStore
 from wainwright_controller.broker import EmbeddedBroker
+from wainwright_controller.broker_orders import orders_of
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.config import EMBEDDED, Config
 from wainwright_controller.crowd import Crowd, Limits
+from wainwright_controller.desk import Desk
 from wainwright_controller.gate import Gate
+from wainwright_controller.https import ServerTls
 from wainwright_controller.ingest.intake import Counts
 from wainwright_controller.ingest.link import Link
 from wainwright_controller.ingest.pipeline import Pipeline
@@ -29,12 +33,16 @@ from wainwright_controller.ingest.traffic import Settings, Traffic
 from wainwright_controller.links import Links
 from wainwright_controller.news import News
 from wainwright_controller.operations import Operations
+from wainwright_controller.pki import Folder
+from wainwright_controller.pki.keeper import Keeper
 from wainwright_controller.records import Artifact
+from wainwright_controller.renewals import Renewals
 from wainwright_controller.rows import ARTIFACT
 from wainwright_controller.store import Store
 from wainwright_controller.ticker import Ticker
 from wainwright_controller.timeline import Keep
 from wainwright_controller.waker import Waker
+from wainwright_controller.warden import Warden
 
 LOG = logging.getLogger(__name__)
 
@@ -79,6 +87,7 @@ class Controller:
             auto_accept=config.devices.auto_accept,
             pending_max=config.devices.pending_max,
         )
+        self._add_authority(config)
         traffic = Traffic(settings, partial(make_link, self.links, public_url))
         self.pipeline = Pipeline(
             self.store, self.link, traffic, self.counts, self.waker, self.bulletin, prefix=config.broker.prefix
@@ -100,7 +109,36 @@ class Controller:
             gate=self.gate,
             crowd=Crowd(Limits.of(config.http)),
             hosts=LOOPBACK_HOSTS | {config.http.host, urlsplit(public_url).hostname or ""},
+            keeper=self.keeper,
+            desk=self.desk,
+            warden=self.warden,
         )
+
+    def _add_authority(self, config: Config) -> None:
+        """Add what signs certificates and takes them back, as far as the configuration asks for it."""
+        self.keeper: Keeper | None = None
+        self.desk: Desk | None = None
+        self.warden: Warden | None = None
+        self.tls: ServerTls | None = None
+        self.renewals: Renewals | None = None
+        enrolment, now = config.enrolment, time.time()
+        if config.has_authority:
+            folder = Folder(config.pki_folder)
+            self.keeper = Keeper(folder, enrolment.name, now, enrolment.crl_lifetime_s)
+        if config.http.tls:
+            self.tls = ServerTls(config, self.keeper, now)
+        if self.keeper is None:
+            return
+        self.renewals = Renewals(self.store, self.keeper, self.tls, self.link.take_certificate)
+        orders, lifetime_s = orders_of(config.broker), enrolment.crl_lifetime_s
+        self.warden = Warden(self.store, self.keeper, orders, lifetime_s, self.renewals.renew)
+        if enrolment.enabled:
+            settings = desk.Settings(
+                lifetime_s=enrolment.certificate_lifetime_s,
+                auto_accept=config.devices.auto_accept,
+                pending_max=config.devices.pending_max,
+            )
+            self.desk = Desk(self.store, self.keeper, settings)
 
     def _has_artifact(self, artifact_id: str) -> bool:
         with self.store.read() as connection:
@@ -115,10 +153,14 @@ class Controller:
         self.news.start()
         self.pipeline.start()
         self.ticker.start()
+        if self.warden is not None:
+            self.warden.start()
 
     def stop(self) -> None:
         """Finish what is being written, then end; what is not acknowledged comes again from the broker."""
         self.context.closing.set()
+        if self.warden is not None:
+            self.warden.stop()
         self.ticker.stop()
         self.waker.stop()
         self.pipeline.stop()

@@ -30,6 +30,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from wainwright_controller.api.envelope import HEADERS
 from wainwright_controller.api.problems import HTTP_CODES, problem
 from wainwright_controller.crowd import PROXIES, Crowd, key_of
+from wainwright_controller.https import PEER, shown_by
 from wainwright_controller.turnstile import RETRY_AFTER_S
 
 LOG = logging.getLogger(__name__)
@@ -149,6 +150,7 @@ class _Connection(H11Protocol):
             self._turn_away("too-many", HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections are open: try again.")
             return
         super().connection_made(self._counting)  # type: ignore[arg-type]  # what it has not, the real one has
+        self.app_state = {**self.app_state, PEER: shown_by(transport)}  # of all requests of the connection
         self._begin_request()
         self._looked_at = self._idle_since
         self._set_timer()

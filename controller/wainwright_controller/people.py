@@ -18,7 +18,8 @@ from wainwright_common.errors import WainwrightError
 
 ID_BYTES = 6  # of a token's id: 2^48 values, so that thousands of tokens do not meet
 SECRET_BYTES = 32  # 256 bits
-_TOKEN = re.compile(r"wwt_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
+PERSON, ENROLMENT = "wwt", "wwe"  # how a token begins: of a person, and one by which devices enrol
+_TOKEN = re.compile(r"(wwt|wwe)_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 
 
 class NotAuthenticated(WainwrightError):  # noqa: N818  the name is the sentence: "refused: not authenticated"
@@ -68,16 +69,16 @@ CONFIGURATION = "configuration"  # whoever has the token of the configuration
 RESERVED = frozenset({LOCAL, CONFIGURATION, "controller", "device", "unknown"})  # names that timelines give to others
 
 
-def new_token() -> tuple[str, str]:
+def new_token(kind: str = PERSON) -> tuple[str, str]:
     """Return the id and the text of a new token."""
     token_id = secrets.token_hex(ID_BYTES)
-    return token_id, f"wwt_{token_id}_{secrets.token_urlsafe(SECRET_BYTES)}"
+    return token_id, f"{kind}_{token_id}_{secrets.token_urlsafe(SECRET_BYTES)}"
 
 
-def id_of(token: str) -> str | None:
-    """Return the id in a token's text, or None if that is none of ours."""
+def id_of(token: str, kind: str = PERSON) -> str | None:
+    """Return the id in a token's text, or None if that is none of ours, or of the other kind."""
     match = _TOKEN.fullmatch(token)
-    return match[1] if match else None
+    return match[2] if match and match[1] == kind else None
 
 
 def digest(token: str) -> str:

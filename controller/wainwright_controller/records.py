@@ -47,6 +47,72 @@ class Device(Record, frozen=True, kw_only=True):
     last_why: str = ""
 
 
+class KeyState(StrEnum):
+    """What a device's public key is good for."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REPLACED = "replaced"
+    REVOKED = "revoked"
+
+
+class DeviceKey(Record, frozen=True, kw_only=True):
+    """A public key that asked for a device's name, or was given it; at most one of a device is accepted.
+
+    `digest` is SHA-256 over its SubjectPublicKeyInfo; `decided_by` a person, or what stood in for one.
+    """
+
+    device_id: str
+    digest: str
+    state: KeyState = KeyState.PENDING
+    asked_at: float | None = None
+    last_asked_at: float | None = None
+    address: str = ""
+    decided_at: float | None = None
+    decided_by: str = ""
+
+
+class CertificateKind(StrEnum):
+    """Whose a certificate is."""
+
+    DEVICE = "device"
+    SERVER = "server"
+    CONTROLLER = "controller"
+
+
+class Certificate(Record, frozen=True, kw_only=True):
+    """A certificate that was issued; `serial` and `issuer`, the id of the issuing authority, are hexadecimal."""
+
+    serial: str
+    kind: CertificateKind
+    name: str
+    key_digest: str
+    issuer: str
+    begins_at: float
+    ends_at: float
+    issued_at: float
+    issued_by: str
+    pem: str
+    revoked_at: float | None = None
+    reason: str = ""
+    session_ended_at: float | None = None
+
+
+class EnrolmentToken(Record, frozen=True, kw_only=True):
+    """A token by which devices are accepted: `used` of `budget` times so far; with `device_id`, only that device."""
+
+    id: str
+    digest: str
+    budget: int
+    used: int = 0
+    expires_at: float
+    device_id: str | None = None
+    note: str = ""
+    created_at: float
+    created_by: str
+    revoked_at: float | None = None
+
+
 class Artifact(Record, frozen=True, kw_only=True):
     """One stored file; `depends` maps every key, `device_type` included, to its acceptable values."""
 

@@ -40,6 +40,9 @@ SETTING = _table(tables.SettingTable)
 USER = _table(tables.UserTable)
 TOKEN = _table(tables.TokenTable)
 AUDIT = _table(tables.AuditTable)
+KEY = _table(tables.DeviceKeyTable)
+CERTIFICATE = _table(tables.CertificateTable)
+ENROLMENT_TOKEN = _table(tables.EnrolmentTokenTable)
 
 _JSON = ("provides", "depends", "limits", "pace", "time_limits", "policy")
 _PART_NAMES = DeviceDeployment.__struct_fields__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -33,16 +34,13 @@ def main(config: Config) -> int:
     try:
         listener = _listen(config)
         host, port = listener.getsockname()[:2]
-        controller = Controller(config, config.http.public_url or f"http://{host}:{port}")
+        controller = Controller(config, config.http.public_url or f"{config.scheme}://{host}:{port}")
         controller.start()
     except WainwrightError as error:
         LOG.error("%s", error)  # noqa: TRY400  a sentence for the administrator, not a trace
         return 1
-    LOG.info("serving http://%s:%d, broker %s", host, port, controller.broker_url)
-    server = _Server(
-        http_server.config_of(create_app(controller.context), controller.context.crowd),
-        controller,
-    )
+    LOG.info("serving %s://%s:%d, broker %s", config.scheme, host, port, controller.broker_url)
+    server = _Server(server_config(controller), controller)
     try:
         server.run([listener])
     finally:
@@ -56,6 +54,13 @@ def log_to_stderr(level: str) -> None:
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def server_config(controller: Controller) -> uvicorn.Config:
+    """Return how a controller is served: by HTTPS, where it has a certificate."""
+    tls, context = controller.tls, controller.context
+    options = {} if tls is None else {"ssl_context_factory": lambda _config, _default: tls.context}
+    return http_server.config_of(create_app(context), context.crowd, **options)
 
 
 def calm_the_collector() -> None:
@@ -72,6 +77,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, controller: Controller) -> None:
         super().__init__(config)
         self._controller = controller
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._controller.renewals is not None:
+            self._controller.renewals.loop = asyncio.get_running_loop()
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self._controller.context.closing.set()

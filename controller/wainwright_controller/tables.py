@@ -303,3 +303,78 @@ class AuditTable(SQLModel, table=True):
     verdict: str = Field(max_length=8)
     code: str = Field(max_length=64)
     hash: str = Field(max_length=64)
+
+
+class DeviceKeyTable(SQLModel, table=True):
+    """A public key of a device; rows stay when their device goes, so that a revoked key is refused for good."""
+
+    __tablename__ = "device_key"
+    __table_args__ = (
+        # At most one accepted key for a device, and one device for an accepted key, whoever writes.
+        Index(
+            "device_key_of_device",
+            "device_id",
+            unique=True,
+            sqlite_where=text("state = 'accepted'"),
+            postgresql_where=text("state = 'accepted'"),
+        ),
+        Index(
+            "device_key_accepted",
+            "digest",
+            unique=True,
+            sqlite_where=text("state = 'accepted'"),
+            postgresql_where=text("state = 'accepted'"),
+        ),
+    )
+    device_id: str = Field(primary_key=True, max_length=128)
+    digest: str = Field(primary_key=True, index=True, max_length=64)
+    state: str = Field(index=True, max_length=16)
+    asked_at: float | None = None
+    last_asked_at: float | None = None
+    address: str = Field(max_length=64)
+    decided_at: float | None = None
+    decided_by: str = Field(max_length=128)
+
+
+class CertificateTable(SQLModel, table=True):
+    """A certificate that was issued; removed some time after it has expired."""
+
+    __tablename__ = "certificate"
+    __table_args__ = (
+        Index("certificate_of", "name", "issued_at"),
+        Index(
+            "certificate_revoked",
+            "ends_at",
+            sqlite_where=text("revoked_at IS NOT NULL"),
+            postgresql_where=text("revoked_at IS NOT NULL"),
+        ),
+    )
+    serial: str = Field(primary_key=True, max_length=40)
+    kind: str = Field(max_length=16)
+    name: str = Field(max_length=128)
+    key_digest: str = Field(max_length=64)
+    issuer: str = Field(max_length=16)
+    begins_at: float
+    ends_at: float = Field(index=True)
+    issued_at: float
+    issued_by: str = Field(max_length=128)
+    pem: str = Field(sa_type=Text)
+    revoked_at: float | None = None
+    reason: str = Field(max_length=32)
+    session_ended_at: float | None = None
+
+
+class EnrolmentTokenTable(SQLModel, table=True):
+    """A token of enrolment; `digest` is all that is kept of its secret."""
+
+    __tablename__ = "enrolment_token"
+    id: str = Field(primary_key=True, max_length=16)
+    digest: str = Field(max_length=64)
+    budget: int
+    used: int
+    expires_at: float
+    device_id: str | None = Field(default=None, max_length=128)
+    note: str = Field(max_length=256)
+    created_at: float
+    created_by: str = Field(max_length=128)
+    revoked_at: float | None = None

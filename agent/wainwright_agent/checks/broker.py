@@ -23,6 +23,7 @@ STEPS = 4  # of connecting, each with the limit broker.connect_timeout_s: TCP, T
 # fmt: off
 REMEDIES = (
     # What the reason for a failure contains, and what to do then; the first that fits.
+    ("enrolment/device.pem",         "The device has no certificate yet: see the line below."),
     ("Connection refused",           "Check broker.url, and whether a broker listens there."),
     ("Name or service not known",    "Check broker.url and the device's name servers."),
     ("name resolution",              "Check the device's name servers and its network."),

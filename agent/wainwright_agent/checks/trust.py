@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING
 
 from wainwright_agent.checks.finding import Finding
 from wainwright_agent.config import Config
+from wainwright_agent.credentials import Credentials, Record
 
 if TYPE_CHECKING:
     from cryptography import x509
 
 RENEW = "Renew it, then: wain check-in"
+ENROL = "Try it: wain enrol"
+NEW_KEY = "wain enrol --new-key; somebody has to accept the new key."
+LOST_KEYS = frozenset({"key-revoked", "key-replaced", "key-in-use", "key-unknown"})
+"""Refusals after which this key will get no certificate any more."""
 
 
 class _Wrong(Exception):  # noqa: N818  a finding on its way
@@ -33,7 +38,11 @@ def check_certificate(config: Config, now: datetime | None = None) -> Finding:
     if not broker.endpoint.tls:
         return Finding("certificate", "none needed: the broker is reached without encryption")
     now = now or datetime.now(UTC)
+    enrols = bool(config.enrolment.url)
+    record = Credentials(config.data_dir).record() if enrols else Record()
     try:
+        if enrols:
+            _check_enrolled(config, record)
         if broker.ca:
             for authority in _certificates(broker.ca):
                 _check_dates(broker.ca, authority, now, "Get the authority's new certificate.")
@@ -41,12 +50,38 @@ def check_certificate(config: Config, now: datetime | None = None) -> Finding:
             return Finding("certificate", "none configured: the broker has to know the device by its password")
         certificate = _certificates(broker.certificate)[0]
         _check_key(broker.certificate, certificate, broker.key)
-        _check_dates(broker.certificate, certificate, now, RENEW)
+        _check_dates(broker.certificate, certificate, now, ENROL if enrols else RENEW)
+        _check_renewal(record, now)
     except _Wrong as wrong:
         return wrong.finding
     days = (certificate.not_valid_after_utc - now).days
     names = f" for {certificate.subject.rfc4514_string()}" if certificate.subject.rdns else ""
-    return Finding("certificate", f"valid{names} until {certificate.not_valid_after_utc:%Y-%m-%d} ({days} days)")
+    text = f"valid{names} until {certificate.not_valid_after_utc:%Y-%m-%d} ({days} days)"
+    renewal = f", renewed from {record.holding.renew_at:%Y-%m-%d} on" if record.holding is not None else ""
+    return Finding("certificate", text + renewal)
+
+
+def _check_enrolled(config: Config, record: Record) -> None:
+    """Find out why a device that is to get its certificate has none."""
+    if Credentials(config.data_dir).device.exists():
+        return
+    trouble = record.trouble
+    if trouble is None:
+        raise _Wrong(f"none yet; {config.enrolment.url} was not asked", ENROL)
+    if trouble.code == "waiting":
+        text = f"none yet: the device waits to be accepted, with the key {trouble.key}"
+        raise _Wrong(text, "On the controller: wainwright enrolment list, then device accept, if it is this key.")
+    remedy = NEW_KEY if trouble.reason in LOST_KEYS else ENROL
+    raise _Wrong(f"none: {trouble.text.rstrip('.')}, at {trouble.at:%Y-%m-%d %H:%M} UTC", remedy)
+
+
+def _check_renewal(record: Record, now: datetime) -> None:
+    """Find a certificate that holds, but should have been renewed by now, and was not."""
+    if record.holding is None or record.trouble is None or now < record.holding.renew_at:
+        return
+    trouble, ends = record.trouble, record.holding.ends_at
+    text = f"valid until {ends:%Y-%m-%d}, and not renewed: {trouble.text.rstrip('.')}"
+    raise _Wrong(text, NEW_KEY if trouble.reason in LOST_KEYS else ENROL)
 
 
 def _certificates(file: Path) -> list[x509.Certificate]:

@@ -82,6 +82,12 @@ def _diag(config: Config, arguments: Namespace) -> Exit:
     return write_archive(config, arguments.to)
 
 
+def _enrol(config: Config, arguments: Namespace) -> Exit:
+    from wainwright_agent.cli.enrol import enrol
+
+    return enrol(config, arguments)
+
+
 def _config(config: Config, arguments: Namespace) -> Exit:
     from wainwright_agent.cli.configuration import check_config, show_config
 
@@ -103,6 +109,7 @@ COMMANDS: Mapping[str, Callable[[Config, Namespace], Exit]] = {
     "logs":          _logs,
     "test":          _test,
     "diag":          _diag,
+    "enrol":         _enrol,
     "config":        _config,
 }
 # fmt: on

@@ -43,6 +43,8 @@ def check_config(config: Config) -> Exit:
         problems.append(str(error))
     broker = config.broker
     files = {"broker.ca": broker.ca, "broker.certificate": broker.certificate, "broker.key": broker.key}
+    if config.enrolment.url:  # they come by themselves
+        files = {"enrolment.ca": config.enrolment.ca}
     files |= {f"update.verify_keys: {file}": file for file in config.update.verify_keys}
     problems += [f"{key}: there is no file {file}." for key, file in files.items() if file and not file.is_file()]
     for problem in problems:

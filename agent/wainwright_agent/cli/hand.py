@@ -26,6 +26,7 @@ from wainwright_agent.journal import Journal, JournalError
 from wainwright_agent.masking import mask
 from wainwright_agent.spare import Spare
 from wainwright_agent.supervisor import log_to_stderr
+from wainwright_agent.trust import Trust, trust_of
 from wainwright_agent.update import Updater
 from wainwright_common.errors import WainwrightError
 
@@ -54,7 +55,8 @@ class Owner(Protocol):
 
 def install(config: Config, arguments: Namespace, spare: Spare) -> Exit:
     """Install a file or a link, by way of `spare`; ends when that is done, has failed, or waits for the technician."""
-    options = msgspec.structs.asdict(_look_at(arguments.source, spare)) | {"stop_before": arguments.stop_before}
+    looked = _look_at(arguments.source, trust_of(config), spare)
+    options = msgspec.structs.asdict(looked) | {"stop_before": arguments.stop_before}
     with _owner(config, spare) as owner:
         answer = owner.do("install", options)
         if "error" in answer:
@@ -65,10 +67,10 @@ def install(config: Config, arguments: Namespace, spare: Spare) -> Exit:
         return end
 
 
-def _look_at(source: str, spare: Spare) -> Looked:
+def _look_at(source: str, trust: Trust | None, spare: Spare) -> Looked:
     """Have the spare child look at a file or link; raises Refused and SourceError."""
     try:
-        answer = spare.ask(msgspec.json.encode(Look(source=source, parent=os.getpid())))
+        answer = spare.ask(msgspec.json.encode(Look(source=source, trust=trust, parent=os.getpid())))
     except OSError as error:
         raise WainwrightError(f"{mask(source)}: cannot be looked at: {error}.") from error
     said = msgspec.json.decode(answer, type=Said)

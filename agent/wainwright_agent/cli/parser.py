@@ -25,6 +25,7 @@ STOPS = (
     "Cleanup",
 )
 REPLY_S = 30.0  # how long `check-in` and `inventory --send` wait
+ENROL_S = 86_400.0  # how long `enrol` waits: somebody has to accept the device
 REPLY_MAX_S = 600.0  # the bound of a waiting technician, as inquiries.py keeps it
 
 # fmt: off
@@ -39,6 +40,7 @@ SUMMARIES: Mapping[str, str] = {
     "logs":          "what was done in the last update, and why it failed",
     "test":          "what is wrong on this device, and what to do about it",
     "diag":          "write an archive for support, secrets left out",
+    "enrol":         "get this device's certificate from the controller",
     "inventory":     "print what this device tells of itself",
     "show-artifact": "print the name of the artifact that runs",
     "show-provides": "print what the installed artifacts provide",
@@ -91,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         name: commands.add_parser(name, description=f"{text[0].upper()}{text[1:]}.", parents=[shared])
         for name, text in SUMMARIES.items()
     }
-    for name in ("status", "check-in", "inventory", "show-provides", "logs", "test"):
+    for name in ("status", "check-in", "inventory", "show-provides", "logs", "test", "enrol"):
         _output(made[name])
     made["status"].add_argument(
         "--watch", action="store_true", help="follow it: a live picture, or a line for each change"
@@ -101,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     _timeout(made["inventory"])
     _install(made["install"])
     _logs(made["logs"])
+    _enrol(made["enrol"])
     made["diag"].add_argument(
         "--to", metavar="DIR", type=Path, default=Path(), help="folder to write it to (default: this one)"
     )
@@ -130,6 +133,18 @@ def _install(install: argparse.ArgumentParser) -> None:
 def _logs(logs: argparse.ArgumentParser) -> None:
     logs.add_argument("number", metavar="NUMBER", type=int, nargs="?", help="another update's, as --list counts them")
     logs.add_argument("--list", action="store_true", help="say which logs there are")
+
+
+def _enrol(enrol: argparse.ArgumentParser) -> None:
+    enrol.add_argument("--renew", action="store_true", help="ask for the next certificate although it is early")
+    enrol.add_argument("--new-key", action="store_true", help="with another key, which takes the place of this one")
+    enrol.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=ENROL_S,
+        help="how long to wait to be accepted (default: a day)",
+    )
 
 
 def _configuration(configuration: argparse.ArgumentParser, shared: _Parser) -> None:

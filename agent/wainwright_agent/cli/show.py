@@ -82,6 +82,8 @@ def table(found: status.Status) -> list[str]:
         lines.append("  agent      stopped; this is its record. To start it: systemctl start wainwright-agent")
         return lines
     lines.append(f"  link       {_link(found['link'], found['check_in'])}")
+    if enrolment := found.get("enrolment"):
+        lines.append(f"  enrolment  {_enrolment(enrolment)}")
     if (next_in_s := found["check_in"].get("next_in_s")) is not None:
         lines.append(f"  next       check-in in {duration(next_in_s)}")
     return lines
@@ -123,6 +125,17 @@ def _deployment(update: dict[str, Any]) -> str:
     if is_by_hand(update["deployment_id"]):
         return "by hand"
     return f"deployment {update['deployment_id']}, attempt {update['attempt']}"
+
+
+def _enrolment(enrolment: dict[str, Any]) -> str:
+    until = enrolment.get("certificate_until")
+    text = f"certificate until {until}" if until else "no certificate"
+    trouble = enrolment.get("trouble")
+    if trouble and trouble["error"] == "waiting":
+        text = f"waits to be accepted, with the key {trouble['key']}"
+    elif trouble:
+        text += f"; {trouble['text']}"
+    return text + (f"; asks again in {duration(enrolment['asks_in_s'])}" if "asks_in_s" in enrolment else "")
 
 
 def _link(link: dict[str, Any], check_in: dict[str, Any]) -> str:

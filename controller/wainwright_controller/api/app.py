@@ -9,11 +9,14 @@ from wainwright_common import __version__
 from wainwright_controller.api import (
     artifacts,
     audit,
+    ca,
     deployment_actions,
     deployments,
     described,
     devices,
     downloads,
+    enrolment,
+    est,
     events,
     filters,
     groups,
@@ -52,9 +55,13 @@ def create_app(context: Context) -> FastAPI:
         operators.include_router(noun.router)
     for people_router in (people.me, people.users, people.tokens, audit.router):
         operators.include_router(people_router)
+    for router in (enrolment.keys, enrolment.tokens, enrolment.devices, enrolment.certificates, ca.router):
+        operators.include_router(router)
     operators.include_router(health.operators)
     app.include_router(operators)
     app.include_router(downloads.router)
+    app.include_router(est.router)
+    app.include_router(ca.machines)
     app.include_router(health.machines)
     # Around everything, also around what tells errors of our own; so it cannot be one of FastAPI's middlewares.
     app.middleware_stack = Envelope(app.build_middleware_stack(), context)

@@ -13,12 +13,15 @@ from fastapi import Depends, Request
 from wainwright_controller.artifact_store import ArtifactStore
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.crowd import Crowd
+from wainwright_controller.desk import Desk
 from wainwright_controller.gate import Gate
 from wainwright_controller.ingest.intake import Counts
 from wainwright_controller.links import Links
 from wainwright_controller.operations import Operations
+from wainwright_controller.pki.keeper import Keeper
 from wainwright_controller.refusals import Refusals
 from wainwright_controller.store import Store
+from wainwright_controller.warden import Warden
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -29,7 +32,8 @@ class Context:
 
     `hosts` are the names under which this controller is reached; `refusals` bounds what the audit log keeps of them,
     `crowd` how much anybody may have open. `closing` is to be set before the server shuts down: it ends the live
-    streams, which would otherwise keep it waiting.
+    streams, which would otherwise keep it waiting. Without an authority there is no `keeper` and no `warden`; where
+    devices cannot enrol, there is no `desk`.
     """
 
     operations: Operations
@@ -39,6 +43,9 @@ class Context:
     counts: Counts
     broker_is_connected: Callable[[], bool]
     gate: Gate
+    keeper: Keeper | None = None
+    desk: Desk | None = None
+    warden: Warden | None = None
     refusals: Refusals = field(default_factory=Refusals)
     crowd: Crowd = field(default_factory=Crowd)
     hosts: frozenset[str] = LOOPBACK_HOSTS

@@ -24,6 +24,24 @@ _ALWAYS = (
     *("store-unavailable", "target-too-long", "too-many-at-once", "too-many-failures"),
 )
 _MACHINES = ("bad-request", "head-too-large", "internal", "store-unavailable", "target-too-long", "too-many-at-once")
+_CSR = ("csr-key", "csr-name", "csr-signature", "csr-unreadable", "not-found")
+_KEYS = ("decommissioned", "key-in-use", "key-replaced", "key-revoked", "rejected")
+_OF_MACHINES = {
+    # By the last step of the path.
+    "download": ("link-expired", "link-invalid", "not-found"),
+    "cacerts": ("not-found",),
+    "crl.pem": ("not-found",),
+    "simpleenroll": (*_CSR, *_KEYS, "token-invalid", "too-many-keys", "too-many-pending"),
+    "simplereenroll": (
+        *_CSR,
+        *_KEYS,
+        "certificate-needed",
+        "certificate-revoked",
+        "certificate-unknown",
+        "key-unknown",
+        "wrong-name",
+    ),
+}
 _FOUND = ("not-found",)
 _NAMED = ("ambiguous", "not-found")
 _ORDER = ("bad-filter", "bad-limit", "bad-plan", "not-found")
@@ -36,12 +54,22 @@ CODES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("GET",    "/devices/{device_id}/history"):            _FOUND,
     ("GET",    "/devices/{device_id}/timeline"):           _FOUND,
     ("GET",    "/devices/{device_id}/logs/{deployment_id}"): _NAMED,
-    ("POST",   "/devices/accept"):                         _FOUND,
+    ("POST",   "/devices/accept"):                         ("key-in-use", "which-key", *_FOUND),
     ("POST",   "/devices/reject"):                         _FOUND,
-    ("POST",   "/devices/preauthorize"):                   ("bad-id",),
+    ("POST",   "/devices/preauthorize"):                   ("bad-id", "has-a-key", "key-in-use", "key-revoked"),
     ("POST",   "/devices/tags"):                           ("bad-filter", "bad-tag", *_FOUND),
     ("POST",   "/devices/check-in"):                       _FOUND,
     ("POST",   "/devices/{device_id}/decommission"):       _FOUND,
+    ("POST",   "/devices/{device_id}/accept-key"):         ("key-in-use", "which-key", *_FOUND),
+    ("POST",   "/devices/{device_id}/revoke"):             _FOUND,
+
+    ("POST",   "/enrolment/tokens"):                       ("bad-id", "token-expired"),
+    ("POST",   "/enrolment/tokens/{token_id}/revoke"):     _FOUND,
+    ("POST",   "/certificates/{serial}/revoke"):           _FOUND,
+    ("GET",    "/ca"):                                     _FOUND,
+    ("POST",   "/ca/request"):                             _FOUND,
+    ("POST",   "/ca/rotate"):                              ("not-possible", "root-elsewhere", *_FOUND),
+    ("POST",   "/ca/retire"):                              ("not-possible", *_FOUND),
 
     ("GET",    "/filters"):                                ("bad-filter",),
 
@@ -95,7 +123,8 @@ _PATHS: Mapping[tuple[str, str], Act] = {
 def codes_of(method: str, path: str, *, takes: bool) -> list[str]:
     """Return what a request may be refused with, sorted; `takes` says that it has parameters or a body."""
     if not path.startswith(f"{PREFIX}/"):
-        return sorted({*_MACHINES, *(("link-expired", "link-invalid", "not-found") if "download" in path else ())})
+        last = path.rpartition("/")[2]
+        return sorted({*_MACHINES, *(_OF_MACHINES["download"] if "download" in path else _OF_MACHINES.get(last, ()))})
     key = (method, path.removeprefix(PREFIX))
     codes = {*_ALWAYS, *CODES.get(key, ()), *(("invalid",) if takes else ())}
     if (act := _PATHS.get(key)) is not None:

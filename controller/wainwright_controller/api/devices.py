@@ -10,7 +10,8 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, s
 
 from wainwright_controller.api import routing
 from wainwright_controller.api.access import InActor
-from wainwright_controller.api.context import InContext
+from wainwright_controller.api.context import Context, InContext
+from wainwright_controller.api.enrolment import key_out
 from wainwright_controller.api.models import (
     AcceptIn,
     Changed,
@@ -20,6 +21,7 @@ from wainwright_controller.api.models import (
     HistoryOut,
     IdsIn,
     Page,
+    PreauthorizeIn,
     TagsIn,
     Why,
     known_moment,
@@ -29,9 +31,10 @@ from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, 
 from wainwright_controller.api.problems import BadRequest
 from wainwright_controller.api.views import PARTS, part_fields, undoing_of
 from wainwright_controller.attribute_store import load_tags, members_of, sql_of
+from wainwright_controller.enrolment_store import load_keys
 from wainwright_controller.operations import NotFound
-from wainwright_controller.records import Device, DeviceDeployment, DeviceState, Event
-from wainwright_controller.rows import DEPLOYMENT, DEVICE, EVENT, MEMBER, PART, from_row
+from wainwright_controller.records import Device, DeviceDeployment, DeviceState, Event, KeyState
+from wainwright_controller.rows import DEPLOYMENT, DEVICE, EVENT, KEY, MEMBER, PART, from_row
 from wainwright_controller.rules.filters import parse
 
 router = routing.router("devices", "/devices")
@@ -78,13 +81,24 @@ def list_devices(
 
 @router.post("/accept", max_body_size=routing.FLEET_BODY)
 def accept_devices(body: AcceptIn, context: InContext, actor: InActor) -> Changed:
-    """Let devices take part; they are asked to check in."""
+    """Let devices take part, with the keys that ask for their names; they are asked to check in.
+
+    409 which-key: several keys ask for one name, so somebody has to choose; with `all_pending` such are left out.
+    """
     ids = list(body.ids)
     if body.all_pending:
-        with context.store.read() as connection:
-            pending = select(DEVICE.c.id).where(DEVICE.c.state == DeviceState.PENDING).order_by(DEVICE.c.id)
-            ids += connection.execute(pending).scalars()
-    return Changed(changed=context.operations.decide_devices(ids, DeviceState.ACCEPTED, actor.name))
+        ids += _pending(context)
+    changed = context.operations.decide_devices(ids, DeviceState.ACCEPTED, actor.name, skips_disputed=body.all_pending)
+    return Changed(changed=changed)
+
+
+def _pending(context: Context) -> list[str]:
+    """Return the devices about which nobody has decided: whether they take part, or whether a first key is theirs."""
+    asks = select(KEY.c.device_id).where(KEY.c.state == KeyState.PENDING)
+    waits = (DEVICE.c.state == DeviceState.ACCEPTED) & DEVICE.c.id.in_(asks)
+    query = select(DEVICE.c.id).where((DEVICE.c.state == DeviceState.PENDING) | waits).order_by(DEVICE.c.id)
+    with context.store.read() as connection:
+        return list(connection.execute(query).scalars())
 
 
 @router.post("/reject", max_body_size=routing.FLEET_BODY)
@@ -94,9 +108,13 @@ def reject_devices(body: IdsIn, context: InContext, actor: InActor) -> Changed:
 
 
 @router.post("/preauthorize", max_body_size=routing.FLEET_BODY)
-def preauthorize_devices(body: IdsIn, context: InContext, actor: InActor) -> Changed:
-    """Accept devices before they are heard of."""
-    return Changed(changed=context.operations.preauthorize(body.ids, actor.name))
+def preauthorize_devices(body: PreauthorizeIn, context: InContext, actor: InActor) -> Changed:
+    """Accept devices before they are heard of; one whose key is given gets a certificate without asking anybody.
+
+    409 has-a-key: the device has another. 409 key-in-use: the key is another device's.
+    """
+    ids = list(dict.fromkeys([*body.ids, *body.keys]))
+    return Changed(changed=context.operations.preauthorize(ids, actor.name, body.keys))
 
 
 @router.post("/check-in", max_body_size=routing.FLEET_BODY)
@@ -124,9 +142,10 @@ def decommission_device(device_id: str, context: InContext, actor: InActor) -> C
 
 @router.get("/{device_id}")
 def show_device(device_id: str, context: InContext) -> DeviceDetail:
-    """Show a device with its tags and its inventory."""
+    """Show a device with its tags, its keys and its inventory."""
     with context.store.read() as connection:
         tags = load_tags(connection, [device_id])
+        keys = load_keys(connection, [device_id])
         row = connection.execute(_WITH_GROUP.where(DEVICE.c.id == device_id)).mappings().first()
     if row is None:
         raise NotFound(f"No such device: {device_id}. `wainwright device list` shows all.")
@@ -136,6 +155,7 @@ def show_device(device_id: str, context: InContext) -> DeviceDetail:
         provides=msgspec.json.decode(row["provides"] or "{}"),
         attributes=msgspec.json.decode(row["attributes"] or "{}"),
         tags=tags.get(device_id, {}),
+        keys=[key_out(key) for key in keys[device_id]],
     )
 
 

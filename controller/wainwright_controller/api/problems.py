@@ -19,9 +19,11 @@ from starlette.exceptions import HTTPException
 from wainwright_common.errors import ArtifactError, BadTopic, WainwrightError
 from wainwright_controller.api.models import Problem
 from wainwright_controller.artifact_store import ArtifactTooLarge, StorageFull
+from wainwright_controller.desk import BadEnrolmentToken, EnrolmentRefused
 from wainwright_controller.links import BadLink
 from wainwright_controller.operations import NotFound
 from wainwright_controller.people import NotAllowed, NotAuthenticated, TooManyFailures
+from wainwright_controller.pki.csr import BadCsr
 from wainwright_controller.rules.actions import Refused
 from wainwright_controller.rules.filters import BadFilter
 from wainwright_controller.rules.gates import BadLimit
@@ -51,7 +53,7 @@ class UploadStalled(WainwrightError):  # noqa: N818  as above
 
 # fmt: off
 STATUSES: Mapping[type[WainwrightError], tuple[HTTPStatus, str]] = {
-    # The code of an error that has one of its own (Refused, BadLink, ArtifactError) takes the place of this one.
+    # The code of an error that has one of its own (Refused, BadLink, BadCsr, …) takes the place of this one.
     NotFound:         (HTTPStatus.NOT_FOUND, "not-found"),
     Refused:          (HTTPStatus.CONFLICT, "refused"),
     Ambiguous:        (HTTPStatus.CONFLICT, "ambiguous"),
@@ -71,6 +73,9 @@ STATUSES: Mapping[type[WainwrightError], tuple[HTTPStatus, str]] = {
     TooManyFailures:  (HTTPStatus.TOO_MANY_REQUESTS, "too-many-failures"),
     TooManyAtOnce:    (HTTPStatus.TOO_MANY_REQUESTS, "too-many-at-once"),
     Forbidden:        (HTTPStatus.FORBIDDEN, "forbidden"),
+    BadCsr:           (HTTPStatus.BAD_REQUEST, "csr-unreadable"),
+    BadEnrolmentToken: (HTTPStatus.UNAUTHORIZED, "token-invalid"),
+    EnrolmentRefused: (HTTPStatus.FORBIDDEN, "enrolment-refused"),
 }
 
 # What is refused before a route sees it. Python's phrases are no codes: they are not the same in every version.
@@ -126,7 +131,8 @@ def tell(error: WainwrightError) -> JSONResponse:
         LOG.error("an error without a status of its own", exc_info=error)
     headers: dict[str, str] = {}
     if status is HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
+        is_device = isinstance(error, BadEnrolmentToken)
+        headers["WWW-Authenticate"] = 'Basic realm="enrolment"' if is_device else "Bearer"
     if isinstance(error, TooManyFailures):
         headers["Retry-After"] = str(math.ceil(error.wait_s))
     if isinstance(error, TooManyAtOnce):
@@ -143,7 +149,7 @@ def _standing(error: WainwrightError) -> tuple[HTTPStatus, str]:
             break
     if isinstance(error, ArtifactError):
         code = f"artifact-{error.rule}"
-    elif isinstance(error, Refused | BadLink):
+    elif isinstance(error, Refused | BadLink | BadCsr | EnrolmentRefused):
         code = error.code
     return status, code
 

@@ -30,6 +30,19 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("POST",   "/devices/tags"):                           _O,
     ("POST",   "/devices/check-in"):                       _O,
     ("POST",   "/devices/{device_id}/decommission"):       _A,
+    ("POST",   "/devices/{device_id}/accept-key"):         _O,
+    ("POST",   "/devices/{device_id}/revoke"):             _A,
+
+    ("GET",    "/enrolment/keys"):                         _V,
+    ("GET",    "/enrolment/tokens"):                       _O,
+    ("POST",   "/enrolment/tokens"):                       _O,
+    ("POST",   "/enrolment/tokens/{token_id}/revoke"):     _O,
+    ("GET",    "/certificates"):                           _V,
+    ("POST",   "/certificates/{serial}/revoke"):           _A,
+    ("GET",    "/ca"):                                     _V,
+    ("POST",   "/ca/request"):                             _A,
+    ("POST",   "/ca/rotate"):                              _A,
+    ("POST",   "/ca/retire"):                              _A,
 
     ("GET",    "/filters"):                                _V,
 

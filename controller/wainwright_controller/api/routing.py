@@ -62,6 +62,6 @@ def router(tag: str, prefix: str = "") -> APIRouter:
     return APIRouter(prefix=prefix, tags=[tag], route_class=_Guarded)
 
 
-def open_router(tag: str) -> APIRouter:
+def open_router(tag: str, prefix: str = "") -> APIRouter:
     """Return a router for what asks for nobody: roles.py lists it in OPEN, with the reason."""
-    return APIRouter(tags=[tag], route_class=_Open)
+    return APIRouter(prefix=prefix, tags=[tag], route_class=_Open)

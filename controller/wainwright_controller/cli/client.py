@@ -8,6 +8,7 @@ Everything else that the controller refuses → 1.
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -43,11 +44,12 @@ class ServerEvent(NamedTuple):
 class Client:
     """One controller."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", ca: Path | None = None) -> None:
         self.url = url.rstrip("/")
         self._session = requests.Session()
         self._session.headers["User-Agent"] = f"wainwright/{__version__}"
         self._session.auth = _bearer(token)
+        self._ca = ca
 
     def close(self) -> None:
         """End the connection."""
@@ -140,8 +142,15 @@ class Client:
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401  as requests takes them
         options.setdefault("timeout", (CONNECT_S, READ_S))
+        if self._ca is not None:
+            options["verify"] = str(self._ca)  # said each time: a variable of the environment beats the session's
         try:
             response = self._session.request(method, f"{self.url}/api/v1/{path}", allow_redirects=False, **options)
+        except requests.exceptions.SSLError as error:
+            raise Unreachable(
+                f"Cannot trust the controller at {self.url}: {_tls_fault(error)}."
+                " Name the file of its authority with --ca; `wainwright ca export` prints it on the controller."
+            ) from error
         except requests.ConnectionError as error:
             raise Unreachable(
                 f"Cannot reach the controller at {self.url}: {_cause(error)}."
@@ -149,7 +158,13 @@ class Client:
             ) from error
         except requests.Timeout as error:
             raise Unreachable(f"The controller at {self.url} does not answer in time. Look into its log.") from error
-        except (requests.RequestException, ValueError) as error:
+        except OSError as error:
+            if not isinstance(error, requests.RequestException):  # requests looks whether the file is there
+                raise CliError(ExitCode.USAGE, f"Cannot use --ca {self._ca}: {error}.") from error
+            raise CliError(
+                ExitCode.USAGE, f"Cannot use --controller {self.url}: {error}. Give an address like http://HOST:PORT."
+            ) from error
+        except ValueError as error:
             raise CliError(
                 ExitCode.USAGE, f"Cannot use --controller {self.url}: {error}. Give an address like http://HOST:PORT."
             ) from error
@@ -212,6 +227,20 @@ def _bearer(token: str) -> Callable[[requests.PreparedRequest], requests.Prepare
         return request
 
     return add
+
+
+def _tls_fault(error: BaseException) -> str:
+    """Return the TLS library's words, which say what is wrong with a certificate."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        if isinstance(cause, ssl.SSLError):
+            return str(cause.reason or cause)
+        inner = [arg for arg in cause.args if isinstance(arg, BaseException)]
+        reason = getattr(cause, "reason", None)
+        cause = (reason if isinstance(reason, BaseException) else None) or next(iter(inner), None) or cause.__cause__
+    return "no TLS connection"
 
 
 def _cause(error: BaseException) -> str:

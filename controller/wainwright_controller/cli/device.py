@@ -9,6 +9,7 @@ import click
 
 from wainwright_controller.cli.client import seg
 from wainwright_controller.cli.confirm import confirm
+from wainwright_controller.cli.enrolment import CERTIFICATES, REASONS, about_key
 from wainwright_controller.cli.exits import CliError, ExitCode
 from wainwright_controller.cli.filters import nobody
 from wainwright_controller.cli.output import Columns, Json, fields, hung, printable, put_done, put_list, put_object
@@ -118,6 +119,8 @@ def _about(device: Json) -> list[str]:
         ("first seen", ago(device["created_at"])),
     ]
     lines = list(fields(known))
+    if device["keys"]:
+        lines += ["keys:", *(f"  {line}" for line in fields((key["digest"], about_key(key)) for key in device["keys"]))]
     parts = (("tags", device["tags"]), ("provides", device["provides"]), ("inventory", device["attributes"]))
     for title, pairs in parts:
         if pairs:
@@ -128,11 +131,14 @@ def _about(device: Json) -> list[str]:
 @device.command()
 @click.argument("ids", metavar="DEVICE...", nargs=-1)
 @click.option("--all", "all_pending", is_flag=True, help="All that are pending.")
+@click.option("--key", metavar="SHA256", help="Give the device's name to this key, of several; 4 digits may be enough.")
 @in_settings
-def accept(settings: Settings, ids: tuple[str, ...], all_pending: bool) -> int:  # noqa: FBT001  click passes options by name
-    """Let devices take part; they are asked to check in."""
+def accept(settings: Settings, ids: tuple[str, ...], all_pending: bool, key: str | None) -> int:  # noqa: FBT001  click passes options by name
+    """Let devices take part, with the keys that ask for their names; they are asked to check in."""
     if bool(ids) == all_pending:
         raise click.UsageError("Name the devices, or give --all.")
+    if key is not None:
+        return _accept_key(settings, ids, key)
     if not all_pending:
         return _change(settings, "accept", ids, "accepted")
     answer = settings.client.post("devices/accept", {"all_pending": True})
@@ -151,12 +157,34 @@ def reject(settings: Settings, ids: tuple[str, ...]) -> int:
     return _change(settings, "reject", ids, "rejected")
 
 
+def _accept_key(settings: Settings, ids: tuple[str, ...], key: str) -> int:
+    if len(ids) != 1:
+        raise click.UsageError("--key is of one device: name it.")
+    found = settings.client.get(f"devices/{seg(ids[0])}")
+    if former := [one for one in found["keys"] if one["state"] == "accepted" and not one["digest"].startswith(key)]:
+        text = f"This takes the name {ids[0]} from the key {former[0]['digest'][:16]}…, and revokes its certificates."
+        confirm(settings, ids[0], "give to another key", text)
+    answer = settings.client.post(f"devices/{seg(ids[0])}/accept-key", {"key": key.lower()})
+    put_done(settings, answer, f"The key {answer['digest']} is {ids[0]}'s.")
+    return ExitCode.DONE
+
+
 @device.command()
 @click.argument("ids", metavar="DEVICE...", nargs=-1, required=True)
+@click.option("--key", metavar="SHA256", help="Digest of the device's public key: it gets a certificate at once.")
 @in_settings
-def preauthorize(settings: Settings, ids: tuple[str, ...]) -> int:
-    """Accept devices before they are heard of."""
-    return _change(settings, "preauthorize", ids, "accepted in advance")
+def preauthorize(settings: Settings, ids: tuple[str, ...], key: str | None) -> int:
+    """Accept devices before they are heard of.
+
+    With --key, which is for one device, nobody is asked when it enrols. docs/enrolment.md says how to compute it.
+    """
+    if key is None:
+        return _change(settings, "preauthorize", ids, "accepted in advance")
+    if len(ids) != 1:
+        raise click.UsageError("--key is of one device: name it.")
+    answer = settings.client.post("devices/preauthorize", {"keys": {ids[0]: key.lower()}})
+    put_done(settings, answer, f"{ids[0]} is accepted in advance, with the key {key.lower()}.")
+    return ExitCode.DONE
 
 
 @device.command("check-in")
@@ -181,6 +209,32 @@ def decommission(settings: Settings, device_id: str) -> None:
     )
     answer = settings.client.post(f"devices/{seg(found['id'])}/decommission")
     put_done(settings, answer, f"{found['id']} is decommissioned{'' if answer['changed'] else ' already'}.")
+
+
+@device.command()
+@click.argument("device_id", metavar="DEVICE")
+@click.option("--key", metavar="SHA256", help="This key alone, with its certificates; 4 digits may be enough.")
+@click.option("--reason", type=click.Choice(REASONS), default=REASONS[0], show_default=True, help="What the list says.")
+@in_settings
+def revoke(settings: Settings, device_id: str, key: str | None, reason: str) -> None:
+    """Revoke a device's keys and certificates, and disconnect it; it stays in the fleet.
+
+    It may ask for a certificate with a new key, and waits until somebody accepts that.
+    """
+    what = f"the key {key}…" if key else "all keys"
+    confirm(settings, device_id, "revoke", f"This revokes {what} of {device_id}, for good, and disconnects it.")
+    body = {"reason": reason} | ({"key": key.lower()} if key else {})
+    answer = settings.client.post(f"devices/{seg(device_id)}/revoke", body)
+    put_done(settings, answer, f"{count(len(answer['serials']), 'certificate')} of {device_id} revoked.")
+
+
+@device.command()
+@click.argument("device_id", metavar="DEVICE")
+@in_settings
+def certificates(settings: Settings, device_id: str) -> None:
+    """List the certificates that a device was given, newest first."""
+    found = settings.client.items("certificates", name=device_id, kind="device")
+    put_list(settings, found, CERTIFICATES, f"{device_id} has no certificate.")
 
 
 @device.command()

@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, str] = {
     "why": "wainwright_controller.cli.device:why",
     "user": "wainwright_controller.cli.user:user",
     "token": "wainwright_controller.cli.token:token",
+    "enrolment": "wainwright_controller.cli.enrolment:enrolment",
+    "ca": "wainwright_controller.cli.ca:ca",
     "audit": "wainwright_controller.cli.audit:audit",
     "check-config": "wainwright_controller.cli.check_config:check_config",
     "completions": "wainwright_controller.cli.completions:completions",
@@ -96,15 +98,24 @@ def _exit_code(run: Callable[[], object]) -> int:
     type=click.Path(path_type=Path, dir_okay=False),
     help="File that has your token, where --token is not given.",
 )
+@click.option(
+    "--ca",
+    metavar="F",
+    envvar="WAINWRIGHT_CA",
+    show_envvar=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PEM file of the authority that signed the controller's certificate. [the system's]",
+)
 @click.version_option(__version__, prog_name="wainwright", message="%(prog)s %(version)s")
 @click.pass_context
-def wainwright(ctx: click.Context, controller: str, token: str, token_file: Path | None) -> None:
+def wainwright(ctx: click.Context, controller: str, token: str, token_file: Path | None, ca: Path | None) -> None:
     """Keep the software of a fleet of devices current.
 
     Data goes to stdout, talk to stderr. -o, --yes and --quiet may also stand after the command.
     """
     settings = ctx.ensure_object(Settings)
     settings.controller, settings.token, settings.token_file = controller, token, token_file
+    settings.ca = ca
     ctx.call_on_close(settings.close)
 
 

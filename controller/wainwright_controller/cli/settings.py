@@ -29,6 +29,7 @@ class Settings:
     controller: str = CONTROLLER
     token: str = field(default="", repr=False)
     token_file: Path | None = None
+    ca: Path | None = None
     output: Output = "table"
     yes: bool = False
     quiet: bool = False
@@ -38,7 +39,7 @@ class Settings:
         """The connection to the controller."""
         from wainwright_controller.cli.client import Client
 
-        return Client(self.controller, self.token or _token_in(self.token_file))
+        return Client(self.controller, self.token or _token_in(self.token_file), self.ca)
 
     def close(self) -> None:
         """End the connection, if there is one."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 import logging
 import random
 import socket
+import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 import paho.mqtt.client as paho
@@ -22,6 +24,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from wainwright_common.brokers import endpoint_of
+from wainwright_common.errors import WainwrightError
 from wainwright_common.messages import Message, encode
 from wainwright_common.topics import Topic, uplinks
 from wainwright_controller.config import BrokerSection
@@ -40,6 +43,12 @@ OUTGOING_MAX = (
 )
 PUBACK_LENGTH = 2  # bytes after the header, with no reason given (MQTT 3.1.1 §3.4.1, MQTT 5 §3.4.2.1)
 SESSION_EXPIRY_S = 7 * 86400  # MQTT 5 §3.1.2.11.2: how long the broker keeps messages for a controller that is away
+
+TAKE_OVER_S = 5.0  # for a broker to answer who takes a session over
+
+
+class BrokerRefused(WainwrightError):  # noqa: N818  the name is the sentence: "the broker refused"
+    """The broker does not do what it was asked, or does not answer."""
 
 
 class Link:
@@ -64,10 +73,8 @@ class Link:
         self._client.max_inflight_messages_set(IN_FLIGHT_MAX)
         self._client.max_queued_messages_set(OUTGOING_MAX)
         self._spread_reconnects()
-        if broker.username:
-            self._client.username_pw_set(broker.username, broker.password or None)
-        if self._endpoint.tls:
-            self._client.tls_set(broker.ca or None, broker.certificate or None, broker.key or None)
+        self._broker = broker
+        self._tls = _show_credentials(self._client, broker, is_tls=self._endpoint.tls)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_disconnect = self._on_disconnect
@@ -91,6 +98,11 @@ class Link:
         """Disconnect; what was not acknowledged comes again to the next controller of this client id."""
         self._client.disconnect()
         self._client.loop_stop()
+
+    def take_certificate(self) -> None:
+        """Show the certificate that is in the files now from the next connection on: it was renewed."""
+        if self._tls is not None and self._broker.certificate:
+            self._tls.load_cert_chain(self._broker.certificate, self._broker.key or None)
 
     def publish(self, topic: Topic, message: Message) -> None:
         """Send at QoS 1, as soon as there is a connection; never blocks."""
@@ -154,6 +166,48 @@ class Link:
         self._deliver(
             Delivery(topic, bytes(message.payload), (self._generation, message.mid, message.qos), message.retain)
         )
+
+
+def take_over(broker: BrokerSection, url: str, client_id: str) -> None:
+    """End whoever is connected as `client_id`, by being him for a moment; raises BrokerRefused.
+
+    A broker has one session for each client id: it ends the one before, tells its last will (MQTT 3.1.1 §3.1.4), and
+    forgets what waits for it. `url` must be a listener that leaves clients their id.
+    """
+    endpoint = endpoint_of(url)
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=True, reconnect_on_failure=False
+    )
+    client.connect_timeout = TAKE_OVER_S
+    answers: list[ReasonCode] = []
+    client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.append(reason)
+    try:
+        _show_credentials(client, broker, is_tls=endpoint.tls)
+        client.connect(endpoint.host, endpoint.port, KEEPALIVE_S)
+        deadline = time.monotonic() + TAKE_OVER_S
+        while not answers and time.monotonic() < deadline:
+            if client.loop(timeout=0.1) != paho.MQTT_ERR_SUCCESS:
+                break
+        client.disconnect()
+        client.loop(timeout=0.1)  # sends it, so that no last will of a connection that was cut is told
+    except (OSError, ValueError) as error:
+        raise BrokerRefused(f"Cannot end the session of {client_id} at {url}: {error}.") from error
+    if not answers or answers[0].is_failure:
+        said = f"{answers[0]}".lower() if answers else "no answer"
+        raise BrokerRefused(f"Cannot end the session of {client_id} at {url}: {said}.")
+
+
+def _show_credentials(client: paho.Client, broker: BrokerSection, *, is_tls: bool) -> ssl.SSLContext | None:
+    if broker.username:
+        client.username_pw_set(broker.username, broker.password or None)
+    if not is_tls:
+        return None
+    context = ssl.create_default_context(cafile=broker.ca or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if broker.certificate:
+        context.load_cert_chain(broker.certificate, broker.key or None)
+    client.tls_set_context(context)
+    return context
 
 
 def _undelivered(_delivery: Delivery) -> None:

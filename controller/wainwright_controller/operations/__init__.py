@@ -10,6 +10,7 @@ from wainwright_controller.operations.artifacts import ArtifactOperations
 from wainwright_controller.operations.base import NotFound, listed
 from wainwright_controller.operations.deployments import DeploymentOperations
 from wainwright_controller.operations.devices import DeviceOperations
+from wainwright_controller.operations.enrolment import EnrolmentOperations
 from wainwright_controller.operations.groups import GroupOperations
 from wainwright_controller.operations.orders import RETRIES_MAX, TIMEOUT_S, Order
 from wainwright_controller.operations.people import NewToken, PeopleOperations
@@ -19,6 +20,12 @@ __all__ = ["RETRIES_MAX", "TIMEOUT_S", "NewToken", "NotFound", "Operations", "Or
 
 
 class Operations(
-    DeviceOperations, GroupOperations, TagOperations, ArtifactOperations, DeploymentOperations, PeopleOperations
+    DeviceOperations,
+    EnrolmentOperations,
+    GroupOperations,
+    TagOperations,
+    ArtifactOperations,
+    DeploymentOperations,
+    PeopleOperations,
 ):
     """All operations of one controller; safe to share between threads."""

@@ -20,10 +20,9 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
 from wainwright_common.messages import Reason
 from wainwright_common.statuses import DeviceStatus
-from wainwright_controller import http_server
-from wainwright_controller.api.app import create_app
-from wainwright_controller.config import FLEET_MAX, Artifacts, BrokerSection, Config, Deployments, Http
+from wainwright_controller.config import FLEET_MAX, Artifacts, BrokerSection, Config, Deployments, Enrolment, Http
 from wainwright_controller.controller import Controller
+from wainwright_controller.serve import server_config
 
 Json = dict[str, Any]
 
@@ -55,15 +54,19 @@ class Served:
         max_bytes: int = 2**30,
         verify_keys: tuple[str, ...] = (),
         approval_above: int = FLEET_MAX,
+        enrolment: Enrolment | None = None,
+        section: BrokerSection | None = None,
     ) -> None:
+        """With `enrolment`, the controller gives certificates and is served by HTTPS; `section` is about the broker."""
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if enrolment else 'http'}://127.0.0.1:{self.port}"
         self.broker = broker
         self.token = token
         self.config = Config(
             data_dir=folder,
-            http=Http(token=token),
-            broker=BrokerSection(url=broker.url),
+            http=Http(token=token, tls=enrolment is not None),
+            broker=section or BrokerSection(url=broker.url),
+            enrolment=enrolment or Enrolment(),
             artifacts=Artifacts(max_bytes=max_bytes, verify_keys=verify_keys),
             deployments=Deployments(approval_above=approval_above),
         )
@@ -72,8 +75,7 @@ class Served:
         """Start both, and wait until they are ready."""
         self.controller = Controller(self.config, self.url)
         self.controller.start()
-        context = self.controller.context
-        self._server = uvicorn.Server(http_server.config_of(create_app(context), context.crowd))
+        self._server = uvicorn.Server(server_config(self.controller))
         listener = socket.create_server(("127.0.0.1", self.port))
         self._thread = threading.Thread(target=self._server.run, args=([listener],))
         self._thread.start()
@@ -103,6 +105,8 @@ class Served:
         """Send a request to the server, with the token."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers |= options.pop("headers", {})
+        if self.config.http.tls:
+            options.setdefault("verify", str(self.config.pki_folder / "root.pem"))
         return requests.request(method, self.url + path, headers=headers, timeout=30, **options)
 
     def get(self, path: str, **params: object) -> Json:

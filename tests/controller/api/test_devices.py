@@ -43,7 +43,7 @@ def test_all_pending_devices_can_be_accepted_at_once(served: Served) -> None:
 def test_what_a_device_never_told_is_absent_and_times_are_utc(served: Served) -> None:
     served.accept("silent-1")
     shown = served.get("devices/silent-1")
-    assert set(shown) == {"id", "state", "online", "created_at", "provides", "attributes", "tags"}
+    assert set(shown) == {"id", "state", "online", "created_at", "provides", "attributes", "tags", "keys"}
     assert datetime.fromisoformat(shown["created_at"]).utcoffset() == datetime.now(UTC).utcoffset()
     assert shown["created_at"].endswith("Z")
 

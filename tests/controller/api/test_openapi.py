@@ -80,7 +80,8 @@ def test_every_code_that_is_listed_exists_and_every_line_has_its_request(documen
     known = {code for _, code in problems.STATUSES.values()} | {"internal", "store-unavailable", "link-expired"}
     known |= set(problems.HTTP_CODES.values())
     for source in Path(problems.__file__).parents[1].rglob("*.py"):
-        known |= set(re.findall(r'Refused\(\s*"([a-z-]+)"', source.read_text(encoding="utf-8")))
+        told = r'(?:Refused\(|BadCsr\(|Answer\.REFUSE,)\s*"([a-z-]+)"'
+        known |= set(re.findall(told, source.read_text(encoding="utf-8")))
     known |= {code_of(act, stage) for act in Act for stage in Stage if stage not in ALLOWED[act]}
     paths = {(method, path.removeprefix(described.PREFIX)) for method, path, _ in operations(document)}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from wainwright_controller.api.examples.enrolment import ENROLMENT
 from wainwright_controller.api.examples.fleet import FLEET
 from wainwright_controller.api.examples.machines import MACHINES
 from wainwright_controller.api.examples.people import PEOPLE
@@ -14,7 +15,7 @@ from wainwright_controller.api.examples.rollouts import ROLLOUTS
 
 Json = dict[str, object]
 
-EXAMPLES: Mapping[str, Json] = {**FLEET, **ROLLOUTS, **PEOPLE, **MACHINES}
+EXAMPLES: Mapping[str, Json] = {**FLEET, **ENROLMENT, **ROLLOUTS, **PEOPLE, **MACHINES}
 _PAGE = "Page_"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wainwright_controller.api.examples.enrolment import KEY
+
 ARTIFACT: dict[str, object] = {
     "id": "0335b716-5a0f-4c0e-9d4c-6b6a3a6f5d11",
     "name": "panel-2",
@@ -49,6 +51,7 @@ FLEET: dict[str, dict[str, object]] = {
         "provides": {"artifact_name": "panel-1"},
         "attributes": {"kernel": "6.6.31", "mem_total_kB": 3_884_112},
         "tags": {"line": "7"},
+        "keys": [KEY],
     },
     "IdsIn": {"ids": ["press-07", "press-08"]},
     "AcceptIn": {"ids": [], "all_pending": True},

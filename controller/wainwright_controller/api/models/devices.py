@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from wainwright_common.messages import Attributes
 from wainwright_controller.api.models.base import Flag, GroupName, Ids, Taken, Where
+from wainwright_controller.api.models.enrolment import KeyOut
 from wainwright_controller.records import DeviceState
 
 
@@ -37,12 +38,13 @@ class DeviceOut(BaseModel):
 
 
 class DeviceDetail(DeviceOut):
-    """A device with all that it reported, and its tags."""
+    """A device with all that it reported, its tags, and the keys that ask for its name or had it."""
 
     boot_id: str | None = None
     provides: dict[str, str]
     attributes: Attributes
     tags: dict[str, str]
+    keys: list[KeyOut]
 
 
 class IdsIn(Taken):

@@ -1,0 +1,156 @@
+"""Keys, certificates and tokens of enrolment in the store, as the records that rules and operations work on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from cryptography import x509
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
+
+from wainwright_controller.pki.authority import ID_LENGTH, pem
+from wainwright_controller.pki.profiles import common_name, key_digest
+from wainwright_controller.records import Certificate, CertificateKind, DeviceKey, EnrolmentToken, KeyState
+from wainwright_controller.rows import CERTIFICATE, ENROLMENT_TOKEN, KEY, from_row, in_chunks, to_row
+
+SERIAL_DIGITS = 40  # hexadecimal: RFC 5280 section 4.1.2.2, at most 20 octets
+KEPT_S = 30 * 86_400.0  # a certificate's row, after it has expired: for whoever asks what happened
+PENDING_KEPT_S = 7 * 86_400.0  # a key that nobody decided about, after it asked last; it may ask again
+
+
+# ---- keys -----------------------------------------------------------------------------------------------------
+
+
+def load_keys(connection: Connection, device_ids: Collection[str]) -> dict[str, list[DeviceKey]]:
+    """Return the keys of devices, by device, oldest first; none has an empty list."""
+    found: dict[str, list[DeviceKey]] = {i: [] for i in device_ids}
+    for chunk in in_chunks(sorted(found)):
+        query = select(KEY).where(KEY.c.device_id.in_(chunk)).order_by(KEY.c.asked_at, KEY.c.digest)
+        for row in connection.execute(query).mappings():
+            found[row["device_id"]].append(from_row(DeviceKey, row))
+    return found
+
+
+def put_key(connection: Connection, key: DeviceKey) -> None:
+    """Store a key, new or changed. The one that it takes the place of must have been put before it."""
+    row = to_row(key)
+    same = and_(KEY.c.device_id == key.device_id, KEY.c.digest == key.digest)
+    if connection.execute(update(KEY).where(same).values(row)).rowcount == 0:
+        connection.execute(insert(KEY), row)
+
+
+def owner_of(connection: Connection, digest: str, other_than: str) -> str | None:
+    """Return which other device a key is accepted for."""
+    query = select(KEY.c.device_id).where(
+        KEY.c.digest == digest, KEY.c.state == KeyState.ACCEPTED, KEY.c.device_id != other_than
+    )
+    owner: str | None = connection.execute(query).scalar()
+    return owner
+
+
+def count_pending(connection: Connection) -> int:
+    """Return how many keys wait for somebody to decide."""
+    query = select(func.count()).select_from(KEY).where(KEY.c.state == KeyState.PENDING)
+    return int(connection.execute(query).scalar_one())
+
+
+# ---- tokens ---------------------------------------------------------------------------------------------------
+
+
+def load_token(connection: Connection, token_id: str) -> EnrolmentToken | None:
+    """Return a token of enrolment."""
+    row = connection.execute(select(ENROLMENT_TOKEN).where(ENROLMENT_TOKEN.c.id == token_id)).mappings().first()
+    return from_row(EnrolmentToken, row) if row is not None else None
+
+
+def use_token(connection: Connection, token_id: str) -> None:
+    """Count one use of a token; whether there was one left is decided under the write lock, before."""
+    used = ENROLMENT_TOKEN.c.used + 1
+    connection.execute(update(ENROLMENT_TOKEN).where(ENROLMENT_TOKEN.c.id == token_id).values(used=used))
+
+
+# ---- certificates ---------------------------------------------------------------------------------------------
+
+
+def serial_of(number: int) -> str:
+    """Return a certificate's number as it is stored and shown."""
+    return f"{number:0{SERIAL_DIGITS}x}"
+
+
+def record_of(made: x509.Certificate, kind: CertificateKind, issuer: str, now: float, actor: str) -> Certificate:
+    """Return the record of a certificate that was made just now."""
+    return Certificate(
+        serial=serial_of(made.serial_number),
+        kind=kind,
+        name=common_name(made),
+        key_digest=key_digest(made.public_key()),
+        issuer=issuer[:ID_LENGTH],
+        begins_at=made.not_valid_before_utc.timestamp(),
+        ends_at=made.not_valid_after_utc.timestamp(),
+        issued_at=now,
+        issued_by=actor,
+        pem=pem(made).decode(),
+    )
+
+
+def add_certificate(connection: Connection, certificate: Certificate) -> None:
+    """Store a certificate."""
+    connection.execute(insert(CERTIFICATE), to_row(certificate))
+
+
+def load_certificate(connection: Connection, serial: str) -> Certificate | None:
+    """Return a certificate by its number."""
+    row = connection.execute(select(CERTIFICATE).where(CERTIFICATE.c.serial == serial)).mappings().first()
+    return from_row(Certificate, row) if row is not None else None
+
+
+def recent_certificate(
+    connection: Connection, name: str, key: str, issuer: str, issued_after: float
+) -> Certificate | None:
+    """Return a device's newest certificate for a key, if it was issued after a time and is still good."""
+    query = (
+        select(CERTIFICATE)
+        .where(
+            CERTIFICATE.c.name == name,
+            CERTIFICATE.c.kind == CertificateKind.DEVICE,
+            CERTIFICATE.c.key_digest == key,
+            CERTIFICATE.c.issuer == issuer,
+            CERTIFICATE.c.issued_at > issued_after,
+            CERTIFICATE.c.revoked_at.is_(None),
+        )
+        .order_by(CERTIFICATE.c.issued_at.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().first()
+    return from_row(Certificate, row) if row is not None else None
+
+
+def revoke_certificates(connection: Connection, now: float, reason: str, **of: Any) -> list[str]:  # noqa: ANN401  columns and their values
+    """Take back the certificates that are still good, those whose columns have these values; returns their numbers."""
+    good = [CERTIFICATE.c.revoked_at.is_(None), CERTIFICATE.c.ends_at > now]
+    good += [CERTIFICATE.c[name] == value for name, value in of.items()]
+    serials = list(connection.execute(select(CERTIFICATE.c.serial).where(*good)).scalars())
+    for chunk in in_chunks(serials):
+        taken_back = {"revoked_at": now, "reason": reason}
+        connection.execute(update(CERTIFICATE).where(CERTIFICATE.c.serial.in_(chunk)).values(taken_back))
+    return serials
+
+
+def load_revoked(connection: Connection, now: float) -> list[Certificate]:
+    """Return the certificates that were taken back and have not expired."""
+    query = select(CERTIFICATE).where(CERTIFICATE.c.revoked_at.is_not(None), CERTIFICATE.c.ends_at > now)
+    rows = connection.execute(query.order_by(CERTIFICATE.c.serial)).mappings()
+    return [from_row(Certificate, row) for row in rows]
+
+
+def note_session_ended(connection: Connection, serials: Collection[str], now: float) -> None:
+    """Remember that nobody is connected any more with certificates that were taken back."""
+    for chunk in in_chunks(sorted(serials)):
+        connection.execute(update(CERTIFICATE).where(CERTIFICATE.c.serial.in_(chunk)).values(session_ended_at=now))
+
+
+def forget_old(connection: Connection, now: float) -> None:
+    """Remove certificates that expired long ago, and keys that waited and do not ask any more."""
+    connection.execute(delete(CERTIFICATE).where(CERTIFICATE.c.ends_at < now - KEPT_S))
+    gone = and_(KEY.c.state == KeyState.PENDING, KEY.c.last_asked_at < now - PENDING_KEPT_S)
+    connection.execute(delete(KEY).where(gone))

@@ -1,0 +1,117 @@
+"""HTTPS: the server's certificate, and who a client shows that he is.
+
+1. The certificate is a file of the administrator's, or one of the controller's own authority, for the names under which
+   the controller is reached; that one is made anew at two thirds of its life, and taken without a restart.
+2. Clients may show a certificate of the authority. One that does not hold (expired, of another authority, not for
+   clients) ends the handshake; whether one was revoked is asked where it counts, in the store.
+3. The certificate that was shown is `request.state.peer_certificate`, in DER, or None.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography import x509
+
+from wainwright_common.errors import WainwrightError
+from wainwright_controller.config import Config
+from wainwright_controller.pki.keeper import Keeper, utc
+
+LIFETIME = timedelta(days=90)
+RENEWED_AT = 2 / 3  # of its life
+PEER = "peer_certificate"
+_ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  addresses that name no host
+
+
+class TlsError(WainwrightError):
+    """The server's certificate or key cannot be used."""
+
+
+class ServerTls:
+    """The TLS settings of the server. `context` may be given to a server at once; `renew` keeps it current."""
+
+    def __init__(self, config: Config, keeper: Keeper | None, now: float) -> None:
+        self._config = config
+        self._keeper = keeper
+        self._names = names_of(config)
+        self._is_own = not config.http.certificate
+        self._loaded: tuple[object, ...] = ()
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if config.enrolment.enabled:
+            self.context.verify_mode = ssl.CERT_OPTIONAL
+        if self._is_own:
+            self._issue_if_due(now)
+        self.load()
+
+    def renew(self, now: float, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Make a new certificate if it is time, and have the server's loop take what has changed on the disk."""
+        if self._is_own:
+            self._issue_if_due(now)
+        if self._on_disk() == self._loaded:
+            return
+        if loop is None:
+            self.load()
+        else:  # a context must not change while it is used, and handshakes are made in the loop
+            loop.call_soon_threadsafe(self.load)
+
+    def load(self) -> None:
+        """Take what is on the disk; raises TlsError."""
+        seen = self._on_disk()
+        certificate, key = self._files()
+        try:
+            self.context.load_cert_chain(certificate, key)
+            if self._config.enrolment.enabled and self._keeper is not None:
+                self.context.load_verify_locations(self._keeper.folder.ca)
+        except (ssl.SSLError, OSError) as error:
+            said = error.strerror or error
+            raise TlsError(f"Cannot serve HTTPS with {certificate} and {key}: {said}. Are they PEM files?") from error
+        self._loaded = seen
+
+    def _files(self) -> tuple[Path, Path]:
+        if self._is_own and self._keeper is not None:
+            return self._keeper.folder.server, self._keeper.folder.server_key
+        return Path(self._config.http.certificate), Path(self._config.http.key)
+
+    def _on_disk(self) -> tuple[object, ...]:
+        files = [*self._files(), *([self._keeper.folder.ca] if self._keeper is not None else [])]
+        return tuple(file.stat().st_mtime_ns if file.exists() else None for file in files)
+
+    def _issue_if_due(self, now: float) -> None:
+        """Make the server's own certificate if there is none for these names, or its last third has begun."""
+        assert self._keeper is not None  # noqa: S101  config.has_authority
+        authority, folder = self._keeper.authority(), self._keeper.folder
+        if folder.server.exists() and folder.server_key.exists():
+            present = x509.load_pem_x509_certificate(folder.server.read_bytes())
+            begins, ends = present.not_valid_before_utc, present.not_valid_after_utc
+            is_fresh = utc(now) < begins + (ends - begins) * RENEWED_AT
+            issuer = authority.issuer.certificate
+            if is_fresh and present.issuer == issuer.subject and _names_in(present) == set(self._names):
+                return
+        authority.issue_server(self._names, folder.server, folder.server_key, utc(now), LIFETIME)
+
+
+def names_of(config: Config) -> list[str]:
+    """Return the names and addresses under which a controller's server is reached."""
+    public = urlsplit(config.http.public_url).hostname if config.http.public_url else None
+    names = [public, None if config.http.host in _ANY else config.http.host, "localhost", "127.0.0.1"]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _names_in(certificate: x509.Certificate) -> set[str]:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in names}
+
+
+def shown_by(transport: asyncio.BaseTransport) -> bytes | None:
+    """Return the certificate that the other end of a connection has shown, in DER; uvicorn does not tell of it."""
+    connection = transport.get_extra_info("ssl_object")
+    shown: bytes | None = connection.getpeercert(binary_form=True) if connection is not None else None
+    return shown
+
+
+__all__ = ["PEER", "ServerTls", "TlsError", "names_of", "shown_by"]

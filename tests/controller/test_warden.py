@@ -1,0 +1,410 @@
+"""What was revoked is refused: the list, the broker that reads it, the sessions that end; with a real Mosquitto."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from sqlalchemy import select
+
+from tests.controller.api.served import Served
+from tests.support.est import EstDevice
+from tests.support.tls_mosquitto import PASSWORD, USER, TlsMosquitto
+from tests.support.tls_session import TlsSession
+from tests.support.wait import wait_until
+from wainwright_controller import enrolment_store as shelf
+from wainwright_controller.broker_orders import orders_of, takeover_url
+from wainwright_controller.config import BrokerSection, Enrolment
+from wainwright_controller.ingest.link import BrokerRefused, take_over
+from wainwright_controller.pki import CONTROLLER, Authority, Folder
+from wainwright_controller.pki.keeper import Keeper, utc
+from wainwright_controller.records import Certificate, CertificateKind
+from wainwright_controller.renewals import Renewals
+from wainwright_controller.rows import CERTIFICATE
+from wainwright_controller.store import Store
+from wainwright_controller.warden import FAREWELL_S, REWRITTEN_AT, SETTLE_S, BrokerOrders, Warden
+
+DAY_S = 86_400.0
+LIST_S = 30 * DAY_S
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Path:
+    """The folder of an authority with a certificate for the broker."""
+    folder = Folder(tmp_path / "controller" / "pki")
+    authority = Authority.create(folder, "Test", datetime.now(UTC), timedelta(seconds=LIST_S))
+    authority.issue_server(["127.0.0.1"], folder.broker, folder.broker_key, datetime.now(UTC))
+    return folder.path
+
+
+@pytest.fixture
+def broker(tmp_path: Path, pki: Path) -> Iterator[TlsMosquitto]:
+    with TlsMosquitto(tmp_path / "mosquitto", pki) as running:
+        yield running
+
+
+def section_of(broker: TlsMosquitto) -> BrokerSection:
+    return BrokerSection(url=broker.url, username=USER, password=PASSWORD, pid_file=str(broker.pid_file))
+
+
+@pytest.fixture
+def served(tmp_path: Path, broker: TlsMosquitto) -> Iterator[Served]:
+    section = section_of(broker)
+    with Served(tmp_path / "controller", broker, enrolment=Enrolment(enabled=True), section=section) as running:
+        yield running
+
+
+def enrolled(served: Served, folder: Path, name: str) -> EstDevice:
+    folder.mkdir(exist_ok=True)
+    device = EstDevice(served.url, served.config.pki_folder / "root.pem", folder, name)
+    served.post("devices/preauthorize", {"keys": {name: device.digest}})
+    assert device.enrol().status_code == 200
+    return device
+
+
+def session(broker: TlsMosquitto, device: EstDevice) -> TlsSession:
+    return TlsSession(broker.tls_port, device.ca, device.certificate_file, device.key_file)
+
+
+def is_let_in(broker: TlsMosquitto, device: EstDevice) -> bool:
+    one = session(broker, device)
+    try:
+        return one.tries()
+    finally:
+        one.stop()
+
+
+@pytest.mark.parametrize("order", ["decommission", "revoke"])
+def test_whoever_is_revoked_is_disconnected_and_refused_and_nobody_else(
+    served: Served, broker: TlsMosquitto, tmp_path: Path, order: str
+) -> None:
+    stolen, good = enrolled(served, tmp_path / "a", "press.07"), enrolled(served, tmp_path / "b", "press-08")
+    gone = f"wain/v1/{stolen.name}/up/presence"
+    with session(broker, stolen).will(gone, b'{"online":false}') as connected, session(broker, good) as other:
+        began = time.monotonic()
+
+        served.post(f"devices/{stolen.name}/{order}", {} if order == "revoke" else None)
+
+        wait_until(lambda: not connected.is_up, what="the session to end")
+        assert time.monotonic() - began < SETTLE_S
+        wait_until(lambda: not is_let_in(broker, stolen), what="the certificate to be refused")
+        [revoked] = served.get("certificates", name=stolen.name)["items"]
+        assert revoked["reason"] == ("key-compromise" if order == "revoke" else "decommissioned")
+        wait_until(
+            lambda: served.get("certificates", name=stolen.name)["items"][0].get("session_ended_at"),
+            timeout_s=SETTLE_S * 3,
+            what="the controller to be sure",
+        )
+        assert other.is_up
+        other.publish(f"wain/v1/{good.name}/up/log")
+    assert is_let_in(broker, good)
+    assert "certificate verify failed" in broker.log
+
+
+def test_a_session_that_was_taken_over_tells_its_will(served: Served, broker: TlsMosquitto, tmp_path: Path) -> None:
+    """So the device is shown as offline."""
+    device = enrolled(served, tmp_path / "a", "press-07")
+    presence = b'{"online":true,"since":"2026-01-01T00:00:00Z","agent_version":"1"}'
+    topic = f"wain/v1/{device.name}/up/presence"
+    with session(broker, device).will(topic, presence.replace(b"true", b"false")) as connected:
+        connected.publish(topic, presence)
+        wait_until(lambda: served.get(f"devices/{device.name}")["online"], what="the device to be online")
+
+        served.post(f"devices/{device.name}/revoke", {})
+
+        wait_until(lambda: not served.get(f"devices/{device.name}")["online"], what="the device to be offline")
+
+
+def test_after_a_rotation_new_certificates_are_taken_and_old_ones_still_are(
+    served: Served, broker: TlsMosquitto, tmp_path: Path
+) -> None:
+    old = enrolled(served, tmp_path / "a", "press-07")
+
+    served.post("ca/rotate")
+
+    new = enrolled(served, tmp_path / "b", "press-08")
+    assert new.certificate.issuer != old.certificate.issuer
+    wait_until(lambda: is_let_in(broker, new), what="the broker to know the new list")
+    assert is_let_in(broker, old)
+    former = next(one["id"] for one in served.get("ca")["issuers"] if not one["signs_now"])
+    served.post("ca/retire", {"issuer": former})
+    wait_until(lambda: not is_let_in(broker, old), what="the former authority's to be refused")
+    assert is_let_in(broker, new)
+    assert old.renew().status_code == 200  # it is written down, so it may have another
+    assert is_let_in(broker, old)
+
+
+def test_a_controllers_certificate_too_can_be_taken_back(served: Served, broker: TlsMosquitto) -> None:
+    keeper = served.controller.keeper
+    assert keeper is not None
+    folder = keeper.folder
+    name, certificate, key = f"{CONTROLLER}-2", folder.path / "lost.pem", folder.path / "lost.key"
+    made = keeper.authority().issue_controller(name, certificate, key, datetime.now(UTC))
+    record = shelf.record_of(made, CertificateKind.CONTROLLER, keeper.authority().issuer.id, time.time(), "test")
+    served.controller.operations.issued(record, "test")
+    with TlsSession(broker.tls_port, folder.root, certificate, key) as lost:
+        served.post(f"certificates/{record.serial.upper()}/revoke", {"reason": "key-compromise"})
+        wait_until(lambda: not lost.is_up, what="the session to end")
+    listed = x509.load_pem_x509_crl(folder.crl.read_bytes())
+    assert listed.get_revoked_certificate_by_serial_number(made.serial_number) is not None
+
+
+# ---- alone, with a clock of its own ---------------------------------------------------------------------------
+
+
+class Lab:
+    """A warden on a store, whose clock and broker are the test's."""
+
+    def __init__(self, tmp_path: Path, store: Store) -> None:
+        self.now = time.time()
+        self.store = store
+        self.keeper = Keeper(Folder(tmp_path / "pki"), "Test", self.now, LIST_S)
+        self.reloads = 0
+        self.ended: list[str] = []
+        self.fault: BrokerRefused | None = None
+        self.warden = self.another()
+
+    def another(self) -> Warden:
+        """Return a warden that remembers nothing, as after a restart."""
+        orders = BrokerOrders(self._reload, self._end)
+        renewals = Renewals(self.store, self.keeper, None, lambda: None)
+        return Warden(self.store, self.keeper, orders, LIST_S, renewals.renew, clock=lambda: self.now)
+
+    def _reload(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.reloads += 1
+
+    def _end(self, name: str) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.ended.append(name)
+
+    def issue(self, name: str) -> Certificate:
+        """Record a certificate."""
+        authority = self.keeper.authority()
+        key = authority.issuer.certificate.public_key()
+        made = authority.issue_client(key, name, utc(self.now), timedelta(days=90))
+        record = shelf.record_of(made, CertificateKind.DEVICE, authority.issuer.id, self.now, "test")
+        with self.store.write() as connection:
+            shelf.add_certificate(connection, record)
+        return record
+
+    def revoke(self, record: Certificate) -> None:
+        """Take a certificate back, and let the time pass that its owner has to say goodbye."""
+        with self.store.write() as connection:
+            shelf.revoke_certificates(connection, self.now, "key-compromise", serial=record.serial)
+        self.now += FAREWELL_S
+
+    @property
+    def list(self) -> x509.CertificateRevocationList:
+        """The revocation list that the broker reads."""
+        return x509.load_pem_x509_crl(self.keeper.folder.crl.read_bytes())
+
+    def is_done(self, record: Certificate) -> bool:
+        """Say whether the store takes the session for ended."""
+        with self.store.read() as connection:
+            query = select(CERTIFICATE.c.session_ended_at).where(CERTIFICATE.c.serial == record.serial)
+            return connection.execute(query).scalar_one() is not None
+
+
+@pytest.fixture
+def lab(tmp_path: Path, store: Store) -> Lab:
+    return Lab(tmp_path, store)
+
+
+def test_the_list_is_written_before_it_ends_and_when_something_changes_and_not_otherwise(lab: Lab) -> None:
+    lab.warden.look()
+    lab.warden.look()
+    first = lab.list
+    assert (lab.reloads, len(list(first))) == (1, 0)
+    assert first.next_update_utc is not None
+
+    lab.now += LIST_S * REWRITTEN_AT - 1
+    lab.warden.look()
+    assert lab.list == first
+    lab.now += 2
+    lab.warden.look()
+    second = lab.list
+    assert second.next_update_utc is not None
+    assert second.next_update_utc > first.next_update_utc
+    assert _number(second) > _number(first)
+    assert lab.reloads == 2
+
+    record = lab.issue("press-07")
+    lab.warden.look()
+    assert lab.reloads == 2
+    lab.revoke(record)
+    lab.warden.look()
+    assert lab.list.get_revoked_certificate_by_serial_number(int(record.serial, 16)) is not None
+    assert lab.reloads == 3
+
+    lab.now += 91 * DAY_S  # the certificate has ended by itself
+    lab.warden.look()
+    assert len(list(lab.list)) == 0
+
+
+def _number(crl: x509.CertificateRevocationList) -> int:
+    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+def test_a_clock_that_goes_back_leaves_no_list_that_has_ended(lab: Lab) -> None:
+    lab.warden.look()
+    lab.now -= 400 * DAY_S
+    lab.warden.look()
+    lab.now += 400 * DAY_S
+    lab.warden.look()
+
+    assert lab.list.next_update_utc is not None
+    assert lab.list.next_update_utc > utc(lab.now)
+
+
+def test_a_session_is_ended_twice_and_only_then_it_is_done(lab: Lab) -> None:
+    record = lab.issue("press-07")
+    lab.revoke(record)
+
+    lab.warden.look()
+    lab.warden.look()
+    assert (lab.ended, lab.is_done(record)) == (["press-07"], False)
+    lab.now += SETTLE_S
+    lab.warden.look()
+    assert (lab.ended, lab.is_done(record)) == (["press-07"] * 2, True)
+    lab.now += SETTLE_S * 9
+    lab.warden.look()
+    assert lab.ended == ["press-07"] * 2
+
+
+def test_what_a_controller_did_not_finish_the_next_one_does(lab: Lab) -> None:
+    record = lab.issue("press-07")
+    lab.revoke(record)
+    lab.warden.look()
+
+    again = lab.another()  # killed in between
+    again.look()
+    lab.now += SETTLE_S
+    again.look()
+
+    assert lab.is_done(record)
+    assert len(lab.ended) == 3
+
+
+def test_a_broker_that_cannot_be_told_is_told_later_and_nothing_is_done_before(lab: Lab) -> None:
+    lab.warden.look()
+    record = lab.issue("press-07")
+    lab.revoke(record)
+    lab.fault = BrokerRefused("away")
+    for _ in range(3):
+        with pytest.raises(BrokerRefused):
+            lab.warden.look()
+        lab.now += SETTLE_S * 3
+    assert (lab.ended, lab.is_done(record)) == ([], False)
+
+    lab.fault = None
+    lab.warden.look()
+    lab.now += SETTLE_S
+    lab.warden.look()
+
+    assert (lab.ended, lab.is_done(record)) == (["press-07"] * 2, True)
+
+
+def test_what_is_old_is_forgotten(lab: Lab) -> None:
+    record = lab.issue("press-07")
+    lab.now += 119 * DAY_S
+    lab.another().look()
+    with lab.store.read() as connection:
+        assert shelf.load_certificate(connection, record.serial) is not None
+    lab.now += 2 * DAY_S
+    lab.another().look()
+    with lab.store.read() as connection:
+        assert shelf.load_certificate(connection, record.serial) is None
+
+
+def test_certificates_of_machines_are_renewed_at_two_thirds_and_written_down(lab: Lab, tmp_path: Path) -> None:
+    authority, folder = lab.keeper.authority(), lab.keeper.folder
+    authority.issue_server(["broker.example", "192.0.2.1"], folder.broker, folder.broker_key, utc(lab.now))
+    authority.issue_controller(CONTROLLER, folder.controller, folder.controller_key, utc(lab.now))
+    lab.warden.look()
+    before = folder.broker.read_bytes(), folder.controller.read_bytes()
+    lab.now += 397 * DAY_S * 2 / 3 - DAY_S
+    lab.warden.look()
+    assert (folder.broker.read_bytes(), folder.controller.read_bytes()) == before
+    reloads = lab.reloads
+
+    lab.now += 2 * DAY_S
+    lab.warden.look()
+
+    new = x509.load_pem_x509_certificate(folder.broker.read_bytes())
+    names = new.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(name.value) for name in names] == ["broker.example", "192.0.2.1"]
+    assert new.not_valid_after_utc > utc(lab.now + 390 * DAY_S)
+    assert folder.controller.read_bytes() != before[1]
+    assert lab.reloads > reloads
+    with lab.store.read() as connection:
+        assert shelf.load_certificate(connection, shelf.serial_of(new.serial_number)) is not None
+    # A certificate of another authority in the same place is left alone.
+    other = Authority.create(Folder(tmp_path / "other"), "Other", utc(lab.now), timedelta(days=1))
+    other.issue_server(["x.example"], folder.broker, folder.broker_key, utc(lab.now), timedelta(hours=1))
+    theirs = folder.broker.read_bytes()
+    lab.now += DAY_S
+    lab.warden.look()
+    assert folder.broker.read_bytes() == theirs
+
+
+# ---- the ways to tell a broker --------------------------------------------------------------------------------
+
+
+def test_commands_are_run_with_the_client_id_as_one_word(tmp_path: Path) -> None:
+    out = tmp_path / "said"
+    program = f"import sys; open({str(out)!r}, 'a').write(repr(sys.argv[1:]))"
+    command = (sys.executable, "-c", program)
+    orders = orders_of(
+        BrokerSection(reload_command=(*command, "reload"), disconnect_command=(*command, "kick", "id={client_id}"))
+    )
+    assert orders.reload is not None
+    assert orders.end_session is not None
+
+    orders.reload()
+    orders.end_session("press 07;reboot")
+
+    assert out.read_text() == "['reload']['kick', 'id=press 07;reboot']"
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        (BrokerSection(reload_command=("/nonexistent/program",)), "Cannot run /nonexistent/program"),
+        (BrokerSection(reload_command=("sh", "-c", "echo no such unit >&2; exit 3")), "status 3: no such unit"),
+        (BrokerSection(pid_file="/nonexistent/pid"), "/nonexistent/pid"),
+    ],
+)
+def test_a_broker_that_cannot_be_told_is_an_error_that_says_why(section: BrokerSection, words: str) -> None:
+    orders = orders_of(section)
+    assert orders.reload is not None
+
+    with pytest.raises(Exception, match=words):
+        orders.reload()
+
+
+@pytest.mark.parametrize(
+    ("section", "url"),
+    [
+        (BrokerSection(), ""),  # the embedded one knows nobody
+        (BrokerSection(url="mqtt://127.0.0.1:1883"), "mqtt://127.0.0.1:1883"),
+        (BrokerSection(url="mqtts://b", certificate="c", key="k"), ""),  # there the client id is the certificate's
+        (BrokerSection(url="mqtts://b", certificate="c", key="k", takeover_url="mqtts://b:8884"), "mqtts://b:8884"),
+    ],
+)
+def test_where_sessions_are_taken_over(section: BrokerSection, url: str) -> None:
+    assert takeover_url(section) == url
+
+
+def test_who_may_not_take_over_says_so(broker: TlsMosquitto) -> None:
+    with pytest.raises(BrokerRefused, match="not authorized"):
+        take_over(BrokerSection(username=USER, password="wrong"), broker.url, "press-07")
+    with pytest.raises(BrokerRefused, match="refused"):
+        take_over(BrokerSection(), "mqtt://127.0.0.1:1", "press-07")
