@@ -104,6 +104,10 @@ OPEN: Mapping[tuple[str, str], str] = {
     ("GET", "/readyz"):                 "says three words, to load balancers",
     ("GET", "/metrics"):                "counts, and names nothing; keep it from strangers in the proxy",
     ("GET", "/download/{artifact_id}"): "the link itself is the permission: signed, for one artifact, for a time",
+    ("GET", "/crl.pem"):                "what is revoked is for every broker to know, and signed",
+    ("GET", "/.well-known/est/cacerts"): "certificates are no secret",
+    ("POST", "/.well-known/est/simpleenroll"): "who is given a certificate is decided by key, token or person",
+    ("POST", "/.well-known/est/simplereenroll"): "the present certificate, shown in TLS, is the permission",
     ("GET", "/api/v1/openapi.json"):    "describes the program, not what it holds",
 }
 # fmt: on
