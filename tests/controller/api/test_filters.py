@@ -39,8 +39,11 @@ def test_a_group_by_a_filter_follows_what_devices_report_and_operators_tag(serve
 def test_a_dynamic_group_gets_another_filter_and_a_list_none(served: Served) -> None:
     served.accept("switch-1", "switch-2")
     served.post("groups", {"name": "switch", "where": "device_id = 'switch-1'"})
+    served.release("switch-1")
+    made = served.post("deployments", {"release": "switch-1", "group": "switch"})
     changed = served.call("PUT", "/api/v1/groups/switch/filter", json={"where": "device_id ~ '^switch'"}).json()
     assert (changed["where"], changed["device_count"]) == ('device_id ~ "^switch"', 2)
+    assert served.get(f"deployments/{made['id']}")["where"] == 'device_id = "switch-1"'  # what it was ordered with
     told = served.call("POST", "/api/v1/groups/switch/add", json={"ids": ["switch-1"]})
     assert (told.status_code, told.json()["code"]) == (409, "group-dynamic")
     served.post("groups", {"name": "switch-list", "ids": ["switch-1"]})
