@@ -124,7 +124,10 @@ class Update(Section, frozen=True, kw_only=True):
     )
     verify_keys: Annotated[
         tuple[Path, ...],
-        Meta(max_length=32, description="PEM files of public keys; if there are any, unsigned artifacts are refused."),
+        Meta(
+            max_length=32,
+            description="PEM files of one or more public keys; if there are any, unsigned artifacts are refused.",
+        ),
     ] = ()
     reboot_command: Annotated[
         tuple[str, ...], Meta(min_length=1, max_length=64, description="Program and arguments that reboot the device.")

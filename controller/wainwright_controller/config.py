@@ -163,7 +163,7 @@ class Artifacts(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(
             max_length=32,
-            description="PEM files of public keys; if there are any, what none of them signed is not stored.",
+            description="PEM files of one or more public keys; if there are any, what none signed is not stored.",
         ),
     ] = ()
     total_max_bytes: Annotated[int, Meta(ge=1024, description="What all stored artifacts may have together.")] = 2**40

@@ -164,7 +164,7 @@ def test_what_comes_over_the_broker_makes_up_no_event_of_the_agents_log(scene: S
         attacker.say(Kind.COMMAND, Command(id="x", name=CommandName.CHECK_IN))
         attacker.say(Kind.COMMAND, b'{"id":"x","name":"\x1b[31m"}')
         attacker.say(Kind.COMMAND, msgspec.json.encode({"id": "x", "name": HOSTILE}))
-        wait_until(lambda: "forged" in scene.said(GUARDED)[before:], PATIENCE_S, "the reply to be logged")
+        wait_until(lambda: "no offer: " in scene.said(GUARDED)[before:], PATIENCE_S, "the reply to be logged")
         wait_until(lambda: "dropped a message" in scene.said(GUARDED)[before:], PATIENCE_S, "the drop to be logged")
     assert_log_has_no_made_up_events(scene.said(GUARDED), AGENT_EVENT)
     config = str(scene.system.agent(GUARDED).config)
