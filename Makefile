@@ -21,7 +21,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes --only-binary :all: --requirement
 UV := 0.13.9
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-        --generate-hashes $(UPGRADE) --group pyproject.toml:build pyproject.toml --extra controller
+        --generate-hashes --only-binary :all: $(UPGRADE) --group pyproject.toml:build pyproject.toml --extra controller
 
 .PHONY: help demo test test-long check format bench peers lock audit clean
 help:
@@ -81,7 +81,7 @@ lock: $(VENV)/.demo
 
 audit: $(VENV)/.demo
 	$(PIP) pip-audit
-	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements-dev.lock
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis fuzz-faults

@@ -46,7 +46,9 @@ class WorkTree:
     def build(self, header: Header, device_type: str, provides: Mapping[str, str]) -> None:
         """Make a new tree for an artifact, in place of any other, and wait until the medium has it."""
         self.remove()
-        (self.path / "header").mkdir(mode=0o700, parents=True)
+        for folder in (*reversed(PLACE.parents), PLACE):  # each: `parents=True` would leave theirs to the umask
+            (self.data_dir / folder).mkdir(mode=0o700, exist_ok=True)
+        (self.path / "header").mkdir(mode=0o700)
         (self.path / "tmp").mkdir(mode=0o700)
         current = {
             "version": PROTOCOL,

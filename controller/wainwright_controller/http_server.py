@@ -17,7 +17,6 @@ import asyncio
 import logging
 import re
 import resource
-import time
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
@@ -52,7 +51,7 @@ def config_of(app: ASGIApp, crowd: Crowd, **options: Any) -> uvicorn.Config:  # 
         ws="none",
         forwarded_allow_ips=list(PROXIES),
         server_header=False,
-        log_config=None,  # its loggers write as all others do (wainwright_common/log_lines.py)
+        log_config=None,  # its loggers write as all others do (log_lines.py)
         log_level="error",  # its warnings are one line for each peer that sends nonsense
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,
@@ -152,7 +151,8 @@ class _Connection(H11Protocol):
         super().connection_made(self._counting)  # type: ignore[arg-type]  # what it has not, the real one has
         self.app_state = {**self.app_state, PEER: shown_by(transport)}  # of all requests of the connection
         self._begin_request()
-        self._looked_at = self._idle_since
+        limits = self.crowd.limits
+        self._interval_s = min(LOOK_S, limits.head_timeout_s / 4, limits.stall_timeout_s / 4)
         self._set_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -185,24 +185,24 @@ class _Connection(H11Protocol):
             self._turn_away("no-http", HTTPStatus.BAD_REQUEST, msg)
 
     def _begin_request(self) -> None:
-        self._idle_since = time.monotonic()
+        self._idle_s = 0.0
         self._received = 0
         self._written_before = self._counting.written
         self._sending = _Patience(self.crowd.limits.stall_timeout_s)
         self._taking = _Patience(self.crowd.limits.stall_timeout_s)
 
     def _set_timer(self) -> None:
-        limits = self.crowd.limits
-        interval_s = min(LOOK_S, limits.head_timeout_s / 4, limits.stall_timeout_s / 4)
-        self._timer = self.loop.call_later(interval_s, self._look)
+        self._looked_at = self.loop.time()
+        self._timer = self.loop.call_later(self._interval_s, self._look)
 
     def _look(self) -> None:
         """End the connection if its peer takes too long; look again later if not."""
-        now = time.monotonic()
-        passed_s, self._looked_at = now - self._looked_at, now
+        # Not more than two intervals: while this process had no time to read, its peers are not to blame.
+        passed_s = min(self.loop.time() - self._looked_at, 2 * self._interval_s)
         request = self._request()
         if request is None:
-            if now - self._idle_since > self.crowd.limits.head_timeout_s:
+            self._idle_s += passed_s
+            if self._idle_s > self.crowd.limits.head_timeout_s:
                 self._turn_away("slow-head", HTTPStatus.REQUEST_TIMEOUT, "No request arrived in time.")
                 return
         elif request.more_body and not self.flow.read_paused and self._sending.is_over(passed_s, self._received):

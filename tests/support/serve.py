@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOKEN = "sesame-open-thou-door"
-PATIENCE_S = 60.0  # for what takes seconds on a machine that does nothing else
+PATIENCE_S = 90.0  # for what takes seconds on a machine that does nothing else
 Json = dict[str, Any]
 
 
