@@ -12,6 +12,7 @@ import paho.mqtt.client as paho
 from msgspec import UNSET, UnsetType
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support.authority import Credentials
 from tests.support.wait import wait_until
 from wainwright_common.messages import (
     Ack,
@@ -36,7 +37,13 @@ class Device:
     """One connection to a broker, with everything that was sent down to it."""
 
     def __init__(
-        self, port: int, device_id: str, device_type: str = "pi4", running: str = "panel-1", prefix: str = PREFIX
+        self,
+        port: int,
+        device_id: str,
+        device_type: str = "pi4",
+        running: str = "panel-1",
+        prefix: str = PREFIX,
+        credentials: Credentials | None = None,
     ) -> None:
         self.id = device_id
         self.device_type = device_type
@@ -47,6 +54,8 @@ class Device:
         self.patience_s = 10.0  # how long an answer may take
         self._received: queue.Queue[Message] = queue.Queue()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id(device_id))
+        if credentials is not None:
+            credentials.show(self._client)
         self._client.on_message = self._on_message
         self._client.on_connect = self._on_connect
         self._subscribed = False
