@@ -6,6 +6,7 @@ Its folder has the names of a controller's `pki` folder: ca.pem, crl.pem, and NA
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = timedelta(days=1)
-LOOPBACK = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")])
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,18 @@ class Authority:
         self.list_revoked()
 
     def issue(
-        self, name: str, *, valid_for: timedelta = DAY, is_server: bool = False, file_name: str = ""
+        self,
+        name: str,
+        *,
+        valid_for: timedelta = DAY,
+        is_server: bool = False,
+        hosts: Sequence[str] = LOOPBACK,
+        file_name: str = "",
     ) -> Credentials:
-        """Issue a certificate that began a day ago, and ends `valid_for` from now."""
+        """Issue a certificate that began a day ago, and ends `valid_for` from now; a server's is for `hosts`."""
         key = ec.generate_private_key(ec.SECP256R1())
         until = datetime.now(UTC) + valid_for
-        made = self._sign(_named(name), key, self._name, self._key, until, is_server=is_server)
+        made = self._sign(_named(name), key, self._name, self._key, until, hosts=hosts if is_server else ())
         certificate = self.folder / f"{file_name or name}.pem"
         certificate.write_bytes(_pem(made))
         certificate.with_suffix(".key").write_bytes(
@@ -100,7 +107,7 @@ class Authority:
         until: datetime,
         *,
         is_ca: bool = False,
-        is_server: bool = False,
+        hosts: Sequence[str] = (),
     ) -> x509.Certificate:
         builder = (
             x509.CertificateBuilder()
@@ -113,11 +120,20 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         )
         if not is_ca:
-            purpose = ExtendedKeyUsageOID.SERVER_AUTH if is_server else ExtendedKeyUsageOID.CLIENT_AUTH
+            purpose = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
             builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-        if is_server:
-            builder = builder.add_extension(LOOPBACK, critical=False)
+        if hosts:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False
+            )
         return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _named(name: str) -> x509.Name:

@@ -52,6 +52,8 @@ class Device:
         self._port = port
         self._prefix = prefix
         self.patience_s = 10.0  # how long an answer may take
+        self.heard: list[Message] = []
+        self.connections = 0
         self._received: queue.Queue[Message] = queue.Queue()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id(device_id))
         if credentials is not None:
@@ -72,13 +74,16 @@ class Device:
         self._client.loop_stop()
 
     def _on_connect(self, client: paho.Client, *_: object) -> None:
+        self.connections += 1
         connection = client.socket()
         if isinstance(connection, socket.socket):  # as agents do: else a message waits up to 40 ms for TCP
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.subscribe(downlinks(self.id, self._prefix), qos=1)
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        self._received.put(decode(parse(message.topic, self._prefix).kind, bytes(message.payload)))
+        value = decode(parse(message.topic, self._prefix).kind, bytes(message.payload))
+        self.heard.append(value)
+        self._received.put(value)
 
     def send_raw(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish anything, anywhere."""

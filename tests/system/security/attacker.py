@@ -49,6 +49,7 @@ class Attacker:
         version: str = "5",
         will: str | None = None,
         is_clean: bool = True,
+        username: str | None = None,
     ) -> None:
         self.heard: list[Heard] = []
         self.name = name
@@ -67,6 +68,8 @@ class Attacker:
             reconnect_on_failure=False,
         )
         credentials.show(self._client)
+        if username is not None:
+            self._client.username_pw_set(username, "password")
         if will is not None:
             self._client.will_set(will, b"{}", qos=1, retain=True)
         self._client.on_connect = self._on_connect
@@ -105,11 +108,6 @@ class Attacker:
         self.closed.set()
         self._answers.put(f"closed: {reason}")
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether the broker still has the connection."""
-        return self._client.is_connected()
-
     def subscribe(self, topics: str) -> str:
         """Ask for topics, and return what the broker said."""
         self._client.subscribe(topics, qos=1)
@@ -120,10 +118,12 @@ class Attacker:
         self._client.publish(topic, payload, qos=qos, retain=retain)
         return self._answers.get(timeout=PATIENCE_S)
 
-    def flood(self, topic: str, payload: bytes, count: int) -> None:
-        """Send many messages, and do not wait for anything."""
-        for _ in range(count):
-            self._client.publish(topic, payload, qos=1)
+    def vanish(self) -> None:
+        """Break the connection without a goodbye, so that the broker carries out the last will."""
+        stream = self._client.socket()
+        assert isinstance(stream, socket.socket)
+        stream.shutdown(socket.SHUT_RDWR)
+        assert self.closed.wait(PATIENCE_S)
 
     def ask(self) -> list[Heard]:
         """Check in as an honest device does, and return what was heard before the answer, and no answer to another.
@@ -151,17 +151,48 @@ class Attacker:
         return [heard for heard in self.heard if heard.topic != mine]
 
 
+KEEP_ALIVE_S = 3600
+
+
 def open_tls(port: int, credentials: Credentials, name: str) -> ssl.SSLSocket:
     """Return a connection of the device `name` on which MQTT 3.1.1 has been agreed, to send any bytes on."""
     context = ssl.create_default_context(cafile=str(credentials.ca))
     assert credentials.certificate is not None
     context.load_cert_chain(credentials.certificate, credentials.key)
     stream = context.wrap_socket(socket.create_connection(("127.0.0.1", port), PATIENCE_S), server_hostname="127.0.0.1")
-    identifier = len(name).to_bytes(2, "big") + name.encode()
-    body = b"\0\4MQTT\4\2" + KEEP_ALIVE_S.to_bytes(2, "big") + identifier
-    stream.sendall(bytes([0x10, len(body)]) + body)
+    body = b"\0\4MQTT\4\2" + KEEP_ALIVE_S.to_bytes(2, "big") + _text(name)
+    stream.sendall(bytes([0x10]) + remaining(len(body)) + body)
     assert stream.recv(4) == b"\x20\2\0\0"
     return stream
 
 
-KEEP_ALIVE_S = 3600
+def is_ended(stream: ssl.SSLSocket) -> bool:
+    """Say whether the other side has ended a connection; reads and forgets what comes before that."""
+    try:
+        while stream.recv(65_536):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:  # a reset, or the end of TLS without a goodbye
+        return True
+    return True
+
+
+def publishing(topic: str, payload: bytes) -> bytes:
+    """Return the packet that publishes at QoS 1 (MQTT 3.1.1 section 3.3)."""
+    body = _text(topic) + b"\0\1" + payload
+    return b"\x32" + remaining(len(body)) + body
+
+
+def remaining(length: int) -> bytes:
+    """Return how a packet announces its length (MQTT 3.1.1 section 2.2.3)."""
+    digits = bytearray()
+    while True:
+        length, digit = divmod(length, 128)
+        digits.append(digit | (0x80 if length else 0))
+        if not length:
+            return bytes(digits)
+
+
+def _text(text: str) -> bytes:
+    return len(text).to_bytes(2, "big") + text.encode()
