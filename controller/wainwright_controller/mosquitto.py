@@ -102,7 +102,11 @@ def files(setup: Setup) -> list[File]:
     ]
     if setup.local is not None:
         made.append(File("passwords", passwords(setup.local), is_secret=True))
-    made.append(File("mosquitto.service.conf", drop_in(setup), is_secret=False))
+    made += [
+        File("mosquitto.service.conf", drop_in(setup), is_secret=False),
+        File("wainwright-broker-reload.path", reload_path(setup), is_secret=False),
+        File("wainwright-broker-reload.service", _RELOAD_SERVICE.format(mark=MARK), is_secret=False),
+    ]
     return made
 
 
@@ -164,6 +168,11 @@ def drop_in(setup: Setup) -> str:
     return _DROP_IN.format(
         mark=MARK, folder=setup.folder, files=setup.limits.connections * listeners + FILES_OF_ITS_OWN
     )
+
+
+def reload_path(setup: Setup) -> str:
+    """Return what has systemd reload the broker when the controller has revoked or renewed a certificate."""
+    return _RELOAD_PATH.format(mark=MARK, changed="\n".join(f"PathChanged={path}" for path in setup.certificates))
 
 
 _CONFIGURATION = """\
@@ -247,7 +256,8 @@ password_file {folder}/passwords
 _LOCAL = """
 # ---- The listener for a controller on this machine ----
 
-# Without TLS, so for loopback alone; by the password in the controller's configuration.
+# Without TLS, so for loopback alone; by the password in the controller's configuration. Clients of this listener choose
+# their client id: that is how a controller ends the session of a device whose certificate it has revoked.
 listener {port} 127.0.0.1
 max_connections {connections}
 max_qos 1
@@ -278,4 +288,28 @@ PrivateTmp=yes
 ProtectHome=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
+"""
+
+_RELOAD_PATH = """\
+{mark}. The controller's user may not signal the broker, so systemd watches what
+# the controller writes.
+[Unit]
+Description=Revocations and certificates of the Wainwright controller's authority
+
+[Path]
+{changed}
+Unit=wainwright-broker-reload.service
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_RELOAD_SERVICE = """\
+{mark}
+[Unit]
+Description=Have Mosquitto read revocations and certificates again
+
+[Service]
+Type=oneshot
+ExecStart=systemctl reload mosquitto.service
 """

@@ -25,7 +25,7 @@ from wainwright_controller.cli.main import wainwright
 from wainwright_controller.mosquitto import MARK, LocalListener, Setup
 
 ROOT = Path(__file__).parents[2]
-NAME, PASSWORD = "panel", "correct horse battery staple"
+NAME, PASSWORD = "wainwright-controller-here", "correct horse battery staple"
 LOCAL = f'[broker]\nusername = "{NAME}"\npassword = "{PASSWORD}"\n'
 SETUP = Setup(pki=Path("/pki"), prefix="wain/v1")
 FULL = Setup(
@@ -146,19 +146,21 @@ def test_a_password_is_written_as_mosquitto_passwd_would_and_nowhere_in_the_clea
     assert PASSWORD not in "".join(file.text for file in mosquitto.files(FULL)) + repr(FULL)
 
 
-def test_systemd_takes_the_drop_in_for_debians_unit(tmp_path: Path) -> None:
-    unit = Path("/lib/systemd/system/mosquitto.service")
-    shutil.copy(unit, tmp_path)
-    (tmp_path / "mosquitto.service.d").mkdir()
-    drop_in = tmp_path / "mosquitto.service.d" / "wainwright.conf"
-    drop_in.write_text(mosquitto.drop_in(SETUP), encoding="utf-8")
+def test_systemd_takes_the_drop_in_for_debians_unit_and_the_units_that_reload_it(tmp_path: Path) -> None:
+    units = tmp_path / "units"
+    (units / "mosquitto.service.d").mkdir(parents=True)
+    shutil.copy("/lib/systemd/system/mosquitto.service", units)
+    made = {file.name: file.text for file in mosquitto.files(SETUP)}
+    (units / "mosquitto.service.d" / "wainwright.conf").write_text(made["mosquitto.service.conf"], encoding="utf-8")
+    for name in ("wainwright-broker-reload.path", "wainwright-broker-reload.service"):
+        (units / name).write_text(made[name], encoding="utf-8")
 
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(tmp_path / unit.name)], capture_output=True, text=True, check=False
-    )
+    files = [str(path) for path in units.iterdir() if path.is_file()]
+    done = subprocess.run(["systemd-analyze", "verify", *files], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert "LimitNOFILE=10100\n" in drop_in.read_text()
+    assert "LimitNOFILE=10100\n" in made["mosquitto.service.conf"]
+    assert "PathChanged=/pki/crl.pem\n" in made["wainwright-broker-reload.path"]
 
 
 def test_the_files_are_readable_to_whom_they_must_be(config: Path, tmp_path: Path) -> None:
@@ -167,7 +169,14 @@ def test_the_files_are_readable_to_whom_they_must_be(config: Path, tmp_path: Pat
 
     assert done.exit_code == 0, done.stderr
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "to").iterdir()}
-    assert modes == {"mosquitto.conf": 0o644, "mosquitto.service.conf": 0o644, "acl": 0o600, "passwords": 0o600}
+    assert modes == {
+        "mosquitto.conf": 0o644,
+        "acl": 0o600,
+        "passwords": 0o600,
+        "mosquitto.service.conf": 0o644,
+        "wainwright-broker-reload.path": 0o644,
+        "wainwright-broker-reload.service": 0o644,
+    }
     assert f"acl_file {tmp_path}/to/acl\n" in (tmp_path / "to" / "mosquitto.conf").read_text()
 
 
@@ -188,7 +197,13 @@ def test_a_file_of_somebody_else_is_replaced_only_when_that_was_said(config: Pat
 def test_what_is_printed_is_what_is_written_with_the_other_files_as_comments(config: Path) -> None:
     table, document = run(config), json.loads(run(config, "-o", "json").stdout)
 
-    assert [file["name"] for file in document] == ["mosquitto.conf", "acl", "mosquitto.service.conf"]
+    assert [file["name"] for file in document] == [
+        "mosquitto.conf",
+        "acl",
+        "mosquitto.service.conf",
+        "wainwright-broker-reload.path",
+        "wainwright-broker-reload.service",
+    ]
     assert table.stdout.startswith(document[0]["text"])
     rest = table.stdout.removeprefix(document[0]["text"]).splitlines()
     assert [line for line in rest if line and not line.startswith("#")] == []
@@ -206,6 +221,24 @@ def test_the_controllers_settings_are_its_settings(config: Path, tmp_path: Path)
     assert f"cafile   {tmp_path}/pki/ca.pem\n" in done.stdout
     assert "does not have ca.pem, crl.pem, broker.pem, broker.key yet" in done.stderr
     assert "broker.share can be guessed" in done.stderr
+
+
+@pytest.mark.parametrize("setting", ["url", "takeover_url"])
+def test_a_controller_that_is_configured_for_a_listener_on_its_machine_gets_one(config: Path, setting: str) -> None:
+    config.write_text(f'{LOCAL}{setting} = "mqtt://127.0.0.1:1893"\n', encoding="utf-8")
+    done = run(config)
+
+    assert done.exit_code == 0, done.stderr
+    assert "\nlistener 8883\n" in done.stdout
+    assert "\nlistener 1893 127.0.0.1\n" in done.stdout
+
+
+def test_a_name_of_a_device_does_not_get_a_controllers_rights(config: Path) -> None:
+    config.write_text(LOCAL.replace(NAME, "press-07"), encoding="utf-8")
+    done = run(config, "--local-port", "1883")
+
+    assert done.exit_code == 2
+    assert "'press-07' may be a device's name" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 import click
 
+from wainwright_common.brokers import endpoint_of, is_loopback
 from wainwright_common.errors import BadTopic
 from wainwright_common.topics import check_device_id
 from wainwright_controller import mosquitto
 from wainwright_controller.cli.exits import CliError, ExitCode
 from wainwright_controller.cli.output import Json, as_json
 from wainwright_controller.cli.settings import Command, Settings, in_settings
-from wainwright_controller.config import Config
+from wainwright_controller.config import EMBEDDED, Config
 from wainwright_controller.mosquitto import File, Limits, LocalListener, Setup
 from wainwright_controller.pki import CONTROLLER, is_reserved
 
@@ -67,8 +68,8 @@ def _names(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 @click.option(
     "--local-port",
     type=PORT,
-    help="Also listen on loopback without TLS, for a controller on this machine that has broker.username and"
-    " broker.password.",
+    help="Also listen on loopback without TLS, for a controller on this machine, by its broker.username and"
+    " broker.password. [that of broker.url or broker.takeover_url, where one is mqtt:// to this machine]",
 )
 @click.option(
     "--controller",
@@ -169,18 +170,32 @@ def _port_of(config: Config) -> int:
     return (parts.port if parts.scheme == "mqtts" else None) or mosquitto.PORT
 
 
+def _local_port_of(config: Config) -> int | None:
+    for url in (config.broker.url, config.broker.takeover_url):
+        if url and url != EMBEDDED:
+            endpoint = endpoint_of(url)
+            if not endpoint.tls and is_loopback(endpoint.host):
+                return endpoint.port
+    return None
+
+
 def _local(config: Config, port: int | None) -> LocalListener | None:
+    port = port or _local_port_of(config)
     if port is None:
         return None
     broker = config.broker
     if not broker.username or not broker.password:
         raise CliError(
             ExitCode.USAGE,
-            "--local-port: whoever reaches that port could be anybody: set broker.username and broker.password"
-            " in the controller's configuration, to something long and random.",
+            f"Whoever reaches port {port} of this machine could be anybody: set broker.username and broker.password in"
+            " the controller's configuration, the latter to something long and random (openssl rand -hex 32).",
         )
-    if not broker.username.isprintable() or ":" in broker.username or " " in broker.username:
-        raise CliError(ExitCode.USAGE, "broker.username: a password file has no place for spaces and colons in a name.")
+    if not is_reserved(broker.username):
+        raise CliError(
+            ExitCode.USAGE,
+            f"broker.username: {broker.username!r} may be a device's name, which would have the controller's rights:"
+            f" call it {CONTROLLER}, or {CONTROLLER}-WORD.",
+        )
     return LocalListener(
         port=port, user=broker.username, password=broker.password, salt=secrets.token_bytes(SALT_BYTES)
     )
