@@ -12,6 +12,7 @@ import paho.mqtt.client as paho
 from msgspec import UNSET, UnsetType
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support.authority import Credentials
 from tests.support.wait import wait_until
 from wainwright_common.messages import (
     Ack,
@@ -36,7 +37,13 @@ class Device:
     """One connection to a broker, with everything that was sent down to it."""
 
     def __init__(
-        self, port: int, device_id: str, device_type: str = "pi4", running: str = "panel-1", prefix: str = PREFIX
+        self,
+        port: int,
+        device_id: str,
+        device_type: str = "pi4",
+        running: str = "panel-1",
+        prefix: str = PREFIX,
+        credentials: Credentials | None = None,
     ) -> None:
         self.id = device_id
         self.device_type = device_type
@@ -45,8 +52,12 @@ class Device:
         self._port = port
         self._prefix = prefix
         self.patience_s = 10.0  # how long an answer may take
+        self.heard: list[Message] = []
+        self.connections = 0
         self._received: queue.Queue[Message] = queue.Queue()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id(device_id))
+        if credentials is not None:
+            credentials.show(self._client)
         self._client.on_message = self._on_message
         self._client.on_connect = self._on_connect
         self._subscribed = False
@@ -63,13 +74,16 @@ class Device:
         self._client.loop_stop()
 
     def _on_connect(self, client: paho.Client, *_: object) -> None:
+        self.connections += 1
         connection = client.socket()
         if isinstance(connection, socket.socket):  # as agents do: else a message waits up to 40 ms for TCP
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.subscribe(downlinks(self.id, self._prefix), qos=1)
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        self._received.put(decode(parse(message.topic, self._prefix).kind, bytes(message.payload)))
+        value = decode(parse(message.topic, self._prefix).kind, bytes(message.payload))
+        self.heard.append(value)
+        self._received.put(value)
 
     def send_raw(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish anything, anywhere."""

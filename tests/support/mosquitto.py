@@ -44,14 +44,18 @@ class Mosquitto:
         """The broker's address as agents and controllers write it."""
         return f"mqtt://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        """Start the broker and wait until it listens."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def configure(self) -> Path:
+        """Write the configuration; returns its file."""
         config = self.folder / "mosquitto.conf"
         # Started by root, Mosquitto would become the user mosquitto, who cannot write below a test's folder.
         user = getpass.getuser()
         config.write_text(CONFIG.format(port=self.port, folder=self.folder, user=user), encoding="utf-8")
-        self.process = subprocess.Popen([self.program, "-c", str(config)])
+        return config
+
+    def start(self) -> None:
+        """Start the broker and wait until it listens."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen([self.program, "-c", str(self.configure())])
         wait_until(lambda: is_listening(self.port), what="mosquitto to listen")
 
     def stop(self) -> None:

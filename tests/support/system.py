@@ -58,9 +58,17 @@ class System:
         """Where simulated devices connect to."""
         return Broker.at(self.stage.broker_url, self.stage.prefix)
 
+    def controller_env(self) -> dict[str, str]:
+        """Return the controller's environment."""
+        return self.env
+
+    def agent_env(self, device_id: str) -> dict[str, str]:  # noqa: ARG002  systems with certificates look at it
+        """Return an agent's environment."""
+        return self.env
+
     def start_controller(self) -> None:
         """Start the controller, and wait until it has store and broker."""
-        self.processes.start("controller", self.stage.controller_argv, self.env)
+        self.processes.start("controller", self.stage.controller_argv, self.controller_env())
         wait_until(self.api.is_ready, PATIENCE_S, "the controller to be ready")
 
     def kill_controller(self) -> None:
@@ -75,12 +83,12 @@ class System:
         """Start the agents of these devices, all of them without any id, and wait until each has checked in."""
         chosen = [d for d in self.stage.devices if not device_ids or d.id in device_ids]
         for device in chosen:
-            self.processes.start(device.id, self.stage.agent_argv(device), self.env)
+            self.start_agent_without_waiting(device.id)
         self.wait_for_devices([device.id for device in chosen])
 
     def start_agent_without_waiting(self, device_id: str) -> None:
         """Start an agent."""
-        self.processes.start(device_id, self.stage.agent_argv(self.agent(device_id)), self.env)
+        self.processes.start(device_id, self.stage.agent_argv(self.agent(device_id)), self.agent_env(device_id))
 
     def wait_for_devices(self, ids: list[str], *, online: bool = True) -> None:
         """Wait until these devices have checked in and are connected, or until they are not connected."""

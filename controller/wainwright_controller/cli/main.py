@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "wainwright_controller.cli.serve:serve",
     "demo": "wainwright_controller.demo.command:main",
     "simulate": "wainwright_controller.simulate.command:main",
+    "broker-config": "wainwright_controller.cli.broker_config:broker_config",
     "device": "wainwright_controller.cli.device:device",
     "group": "wainwright_controller.cli.group:group",
     "artifact": "wainwright_controller.cli.artifact:artifact",

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.agent.service.peers import Agent, new_device_id
+from tests.support.authority import Authority
 from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, is_listening, wait_until
 
 CONFIG = """
 listener {port} 127.0.0.1
-cafile {folder}/ca.crt
-certfile {folder}/broker.crt
+cafile {folder}/ca.pem
+certfile {folder}/broker.pem
 keyfile {folder}/broker.key
 require_certificate true
 use_identity_as_username true
@@ -34,47 +29,6 @@ pattern read wain/v1/%u/down/#
 """
 
 
-class Authority:
-    """A certificate authority that keeps what it issues in a folder."""
-
-    def __init__(self, folder: Path, name: str = "ca") -> None:
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.file = self._write(name, self._certificate(self.name, self.key, is_ca=True), self.key)
-
-    def issue(self, name: str) -> Path:
-        """Issue a certificate; return its file, beside which is the key's."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        return self._write(name, self._certificate(subject, key, is_ca=False), key)
-
-    def _certificate(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_ca: bool) -> x509.Certificate:
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)  # noqa: FBT003  cryptography's signature
-            .sign(self.key, hashes.SHA256())
-        )
-
-    def _write(self, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Path:
-        file = self.folder / f"{name}.crt"
-        file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        file.with_suffix(".key").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return file
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """The authority of the broker and its devices."""
@@ -85,7 +39,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def tls_port(authority: Authority) -> Iterator[int]:
     """The port of a broker that wants certificates and confines each device to its topics."""
     folder, port = authority.folder, free_port()
-    authority.issue("broker")
+    authority.issue("broker", is_server=True)
     (folder / "acl").write_text(ACL, encoding="utf-8")
     (folder / "mosquitto.conf").write_text(CONFIG.format(port=port, folder=folder), encoding="utf-8")
     program = Mosquitto(folder).program
@@ -99,8 +53,8 @@ def test_an_agent_with_a_certificate_connects_and_says_goodbye(
     tmp_path: Path, authority: Authority, tls_port: int
 ) -> None:
     device_id = new_device_id()
-    certificate = authority.issue(device_id)
-    files = {"broker__certificate": str(certificate), "broker__key": str(certificate.with_suffix(".key"))}
+    made = authority.issue(device_id)
+    files = {"broker__certificate": str(made.certificate), "broker__key": str(made.key)}
     url = f"mqtts://127.0.0.1:{tls_port}"
     with Agent(tmp_path, url, device_id, broker__ca=str(authority.file), **files) as agent:
         agent.start()
@@ -114,10 +68,10 @@ def test_an_agent_with_a_certificate_connects_and_says_goodbye(
 def test_a_broker_whose_certificate_nobody_vouches_for_is_not_spoken_to(
     tmp_path: Path, authority: Authority, tls_port: int
 ) -> None:
-    foreign = Authority(tmp_path, "foreign")
+    foreign = Authority(tmp_path / "foreign")
     device_id = new_device_id()
-    certificate = authority.issue(device_id)
-    files = {"broker__certificate": str(certificate), "broker__key": str(certificate.with_suffix(".key"))}
+    made = authority.issue(device_id)
+    files = {"broker__certificate": str(made.certificate), "broker__key": str(made.key)}
     url = f"mqtts://127.0.0.1:{tls_port}"
     with Agent(tmp_path, url, device_id, broker__ca=str(foreign.file), **files) as agent:
         agent.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.agent.service.test_tls import Authority
+from tests.support.authority import Authority
 from wainwright_controller.cli.main import wainwright
 
 SECRET = "swordfish"
@@ -80,11 +80,11 @@ def test_a_configuration_that_cannot_be_used_is_told_with_what_is_wrong(
 ) -> None:
     authority = Authority(tmp_path)
     names = {
-        "one": authority.issue("one"),
-        "other": authority.issue("other").with_suffix(".key"),
+        "one": authority.issue("one").certificate,
+        "other": authority.issue("other").key,
         "text": tmp_path / "t",
     }
-    names["text"].write_text("not a certificate", encoding="utf-8")
+    (tmp_path / "t").write_text("not a certificate", encoding="utf-8")
     for name, path in names.items():
         text = text.replace(f"{{{name}}}", str(path))
 

@@ -1,32 +1,73 @@
-"""A real controller and real agents, with a man between them; and artifacts as an attacker builds them."""
+"""A secured system, a device that keeps the rules, and one that does not. Both have valid certificates."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from tests.support.meddler import Meddler
-from tests.support.mosquitto import Mosquitto
-from tests.support.system import System
+from tests.support.device import Device
+from tests.system.security.attacker import Attacker
+from tests.system.security.secured import SecureSystem
+from wainwright_common.messages import Presence, encode
+from wainwright_common.topics import Kind, Topic
+
+Attack = Callable[..., Attacker]
+_numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def meddler() -> Iterator[Meddler]:
-    """The man in the middle."""
-    with Meddler() as meddler:
-        yield meddler
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureSystem]:
+    """A controller behind the broker as we print it; tests bring devices of their own."""
+    with SecureSystem(tmp_path_factory.mktemp("secured")) as running:
+        yield running
 
 
-@pytest.fixture(scope="module")
-def system(mosquitto: Mosquitto, meddler: Meddler, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Two devices: press-01 has a verify key, lathe-01 has none. Both download through the man in the middle."""
-    system = System(tmp_path_factory.mktemp("attacked"), mosquitto.url, agents=2, auto_accept=True)
-    meddler.upstream = system.stage.url
-    system.env["WAINWRIGHT_CONTROLLER_HTTP__PUBLIC_URL"] = meddler.url
-    config = system.agent("lathe-01").config
-    config.write_text(re.sub(r"(?m)^verify_keys = .*$", "", config.read_text()))
-    with system:
-        system.start_agents()
-        yield system
+def new_id(kind: str) -> str:
+    """Return a device id that no other test uses."""
+    return f"{kind}-{os.getpid()}-{next(_numbers)}"
+
+
+@pytest.fixture
+def victim(system: SecureSystem) -> Iterator[Device]:
+    """An accepted device that is connected. It has checked in, so that the controller knows it."""
+    with system.device(new_id("victim")) as device:
+        presence = Presence(online=True, since=datetime.now(UTC), agent_version="1")
+        device.send_raw(Topic(device.id, Kind.PRESENCE).text(system.stage.prefix), encode(presence), retain=True)
+        device.check_in()
+        yield device
+
+
+@pytest.fixture
+def evil(system: SecureSystem) -> str:
+    """The id of another accepted device, which has a certificate and is not connected."""
+    device_id = new_id("evil")
+    system.api.call("POST", "/devices/preauthorize", json={"ids": [device_id]})
+    return device_id
+
+
+@pytest.fixture
+def attack(system: SecureSystem, evil: str) -> Iterator[Attack]:
+    """`attack(...)` is a connection of `evil`, open until the test ends; the arguments are those of Attacker."""
+    with ExitStack() as connections:
+
+        def connect(**how: Any) -> Attacker:  # noqa: ANN401  arguments of Attacker
+            how.setdefault("credentials", system.credentials(evil))
+            attacker = Attacker(system.broker.port, name=evil, prefix=system.stage.prefix, **how)
+            return connections.enter_context(attacker)
+
+        yield connect
+
+
+def assert_undisturbed(victim: Device) -> None:
+    """Assert that a device is answered, has never lost its connection, and heard nothing but answers to itself."""
+    before = len(victim.heard)
+    reply = victim.check_in()
+
+    assert victim.heard[before:] == [reply], "it was told what nobody may tell it"
+    assert victim.connections == 1, "it lost its connection"

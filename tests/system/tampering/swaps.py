@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.fuzz.archives import pack, unpack
-from tests.system.security.scene import SIZE, Scene, build, member_of, with_member
+from tests.system.tampering.scene import SIZE, Scene, build, member_of, with_member
 from wainwright_common.artifact import SigningKey
 
 EVIL = b"evil" * (SIZE // 4)

@@ -13,8 +13,8 @@ from tests.common.artifact.build import Recipe, header_info, type_info
 from tests.fuzz.archives import Member, compress, pack, repaired, unpack
 from tests.support.meddler import Meddler
 from tests.support.system import System
-from tests.system.security.scene import GUARDED, OPEN, Scene, as_long_as, build, with_member
-from tests.system.security.swaps import EVIL, SWAPS, Chance
+from tests.system.tampering.scene import GUARDED, OPEN, Scene, as_long_as, build, with_member
+from tests.system.tampering.swaps import EVIL, SWAPS, Chance
 from wainwright_common.artifact import SigningKey
 
 Json = dict[str, str]

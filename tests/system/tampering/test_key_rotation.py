@@ -10,7 +10,7 @@ import pytest
 from tests.support.mosquitto import Mosquitto
 from tests.support.system import PATIENCE_S, System
 from tests.support.wait import wait_until
-from tests.system.security.scene import Scene, build
+from tests.system.tampering.scene import Scene, build
 from wainwright_common.artifact import PayloadSource, SigningKey, load_signing_key
 from wainwright_controller.demo.api import Json
 from wainwright_controller.demo.releases import make_key

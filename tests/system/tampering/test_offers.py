@@ -18,7 +18,7 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.system import PATIENCE_S, System
 from tests.support.wait import wait_until
 from tests.support.wiretap import Wiretap, offering
-from tests.system.security.scene import GUARDED, Scene, build, fresh_name
+from tests.system.tampering.scene import GUARDED, Scene, build, fresh_name
 from wainwright_common.messages import Artifact, Command, CommandName, Offer
 from wainwright_common.topics import Kind
 

@@ -1,0 +1,106 @@
+"""A whole system as it is meant to stand in a network: TLS, certificates, and the broker as we print it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from typing import Self
+
+import paho.mqtt.client as paho
+import requests
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.support.authority import Credentials
+from tests.support.device import Device
+from tests.support.printed_mosquitto import PrintedMosquitto
+from tests.support.system import System
+from tests.system.security.attacker import Heard
+from wainwright_controller.demo.stage import environment
+from wainwright_controller.pki import CONTROLLER
+
+READERS = (f"{CONTROLLER}-2", f"{CONTROLLER}-3")
+
+
+class SecureSystem(System):
+    """Use it with `with`; `options` are those of `broker-config`."""
+
+    def __init__(self, folder: Path, *options: str, agents: int = 0) -> None:
+        names = [option for name in (CONTROLLER, *READERS) for option in ("--controller", name)]
+        self.broker = PrintedMosquitto(folder / "broker", *names, *options)
+        super().__init__(folder / "system", self.broker.url, agents)
+        self.broker.controller_config = self.stage.controller_config
+        self._issued: dict[str, Credentials] = {}
+
+    def __enter__(self) -> Self:
+        self.broker.start()
+        return super().__enter__()
+
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
+        self.broker.stop()
+
+    def controller_env(self) -> dict[str, str]:
+        """Return the controller's environment, which has its certificate."""
+        return environment() | _settings("WAINWRIGHT_CONTROLLER_BROKER", self.broker.controller)
+
+    def agent_env(self, device_id: str) -> dict[str, str]:
+        """Return an agent's environment, which has its device's certificate."""
+        return environment() | _settings("WAINWRIGHT_BROKER", self.credentials(device_id))
+
+    def credentials(self, device_id: str) -> Credentials:
+        """Return the certificate of a device, which gets one when it is first asked for."""
+        if device_id not in self._issued:
+            self._issued[device_id] = self.broker.authority.issue(device_id)
+        return self._issued[device_id]
+
+    def device(self, device_id: str, device_type: str = "press") -> Device:
+        """Return a device by hand that the controller has accepted, with its certificate."""
+        self.api.call("POST", "/devices/preauthorize", json={"ids": [device_id]})
+        prefix, credentials = self.stage.prefix, self.credentials(device_id)
+        return Device(self.broker.port, device_id, device_type, prefix=prefix, credentials=credentials)
+
+    def metric(self, name: str, **labels: str) -> int:
+        """Return a counter of messages; 0 if there is none."""
+        [(key, value)] = labels.items()
+        text = requests.get(f"{self.stage.url}/metrics", timeout=30).text
+        found = re.search(rf'^wainwright_messages_{name}\{{{key}="{value}"\}} (\d+)$', text, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    def reader(self, topics: str, name: str = READERS[0]) -> Reader:
+        """Return a client with a second controller's certificate that reads topics; two at once need two names."""
+        return Reader(self.broker.port, self.credentials(name), topics)
+
+
+class Reader:
+    """What a controller would be given; use it with `with`."""
+
+    def __init__(self, port: int, credentials: Credentials, topics: str) -> None:
+        self.heard: list[Heard] = []
+        self._port = port
+        self._topics = topics
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        credentials.show(self._client)
+        self._subscribed = threading.Event()
+        self._client.on_message = lambda _c, _d, m: self.heard.append(Heard(m.topic, bytes(m.payload)))
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+
+    def __enter__(self) -> Self:
+        self._client.connect("127.0.0.1", self._port)
+        self._client.loop_start()
+        self._client.subscribe(self._topics, qos=1)
+        assert self._subscribed.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def count(self, topic: str) -> int:
+        """Return how many messages have come on a topic."""
+        return sum(heard.topic == topic for heard in self.heard)
+
+
+def _settings(section: str, credentials: Credentials) -> dict[str, str]:
+    files = {"CA": credentials.ca, "CERTIFICATE": credentials.certificate, "KEY": credentials.key}
+    return {f"{section}__{name}": str(file) for name, file in files.items()}
