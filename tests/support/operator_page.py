@@ -80,9 +80,9 @@ VOLATILE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 _FORMS: tuple[tuple[str, str], ...] = (
     (r"(?m)^  gw-\d+  .*(?:downloading|installing).*\n",   ""),    # a row of a device under way
     (r"(?m)^  and \d+ devices? more under way\n",          ""),
-    (r"gw-\d+(?:, gw-\d+)*(?: and \d+ more)?",             "gw-1"),
+    (r"\s+\(gw-\d+(?:,\s+gw-\d+)*(?:\s+and\s+\d+\s+more)?\)",  " (gw-1)"),  # broken where the line is full
     (r"[━×─]+",                                            "━"),  # noqa: RUF001  the signs of bars.py
-    (r"(?m)^\S+Z \w+ phase \d of \d: \d+ of \d+ finished.*\n", ""),   # in a log, by tenths
+    (r"(?m)^\S+Z \w+ (?:phase \d of \d: )?\d+ of \d+ finished.*\n", ""),   # in a log, by tenths
     (r"\d+",                                               "1"),
     (r"(?m) +",                                            " "),
 )
