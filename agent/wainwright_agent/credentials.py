@@ -14,14 +14,12 @@ Nothing here needs a library for certificates: the idle agent reads the record a
 
 from __future__ import annotations
 
-import os
-import tempfile
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from wainwright_agent.synced import sync_folder
+from wainwright_agent.synced import sync_folder, write_synced
 from wainwright_common.errors import WainwrightError
 
 FOLDER = "enrolment"
@@ -101,16 +99,10 @@ class Credentials:
     def write(self, file: Path, content: bytes) -> None:
         """Replace a file as a whole, on the medium when this returns; raises CredentialsError."""
         try:
-            descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=self.folder)  # mode 0600, as FILE_MODE
-            try:
-                with os.fdopen(descriptor, "wb") as made:
-                    made.write(content)
-                    made.flush()
-                    os.fsync(made.fileno())
-                Path(name).replace(file)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            made = file.with_name(f".{file.name}.new")  # one writer at a time: enrol.py
+            made.unlink(missing_ok=True)
+            write_synced(made, content, FILE_MODE)
+            made.replace(file)
             sync_folder(self.folder)
         except OSError as error:
             raise CredentialsError(f"Cannot write {file}: {error.strerror}.") from error

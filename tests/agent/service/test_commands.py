@@ -376,6 +376,7 @@ def test_help_names_the_commands_that_there_are(lonely: Agent) -> None:
         "logs",
         "test",
         "diag",
+        "enrol",
         "inventory",
         "show-artifact",
         "show-provides",
