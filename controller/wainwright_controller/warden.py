@@ -70,6 +70,7 @@ class Warden:
         self._wants_reload = True
         self._disconnected_at: dict[str, float] = {}
         self._tidy_at = 0.0
+        self._complained_at = -TIDY_EVERY_S
         self._hurry = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="warden", daemon=True)
@@ -122,8 +123,7 @@ class Warden:
     def look(self) -> None:
         """Do what there is to do; raises WainwrightError when something has to be tried again."""
         now = self._clock()
-        if self._renew(now):
-            self._wants_reload = True
+        self._renew_machines(now)
         with self._store.read() as connection:
             revoked = shelf.load_revoked(connection, now)
         authority = self._keeper.authority()
@@ -138,6 +138,16 @@ class Warden:
             self._tidy_at = now + TIDY_EVERY_S
             with self._store.write() as connection:
                 shelf.forget_old(connection, now)
+
+    def _renew_machines(self, now: float) -> None:
+        """Renew what the authority signed for machines; a file that cannot be used must not keep the list from it."""
+        try:
+            if self._renew(now):
+                self._wants_reload = True
+        except (WainwrightError, OSError, ValueError) as error:
+            if now - self._complained_at > TIDY_EVERY_S or now < self._complained_at:
+                self._complained_at = now
+                LOG.error("a certificate of the controller or its broker is not renewed: %s", error)  # noqa: TRY400
 
     # ---- the list ---------------------------------------------------------------------------------------------
 

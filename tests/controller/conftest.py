@@ -14,7 +14,7 @@ from wainwright_controller.controller import Controller
 from wainwright_controller.records import Artifact
 from wainwright_controller.store import Store
 
-ON_BOTH = {"test_store.py", "test_attribute_store.py", "test_claims.py", "test_databases.py"}
+ON_BOTH = {"test_store.py", "test_desk.py", "test_attribute_store.py", "test_claims.py", "test_databases.py"}
 """Where a difference between the databases would show: always on both. The rest is, too, in the long run."""
 
 

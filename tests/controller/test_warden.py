@@ -154,6 +154,20 @@ def test_a_controllers_certificate_too_can_be_taken_back(served: Served, broker:
     assert listed.get_revoked_certificate_by_serial_number(made.serial_number) is not None
 
 
+def test_what_an_administrator_watches_is_in_the_metrics(served: Served, tmp_path: Path) -> None:
+    device = enrolled(served, tmp_path / "a", "press-07")
+    served.post(f"devices/{device.name}/revoke", {})
+    assert _metric(served, "revocations_unfinished") == 1
+    assert _metric(served, "keys_pending") == 0
+    assert 0 < LIST_S - _metric(served, "revocation_list_ends_seconds") < 3600
+    wait_until(lambda: _metric(served, "revocations_unfinished") == 0, SETTLE_S * 4, "the session to be ended")
+
+
+def _metric(served: Served, name: str) -> float:
+    lines = served.call("GET", "/metrics").text.splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f"wainwright_{name} ")))
+
+
 # ---- alone, with a clock of its own ---------------------------------------------------------------------------
 
 
@@ -310,6 +324,16 @@ def test_a_broker_that_cannot_be_told_is_told_later_and_nothing_is_done_before(l
     lab.warden.look()
 
     assert (lab.ended, lab.is_done(record)) == (["press-07"] * 2, True)
+
+
+def test_a_file_that_cannot_be_used_keeps_no_list_from_being_written(lab: Lab) -> None:
+    lab.keeper.folder.broker.write_bytes(b"no certificate")
+    record = lab.issue("press-07")
+    lab.revoke(record)
+
+    lab.warden.look()
+
+    assert lab.list.get_revoked_certificate_by_serial_number(int(record.serial, 16)) is not None
 
 
 def test_what_is_old_is_forgotten(lab: Lab) -> None:

@@ -24,13 +24,13 @@ _ALWAYS = (
     *("store-unavailable", "target-too-long", "too-many-at-once", "too-many-failures"),
 )
 _MACHINES = ("bad-request", "head-too-large", "internal", "store-unavailable", "target-too-long", "too-many-at-once")
-_CSR = ("csr-key", "csr-name", "csr-signature", "csr-unreadable", "not-found")
+_CSR = ("csr-key", "csr-name", "csr-signature", "csr-unreadable", "authority-unavailable", "not-found")
 _KEYS = ("decommissioned", "key-in-use", "key-replaced", "key-revoked", "rejected")
 _OF_MACHINES = {
     # By the last step of the path.
     "download": ("link-expired", "link-invalid", "not-found"),
-    "cacerts": ("not-found",),
-    "crl.pem": ("not-found",),
+    "cacerts": ("authority-unavailable", "not-found"),
+    "crl.pem": ("authority-unavailable", "not-found"),
     "simpleenroll": (*_CSR, *_KEYS, "token-invalid", "too-many-keys", "too-many-pending"),
     "simplereenroll": (
         *_CSR,
@@ -43,6 +43,7 @@ _OF_MACHINES = {
     ),
 }
 _FOUND = ("not-found",)
+_AUTHORITY = ("authority-unavailable", "not-found")
 _NAMED = ("ambiguous", "not-found")
 _ORDER = ("bad-filter", "bad-limit", "bad-plan", "not-found")
 
@@ -66,10 +67,10 @@ CODES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("POST",   "/enrolment/tokens"):                       ("bad-id", "token-expired"),
     ("POST",   "/enrolment/tokens/{token_id}/revoke"):     _FOUND,
     ("POST",   "/certificates/{serial}/revoke"):           _FOUND,
-    ("GET",    "/ca"):                                     _FOUND,
-    ("POST",   "/ca/request"):                             _FOUND,
-    ("POST",   "/ca/rotate"):                              ("not-possible", "root-elsewhere", *_FOUND),
-    ("POST",   "/ca/retire"):                              ("not-possible", *_FOUND),
+    ("GET",    "/ca"):                                     _AUTHORITY,
+    ("POST",   "/ca/request"):                             _AUTHORITY,
+    ("POST",   "/ca/rotate"):                              ("not-possible", "root-elsewhere", *_AUTHORITY),
+    ("POST",   "/ca/retire"):                              ("not-possible", *_AUTHORITY),
 
     ("GET",    "/filters"):                                ("bad-filter",),
 

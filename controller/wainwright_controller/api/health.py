@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from cryptography import x509
 from fastapi import Response
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from wainwright_common import __version__
 from wainwright_common.statuses import DeploymentStatus
+from wainwright_controller import enrolment_store as shelf
 from wainwright_controller.api import routing
 from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.api.models import Connected, Liveness, Readiness, Status
@@ -80,8 +82,29 @@ def metrics(context: InContext) -> Response:
         *_metric("devices_online", "gauge", "Devices that are connected.", "", {"": now.devices_online}),
         *_metric("deployments", "gauge", "Deployments, by status.", "status", now.deployments),
         *_metric("artifacts", "gauge", "Stored artifacts.", "", {"": now.artifacts}),
+        *_enrolment(context),
     ]
     return Response("\n".join(lines) + "\n", media_type=METRICS_TYPE)
+
+
+def _enrolment(context: Context) -> Iterable[str]:
+    """Yield what an administrator has to know of the authority: a list that ends stops the fleet."""
+    if context.keeper is None:
+        return
+    with context.store.read() as connection:
+        waiting = shelf.count_pending(connection)
+        unfinished = [one for one in shelf.load_revoked(connection, context.clock()) if one.session_ended_at is None]
+    yield from _metric("keys_pending", "gauge", "Keys that wait for somebody to decide.", "", {"": waiting})
+    text = "Revoked certificates whose sessions are not known to have ended."
+    yield from _metric("revocations_unfinished", "gauge", text, "", {"": len(unfinished)})
+    try:
+        crl = x509.load_pem_x509_crl(context.keeper.folder.crl.read_bytes())
+    except (OSError, ValueError):
+        return
+    if crl.next_update_utc is not None:
+        left_s = round(crl.next_update_utc.timestamp() - context.clock())
+        text = "Until the revocation list ends, and the broker refuses everybody."
+        yield from _metric("revocation_list_ends_seconds", "gauge", text, "", {"": left_s})
 
 
 def _metric(name: str, kind: str, text: str, label: str, values: Mapping[Any, int]) -> Iterable[str]:

@@ -23,6 +23,7 @@ from wainwright_controller.desk import BadEnrolmentToken, EnrolmentRefused
 from wainwright_controller.links import BadLink
 from wainwright_controller.operations import NotFound
 from wainwright_controller.people import NotAllowed, NotAuthenticated, TooManyFailures
+from wainwright_controller.pki import PkiError
 from wainwright_controller.pki.csr import BadCsr
 from wainwright_controller.rules.actions import Refused
 from wainwright_controller.rules.filters import BadFilter
@@ -73,6 +74,7 @@ STATUSES: Mapping[type[WainwrightError], tuple[HTTPStatus, str]] = {
     TooManyFailures:  (HTTPStatus.TOO_MANY_REQUESTS, "too-many-failures"),
     TooManyAtOnce:    (HTTPStatus.TOO_MANY_REQUESTS, "too-many-at-once"),
     Forbidden:        (HTTPStatus.FORBIDDEN, "forbidden"),
+    PkiError:         (HTTPStatus.SERVICE_UNAVAILABLE, "authority-unavailable"),
     BadCsr:           (HTTPStatus.BAD_REQUEST, "csr-unreadable"),
     BadEnrolmentToken: (HTTPStatus.UNAUTHORIZED, "token-invalid"),
     EnrolmentRefused: (HTTPStatus.FORBIDDEN, "enrolment-refused"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from wainwright_controller.api.models.base import Moment, Taken
+from wainwright_controller.api.models.base import IDS_MAX, Ids, Moment, Taken
 from wainwright_controller.records import CertificateKind, KeyState
 
 BUDGET_MAX = 1_000_000  # devices: beyond any fleet that one store holds
@@ -44,8 +44,8 @@ class KeyOut(BaseModel):
 class PreauthorizeIn(Taken):
     """Devices to accept before they are heard of; `keys` are digests of their keys, by device."""
 
-    ids: list[Annotated[str, StringConstraints(min_length=1, max_length=128)]] = Field(default_factory=list)
-    keys: dict[str, Digest] = Field(default_factory=dict)
+    ids: Ids = Field(default_factory=list)
+    keys: dict[str, Digest] = Field(default_factory=dict, max_length=IDS_MAX)
 
 
 class KeyIn(Taken):
