@@ -322,4 +322,4 @@ Tally = dict[tuple[int, DeviceStatus], int]
 """How many device deployments of one deployment stand where: (phase number, status) to count."""
 
 
-prepare(Device, Artifact, Phase, Deployment, DeviceDeployment, Event)
+prepare(Device, Artifact, Phase, Deployment, DeviceDeployment, Event, DeviceKey, Certificate, EnrolmentToken)

@@ -108,7 +108,8 @@ def test_openapi_describes_every_answer_and_every_problem(served: Served) -> Non
 
 
 def test_the_page_about_the_api_lists_every_code_that_a_problem_can_have() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
+    docs = Path(__file__).parents[3] / "docs"
+    page = "".join((docs / name).read_text(encoding="utf-8") for name in ("api.md", "enrolment.md"))
     codes = {code for kind, (_, code) in problems.STATUSES.items() if kind not in {ArtifactError, Refused}}
     codes |= set(problems.HTTP_CODES.values())
     for source in Path(problems.__file__).parents[1].rglob("*.py"):

@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from tests.controller.api.served import artifact
 from tests.support.device import Device
+from tests.support.est import EstDevice
 from tests.support.mosquitto import Mosquitto
 from tests.support.serve import Serve
 from tests.support.wait import wait_until
@@ -26,6 +27,7 @@ from wainwright_controller.people import Role
 
 ENTERED = {"audit", "setting", "sqlite_sequence"}  # what a refusal changes: its entry, and the head of the chain
 USED = "last_used_at"
+LATER = "2099-01-01T00:00:00Z"
 
 
 class Request(NamedTuple):
@@ -55,7 +57,11 @@ class World:
         controller.person("fred", "viewer")
         self.token_id = controller.good("POST", "tokens", json={"user": "emil"})["id"]
         self.reject, self.decommission, self.tag = self.device(), self.device(), self.device()
-        self.accept = self.device()
+        self.accept, self.disputed, self.revoke = self.device(), self._asks(), self._enrolled().name
+        self.serial = f"{self._enrolled().certificate.serial_number:x}"
+        self.enrolment_token = controller.good("POST", "enrolment/tokens", json={"expires_at": LATER})["id"]
+        self.former_issuer = controller.good("GET", "ca")["issuers"][0]["id"]
+        controller.good("POST", "ca/rotate", json={})
         controller.good("POST", "devices/reject", json={"ids": [self.accept]})
 
     def device(self) -> str:
@@ -64,6 +70,19 @@ class World:
         device_id = f"device-{self._devices}"
         self.controller.good("POST", "devices/preauthorize", json={"ids": [device_id]})
         return device_id
+
+    def _asks(self) -> EstDevice:
+        """Return a device that is accepted, whose key waits for somebody's decision."""
+        found = EstDevice(self.controller.url, self.controller.folder, self.controller.folder, self.device())
+        assert found.enrol().status_code == 202
+        return found
+
+    def _enrolled(self) -> EstDevice:
+        """Return a device that has a certificate."""
+        found = self._asks()
+        self.controller.good("POST", f"devices/{found.name}/accept-key", json={"key": found.digest})
+        assert found.enrol().status_code == 200
+        return found
 
     def deployment(self, *, ends: DeviceStatus | None = None, devices: int = 1, **order: object) -> str:
         """Make a deployment, by an operator, and let its first device end as told; returns its id."""
@@ -114,12 +133,24 @@ class World:
             Request("POST", "/deployments/plan", order),
             Request("POST", "/users", {"name": "mallory", "role": "admin"}),
             Request("POST", "/tokens", {"user": "a-admin"}),
-            *(Request("GET", path) for path in ("/users", "/tokens", "/audit", "/audit/verify")),
+            Request("POST", "/enrolment/tokens", {"expires_at": LATER}),
+            Request("POST", "/ca/retire", {"issuer": self.former_issuer}),
+            Request("POST", "/ca/request"),
+            Request("POST", "/ca/rotate", {}),
+            *(Request("GET", path) for path in ("/users", "/tokens", "/audit", "/audit/verify", "/enrolment/tokens")),
         ]
         table = {(request.method, request.path): request for request in made}
         table |= {
             ("POST", "/devices/{device_id}/decommission"): Request(
                 "POST", f"/devices/{self.decommission}/decommission"
+            ),
+            ("POST", "/devices/{device_id}/accept-key"): Request(
+                "POST", f"/devices/{self.disputed.name}/accept-key", {"key": self.disputed.digest}
+            ),
+            ("POST", "/devices/{device_id}/revoke"): Request("POST", f"/devices/{self.revoke}/revoke", {}),
+            ("POST", "/certificates/{serial}/revoke"): Request("POST", f"/certificates/{self.serial}/revoke", {}),
+            ("POST", "/enrolment/tokens/{token_id}/revoke"): Request(
+                "POST", f"/enrolment/tokens/{self.enrolment_token}/revoke"
             ),
             ("PUT", "/groups/{name}/filter"): Request("PUT", "/groups/hot/filter", {"where": 'tags.hot = "2"'}),
             ("POST", "/groups/{name}/add"): Request("POST", "/groups/plant/add", {"ids": [self.tag]}),
@@ -154,8 +185,16 @@ class World:
                 for name in sorted(names)
                 if name not in ENTERED
             }
-        files = sorted(path.name for path in (self.controller.data_dir / "artifacts").iterdir())
+        folders = (self.controller.data_dir / name for name in ("artifacts", "pki"))
+        files = sorted(str(path) for folder in folders for path in folder.rglob("*"))
         return tables | {"files": files}
+
+
+@pytest.fixture(scope="module")
+def controller(tmp_path_factory: pytest.TempPathFactory, mosquitto: Mosquitto) -> Iterator[Serve]:
+    """A controller that asks for tokens, and has an authority."""
+    with Serve(tmp_path_factory.mktemp("serve"), mosquitto.url, enrolment__enabled=True) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
