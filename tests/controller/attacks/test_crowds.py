@@ -13,7 +13,7 @@ from tests.controller.api.served import artifact
 from tests.support.mosquitto import Mosquitto
 from tests.support.serve import PATIENCE_S, TOKEN, Serve, head, is_open, read_all
 from tests.support.wait import wait_until
-from wainwright_controller.api.uploads import OF_ONE_MAX
+from wainwright_controller.api.uploads import OF_ONE_MAX, STALL_S
 from wainwright_controller.crowd import STREAMS_EACH, UPLOADS_EACH
 
 ALL, EACH = 40, 15
@@ -131,7 +131,9 @@ def test_slow_uploads_of_one_person_do_not_keep_others_from_theirs(
         wait_until(lambda: any(map(is_refused, begun)), PATIENCE_S, "one to be refused")
         folder = controller.data_dir / "artifacts"
         wait_until(lambda: len(list(folder.glob("*.part"))) == OF_ONE_MAX, PATIENCE_S, "the others to have their turn")
-        taken = controller.call("POST", "artifacts", otto, data=artifact("others-1", payload=os.urandom(100_000)))
+        # Before the slow ones are given up, which would make room.
+        blob = artifact("others-1", payload=os.urandom(100_000))
+        taken = controller.call("POST", "artifacts", otto, data=blob, timeout=STALL_S / 2)
         assert taken.status_code == 201
         assert sum(map(is_open, begun)) >= UPLOADS_EACH
 
