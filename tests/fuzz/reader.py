@@ -32,7 +32,7 @@ from wainwright_common.artifact import (
 
 SIZE_MAX: Final = 64 * 1024  # bytes; a larger one has more of the same, but for its payload
 KEPT_MAX: Final = 1 << 20  # bytes of payload that are written anew
-PIECE: Final = 64 * 1024
+PIECE: Final = 1 << 20  # bytes, as agents and controllers read; each is handed to another thread
 _VARYING: Final = re.compile(r"[0-9a-f]{64}|[0-9]+|'[^']*'")
 _OF_SIGNATURES: Final = frozenset(
     {Rule.UNSIGNED, Rule.SIGNATURE_ENCODING, Rule.SIGNATURE_LENGTH, Rule.SIGNATURE_MISMATCH}

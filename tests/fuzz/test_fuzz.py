@@ -16,7 +16,13 @@ from wainwright_common.artifact import Rule
 
 ROOT = Path(__file__).parents[2]
 TARGETS = {"decoder": decoder.TARGET, "reader": reader.TARGET}
-SHORT = {"decoder": 10_000, "reader": 1_000}  # inputs: some seconds each
+LONG = [pytest.mark.long, pytest.mark.timeout(3600)]
+RUNS = [  # inputs: some seconds each, and some minutes
+    ("decoder", 10_000),
+    ("reader", 1_000),
+    pytest.param("decoder", 1_000_000, marks=LONG),
+    pytest.param("reader", 100_000, marks=LONG),
+]
 OUTCOMES = {"decoder": 5, "reader": 15}  # that a short run must reach, or its mutations are worth nothing
 HEAP: list[bytes] = []
 
@@ -53,13 +59,13 @@ def test_every_input_of_the_corpus_keeps_the_rules(name: str) -> None:
     assert sum(file.stat().st_size for file in files) < 100_000
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_a_short_run_finds_no_fault(name: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.fuzz", name, "--inputs", str(SHORT[name]), "--faults", str(tmp_path)]
+@pytest.mark.parametrize(("name", "inputs"), RUNS)
+def test_a_run_finds_no_fault(name: str, inputs: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.fuzz", name, "--inputs", str(inputs), "--faults", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     first, _, _, *outcomes = done.stdout.splitlines()
-    assert first.startswith(f"{name}: {SHORT[name]} inputs in ")
+    assert first.startswith(f"{name}: {inputs} inputs in ")
     assert len(outcomes) >= OUTCOMES[name]
     assert list(tmp_path.iterdir()) == []
 
