@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty
@@ -62,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.flood:
         port, prefix, deployment_id, kind, rate = arguments.flood
-        publish_all(int(port), packets(prefix, deployment_id, Kind(kind), int(rate)))
-        return
+        while True:  # the embedded broker ends the connection of who floods; he comes back at once
+            with suppress(OSError):
+                publish_all(int(port), packets(prefix, deployment_id, Kind(kind), int(rate)))
     print(f"flood: {DEVICES} devices beside one that floods with {arguments.kind}s; {machine()}")
     brokers = ["mosquitto", "embedded"] if arguments.broker == "both" else [arguments.broker]
     for broker in brokers:

@@ -34,7 +34,10 @@ def _length(n: int) -> bytes:
 
 
 def publish_all(port: int, packets: Iterable[bytes]) -> None:
-    """Publish packets in their order; returns when the broker has acknowledged all."""
+    """Publish packets in their order; returns when the broker has acknowledged all.
+
+    Raises OSError when the broker ends the connection before.
+    """
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(CONNECT)
         _read_exactly(connection, CONNACK_LENGTH)
@@ -47,10 +50,10 @@ def publish_all(port: int, packets: Iterable[bytes]) -> None:
                 waiting += _send(connection, chunk)
                 chunk = []
                 while waiting > WINDOW:
-                    waiting -= len(connection.recv(READ_MAX)) / PUBACK_LENGTH
+                    waiting -= _answers(connection)
         waiting += _send(connection, chunk)
         while waiting > 0:
-            waiting -= len(connection.recv(READ_MAX)) / PUBACK_LENGTH
+            waiting -= _answers(connection)
 
 
 def _send(connection: socket.socket, chunk: list[bytes]) -> float:
@@ -61,10 +64,18 @@ def _send(connection: socket.socket, chunk: list[bytes]) -> float:
         while data:
             for _, events in selector.select():
                 if events & selectors.EVENT_READ:
-                    answered += len(connection.recv(READ_MAX)) / PUBACK_LENGTH
+                    answered += _answers(connection)
                 if events & selectors.EVENT_WRITE:
                     data = data[connection.send(data) :]
     return len(chunk) - answered
+
+
+def _answers(connection: socket.socket) -> float:
+    """Return how many acknowledgements have come; raises ConnectionError when the broker has ended the connection."""
+    data = connection.recv(READ_MAX)
+    if not data:
+        raise ConnectionError("the broker has ended the connection")
+    return len(data) / PUBACK_LENGTH
 
 
 def _read_exactly(connection: socket.socket, n: int) -> bytes:

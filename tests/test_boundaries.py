@@ -31,6 +31,7 @@ ALLOWED = {
         "fastapi",
         "h11",
         "msgspec",
+        "nats",
         "paho",
         "psycopg",
         "pydantic",

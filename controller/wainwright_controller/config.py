@@ -79,8 +79,13 @@ class BrokerSection(Section, frozen=True, kw_only=True):
     """The MQTT broker; `host` and `port` are for the embedded one, the rest is for any."""
 
     url: Annotated[str, Meta(description="`embedded`, or `mqtt://HOST:PORT`, or `mqtts://HOST:PORT`.")] = EMBEDDED
-    host: Annotated[str, Meta(description="Address that the embedded broker listens on.")] = "127.0.0.1"
+    host: Annotated[
+        str, Meta(description="Address that the embedded broker listens on; beyond loopback only with `tls`.")
+    ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="Port of the embedded broker; 0 takes a free one.")] = 1883
+    tls: Annotated[
+        bool, Meta(description="The embedded broker speaks TLS, and devices need certificates of the authority.")
+    ] = False
     prefix: Annotated[str, Meta(description="First levels of all topics.")] = "wain/v1"
     protocol: Annotated[str, Meta(pattern="^(3.1.1|5)$", description="Version of MQTT: 3.1.1 or 5.")] = "3.1.1"
     client_id: Annotated[str, Meta(description="Session of this controller; each needs its own.")] = (
@@ -92,7 +97,10 @@ class BrokerSection(Section, frozen=True, kw_only=True):
     ca: Annotated[str, Meta(description="PEM file of the authority that signed the broker's certificate.")] = ""
     certificate: Annotated[str, Meta(description="PEM file of the controller's certificate.")] = ""
     key: Annotated[str, Meta(description="PEM file of the controller's key.")] = ""
-    allow_plain: Annotated[bool, Meta(description="Allows `mqtt://` to another machine.")] = False
+    allow_plain: Annotated[
+        bool,
+        Meta(description="Allows what a network can read: `mqtt://` to another machine, or `host` without `tls`."),
+    ] = False
     pid_file: Annotated[
         str, Meta(description="The broker's, to send it SIGHUP when its revocation list is a new one.")
     ] = ""
@@ -217,8 +225,8 @@ class Config(Section, frozen=True, kw_only=True):
 
     @property
     def has_authority(self) -> bool:
-        """Whether this controller signs certificates: for devices, or for its own server."""
-        return self.enrolment.enabled or (self.http.tls and not self.http.certificate)
+        """Whether this controller signs certificates: for devices, for its own server or for its own broker."""
+        return self.enrolment.enabled or (self.http.tls and not self.http.certificate) or self.broker.tls
 
     @property
     def scheme(self) -> str:
@@ -271,13 +279,15 @@ def check(config: Config) -> None:
             "broker.share: the embedded broker has no shared subscriptions, so this controller would hear nothing:"
             " leave it out, or set broker.url to a broker that several controllers share."
         )
+    if config.broker.tls and config.broker.url != EMBEDDED:
+        raise ConfigError("broker.tls: it is for the embedded broker; of another, broker.url says it: mqtts://.")
     if bool(config.http.certificate) != bool(config.http.key):
         raise ConfigError("http.certificate: certificate and key belong together; one of them is missing.")
     if config.http.certificate and not config.http.tls:
         raise ConfigError("http.certificate: it is for HTTPS only: set http.tls = true.")
     for key, host, allowed, other in (
         ("http", config.http.host, config.http.allow_plain or config.http.tls, " or http.tls = true,"),
-        ("broker", config.broker.host, config.broker.allow_plain, ""),
+        ("broker", config.broker.host, config.broker.allow_plain or config.broker.tls, " or broker.tls = true,"),
     ):
         if not allowed and not is_loopback(host):
             raise ConfigError(

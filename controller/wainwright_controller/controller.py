@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import time
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -15,34 +16,36 @@ from sqlalchemy import select
 from wainwright_common import data_folder, messages
 from wainwright_common.artifact import load_verify_keys
 from wainwright_common.errors import WainwrightError
+from wainwright_common.topics import Kind, Topic, client_id
 from wainwright_controller import desk, first_admin
+from wainwright_controller import enrolment_store as shelf
 from wainwright_controller.api.context import LOOPBACK_HOSTS, Context
 from wainwright_controller.artifact_store import ArtifactStore
-from wainwright_controller.broker import EmbeddedBroker
 from wainwright_controller.broker_orders import orders_of
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.config import EMBEDDED, Config
 from wainwright_controller.crowd import Crowd, Limits
 from wainwright_controller.desk import Desk
+from wainwright_controller.embedded import ANY_ADDRESS, Door, Doorman, EmbeddedBroker, make_certificates
 from wainwright_controller.gate import Gate
-from wainwright_controller.https import ServerTls
+from wainwright_controller.https import ServerTls, names_of
 from wainwright_controller.ingest.intake import Counts
-from wainwright_controller.ingest.link import Link
+from wainwright_controller.ingest.link import Link, take_over
 from wainwright_controller.ingest.pipeline import Pipeline
 from wainwright_controller.ingest.traffic import Settings, Traffic
 from wainwright_controller.links import Links
 from wainwright_controller.news import News
 from wainwright_controller.operations import Operations
-from wainwright_controller.pki import Folder
+from wainwright_controller.pki import Folder, is_reserved
 from wainwright_controller.pki.keeper import Keeper
 from wainwright_controller.records import Artifact
 from wainwright_controller.renewals import Renewals
-from wainwright_controller.rows import ARTIFACT
+from wainwright_controller.rows import ARTIFACT, DEVICE
 from wainwright_controller.store import Store
 from wainwright_controller.ticker import Ticker
 from wainwright_controller.timeline import Keep
 from wainwright_controller.waker import Waker
-from wainwright_controller.warden import Warden
+from wainwright_controller.warden import BrokerOrders, Warden
 
 LOG = logging.getLogger(__name__)
 
@@ -68,16 +71,19 @@ class Controller:
         self.gate = Gate(self.store, needs_token=config.needs_token, token=config.http.token)
         if config.needs_token and not config.http.token:
             first_admin.ensure(self.store, config.data_dir)
-        self.broker: EmbeddedBroker | None = None
-        if config.broker.url == EMBEDDED:
-            self.broker = EmbeddedBroker(config.data_dir, config.broker.host, config.broker.port)
+        self.keeper: Keeper | None = None
+        if config.has_authority:
+            enrolment = config.enrolment
+            folder = Folder(config.pki_folder)
+            self.keeper = Keeper(folder, enrolment.name, time.time(), enrolment.crl_lifetime_s)
+        self.broker = self._embedded(config) if config.broker.url == EMBEDDED else None
         self.broker_url = self.broker.url if self.broker else config.broker.url
         self.bulletin = Bulletin()
         self.counts = Counts()
         self.links = Links.of_store(self.store, config.artifacts.link_lifetime_s)
         self.artifacts = ArtifactStore(config.artifacts_folder, config.artifacts, verify_keys=verify_keys)
         self.artifacts.prepare(self._has_artifact)
-        self.link = Link(config.broker, self.broker_url)
+        self.link = Link(self.broker.section if self.broker else config.broker, self.broker_url)
         self.waker = Waker(self.link.publish)
         self.operations = Operations(
             self.store, self.bulletin, self.waker, approval_above=config.deployments.approval_above
@@ -114,23 +120,45 @@ class Controller:
             warden=self.warden,
         )
 
+    def _embedded(self, config: Config) -> EmbeddedBroker:
+        """Return the embedded broker; with TLS, it and the controller have certificates then."""
+        if not config.broker.tls or self.keeper is None:
+            return EmbeddedBroker(config.data_dir, config.broker)
+        hosts = [] if config.broker.host in ANY_ADDRESS else [config.broker.host]
+        make_certificates(self.store, self.keeper, list(dict.fromkeys([*names_of(config), *hosts])), time.time())
+        door = Door(self.keeper.folder, Doorman(config.broker.prefix, self._is_revoked))
+        return EmbeddedBroker(config.data_dir, config.broker, door)
+
+    def _is_revoked(self, serial: int) -> bool:
+        with self.store.read() as connection:
+            certificate = shelf.load_certificate(connection, shelf.serial_of(serial))
+        return certificate is not None and certificate.revoked_at is not None
+
+    def _end_session(self, broker: EmbeddedBroker, name: str) -> None:
+        """End the session of a device, or of a controller, on the embedded broker; raises BrokerRefused."""
+        with self.store.read() as connection:
+            version = connection.execute(select(DEVICE.c.agent_version).where(DEVICE.c.id == name)).scalar()
+        farewell = None
+        if not is_reserved(name):
+            gone = messages.Presence(online=False, since=datetime.now(UTC), agent_version=version or "unknown")
+            farewell = Topic(name, Kind.PRESENCE), gone
+        take_over(broker.section, broker.url, client_id(name), farewell)
+
     def _add_authority(self, config: Config) -> None:
         """Add what signs certificates and takes them back, as far as the configuration asks for it."""
-        self.keeper: Keeper | None = None
         self.desk: Desk | None = None
         self.warden: Warden | None = None
         self.tls: ServerTls | None = None
         self.renewals: Renewals | None = None
         enrolment, now = config.enrolment, time.time()
-        if config.has_authority:
-            folder = Folder(config.pki_folder)
-            self.keeper = Keeper(folder, enrolment.name, now, enrolment.crl_lifetime_s)
         if config.http.tls:
             self.tls = ServerTls(config, self.keeper, now)
         if self.keeper is None:
             return
         self.renewals = Renewals(self.store, self.keeper, self.tls, self.link.take_certificate)
         orders, lifetime_s = orders_of(config.broker), enrolment.crl_lifetime_s
+        if self.broker is not None and config.broker.tls:
+            orders = BrokerOrders(self.broker.reload, partial(self._end_session, self.broker))
         self.warden = Warden(self.store, self.keeper, orders, lifetime_s, self.renewals.renew)
         if enrolment.enabled:
             settings = desk.Settings(

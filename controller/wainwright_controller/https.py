@@ -90,7 +90,7 @@ class ServerTls:
             begins, ends = present.not_valid_before_utc, present.not_valid_after_utc
             is_fresh = utc(now) < begins + (ends - begins) * RENEWED_AT
             issuer = authority.issuer.certificate
-            if is_fresh and present.issuer == issuer.subject and _names_in(present) == set(self._names):
+            if is_fresh and present.issuer == issuer.subject and subject_names(present) == set(self._names):
                 return
         authority.issue_server(self._names, folder.server, folder.server_key, utc(now), LIFETIME)
 
@@ -102,7 +102,8 @@ def names_of(config: Config) -> list[str]:
     return list(dict.fromkeys(name for name in names if name))
 
 
-def _names_in(certificate: x509.Certificate) -> set[str]:
+def subject_names(certificate: x509.Certificate) -> set[str]:
+    """Return the names and addresses that a server's certificate is for."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return {str(name.value) for name in names}
 
@@ -114,4 +115,4 @@ def shown_by(transport: asyncio.BaseTransport) -> bytes | None:
     return shown
 
 
-__all__ = ["PEER", "ServerTls", "TlsError", "names_of", "shown_by"]
+__all__ = ["PEER", "ServerTls", "TlsError", "names_of", "shown_by", "subject_names"]

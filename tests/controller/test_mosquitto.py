@@ -17,9 +17,10 @@ from click.testing import CliRunner, Result
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from tests.support.authority import Authority
 from tests.support.mosquitto import Mosquitto
 from tests.support.printed_mosquitto import PrintedMosquitto
-from tests.support.wait import free_port, wait_until
+from tests.support.wait import wait_until
 from wainwright_controller import mosquitto
 from wainwright_controller.cli.main import wainwright
 from wainwright_controller.mosquitto import MARK, LocalListener, Setup
@@ -51,9 +52,9 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[PrintedMosquitto]:
     """A broker that runs what was written, with a second listener for a controller on its machine."""
-    port = str(free_port())
-    made = PrintedMosquitto(tmp_path, "--local-port", port, "--controller", "wainwright-controller-2")
-    made.local_port = int(port)
+    Authority(tmp_path / "pki").issue("127.0.0.1", is_server=True, file_name="broker")
+    made = PrintedMosquitto(tmp_path, tmp_path / "pki", "--controller", "wainwright-controller-2")
+    made.has_local_listener = True
     made.controller_config.write_text(LOCAL, encoding="utf-8")
     with made:
         yield made
@@ -113,7 +114,7 @@ def test_mosquitto_would_not_take_a_word_that_it_does_not_know(tmp_path: Path) -
 def test_the_listener_for_this_machine_asks_for_the_password(
     broker: PrintedMosquitto, name: str | None, password: str | None, answer: str
 ) -> None:
-    assert answer_to(broker.local_port, name, password) == answer
+    assert answer_to(broker.port, name, password) == answer
 
 
 def test_every_setting_is_below_a_reason() -> None:

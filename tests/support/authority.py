@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import paho.mqtt.client as paho
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = timedelta(days=1)
@@ -57,6 +59,17 @@ class Authority:
         self.file.write_bytes(_pem(issuing) + _pem(root))
         self.list_revoked()
 
+    @classmethod
+    def with_keys_of(cls, pki: Path, folder: Path) -> Self:
+        """Return one that signs with the key of a controller's own authority, behind its back."""
+        made = cls(folder)
+        key = load_pem_private_key((pki / "issuing.key").read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        made._key = key
+        made._name = x509.load_pem_x509_certificate((pki / "issuing.pem").read_bytes()).subject
+        made.file = pki / "ca.pem"
+        return made
+
     def issue(
         self,
         name: str,
@@ -65,11 +78,12 @@ class Authority:
         is_server: bool = False,
         hosts: Sequence[str] = LOOPBACK,
         file_name: str = "",
+        also_named: str = "",
     ) -> Credentials:
         """Issue a certificate that began a day ago, and ends `valid_for` from now; a server's is for `hosts`."""
         key = ec.generate_private_key(ec.SECP256R1())
         until = datetime.now(UTC) + valid_for
-        made = self._sign(_named(name), key, self._name, self._key, until, hosts=hosts if is_server else ())
+        made = self._sign(_named(name, also_named), key, self._name, self._key, until, hosts=hosts if is_server else ())
         certificate = self.folder / f"{file_name or name}.pem"
         certificate.write_bytes(_pem(made))
         certificate.with_suffix(".key").write_bytes(
@@ -136,8 +150,8 @@ def _host(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+def _named(*names: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in names if name])
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

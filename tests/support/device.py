@@ -111,8 +111,12 @@ class Device:
         """Send a presence."""
         self.send(Kind.PRESENCE, Presence(online=online, since=datetime.now(UTC), agent_version="1"))
 
-    def check_in(self, *, by_hand: bool | UnsetType = UNSET) -> Reply:
-        """Ask, and return the answer."""
+    def stop_acknowledging(self) -> None:
+        """Take what is sent, and tell nobody, until the connection ends."""
+        self._client.manual_ack_set(on=True)
+
+    def send_check_in(self, *, by_hand: bool | UnsetType = UNSET) -> str:
+        """Ask, and return the number of the question."""
         asked = uuid.uuid4().hex
         self.send(
             Kind.CHECK_IN,
@@ -127,13 +131,20 @@ class Device:
                 by_hand=by_hand,
             ),
         )
+        return asked
+
+    def check_in(self, *, by_hand: bool | UnsetType = UNSET) -> Reply:
+        """Ask, and return the answer."""
+        asked = self.send_check_in(by_hand=by_hand)
         while True:
             reply = self.receive(Reply)
             if reply.check_in_id == asked:
                 return reply
 
-    def report(self, deployment_id: str, seq: int, status: DeviceStatus, attempt: int = 1, **optional: object) -> Ack:
-        """Tell a status, and return the answer."""
+    def send_report(
+        self, deployment_id: str, seq: int, status: DeviceStatus, attempt: int = 1, **optional: object
+    ) -> None:
+        """Tell a status."""
         fields = {
             "deployment_id": deployment_id,
             "attempt": attempt,
@@ -143,6 +154,10 @@ class Device:
             "at": datetime.now(UTC),
         }
         self.send(Kind.REPORT, Report(**(fields | optional)))  # type: ignore[arg-type]  # the caller knows the fields
+
+    def report(self, deployment_id: str, seq: int, status: DeviceStatus, attempt: int = 1, **optional: object) -> Ack:
+        """Tell a status, and return the answer."""
+        self.send_report(deployment_id, seq, status, attempt, **optional)
         while True:
             ack = self.receive(Ack)
             if (ack.deployment_id, ack.attempt) == (deployment_id, attempt) and ack.seq >= seq:

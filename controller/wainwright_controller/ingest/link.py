@@ -168,11 +168,12 @@ class Link:
         )
 
 
-def take_over(broker: BrokerSection, url: str, client_id: str) -> None:
+def take_over(broker: BrokerSection, url: str, client_id: str, farewell: tuple[Topic, Message] | None = None) -> None:
     """End whoever is connected as `client_id`, by being him for a moment; raises BrokerRefused.
 
     A broker has one session for each client id: it ends the one before, tells its last will (MQTT 3.1.1 §3.1.4), and
-    forgets what waits for it. `url` must be a listener that leaves clients their id.
+    forgets what waits for it. `url` must be a listener that leaves clients their id. `farewell` is told, retained, in
+    place of the last will, for a broker that does not tell it.
     """
     endpoint = endpoint_of(url)
     client = paho.Client(
@@ -188,6 +189,12 @@ def take_over(broker: BrokerSection, url: str, client_id: str) -> None:
         while not answers and time.monotonic() < deadline:
             if client.loop(timeout=0.1) != paho.MQTT_ERR_SUCCESS:
                 break
+        if farewell is not None and answers and not answers[0].is_failure:
+            topic, message = farewell
+            sent = client.publish(topic.text(broker.prefix), encode(message), qos=1, retain=True)
+            while not sent.is_published() and time.monotonic() < deadline:
+                if client.loop(timeout=0.1) != paho.MQTT_ERR_SUCCESS:
+                    break
         client.disconnect()
         client.loop(timeout=0.1)  # sends it, so that no last will of a connection that was cut is told
     except (OSError, ValueError) as error:

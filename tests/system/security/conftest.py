@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.device import Device
-from tests.system.security.attacker import Attacker
+from tests.system.security.attacker import PATIENCE_S, Attacker
 from tests.system.security.secured import SecureSystem
 from wainwright_common.messages import Presence, encode
 from wainwright_common.topics import Kind, Topic
@@ -37,6 +37,7 @@ def new_id(kind: str) -> str:
 def victim(system: SecureSystem) -> Iterator[Device]:
     """An accepted device that is connected. It has checked in, so that the controller knows it."""
     with system.device(new_id("victim")) as device:
+        device.patience_s = PATIENCE_S
         presence = Presence(online=True, since=datetime.now(UTC), agent_version="1")
         device.send_raw(Topic(device.id, Kind.PRESENCE).text(system.stage.prefix), encode(presence), retain=True)
         device.check_in()
@@ -58,7 +59,7 @@ def attack(system: SecureSystem, evil: str) -> Iterator[Attack]:
 
         def connect(**how: Any) -> Attacker:  # noqa: ANN401  arguments of Attacker
             how.setdefault("credentials", system.credentials(evil))
-            attacker = Attacker(system.broker.port, name=evil, prefix=system.stage.prefix, **how)
+            attacker = Attacker(system.port, name=evil, prefix=system.stage.prefix, **how)
             return connections.enter_context(attacker)
 
         yield connect

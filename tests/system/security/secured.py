@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +12,7 @@ import paho.mqtt.client as paho
 import requests
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.support.authority import Credentials
+from tests.support.authority import Authority, Credentials
 from tests.support.device import Device
 from tests.support.printed_mosquitto import PrintedMosquitto
 from tests.support.system import System
@@ -23,14 +24,19 @@ READERS = (f"{CONTROLLER}-2", f"{CONTROLLER}-3")
 
 
 class SecureSystem(System):
-    """Use it with `with`; `options` are those of `broker-config`."""
+    """Use it with `with`; `options` are those of `broker-config`.
+
+    The authority is a test's own and not the controller's, so that it signs anything.
+    """
 
     def __init__(self, folder: Path, *options: str, agents: int = 0) -> None:
-        names = [option for name in (CONTROLLER, *READERS) for option in ("--controller", name)]
-        self.broker = PrintedMosquitto(folder / "broker", *names, *options)
-        super().__init__(folder / "system", self.broker.url, agents)
-        self.broker.controller_config = self.stage.controller_config
+        self.authority = Authority(folder / "pki")
+        self.authority.issue("127.0.0.1", is_server=True, file_name="broker")
         self._issued: dict[str, Credentials] = {}
+        names = [option for name in (CONTROLLER, *READERS) for option in ("--controller", name)]
+        self.broker = PrintedMosquitto(folder / "broker", folder / "pki", *names, *options)
+        super().__init__(folder / "system", self.broker.tls_url, agents)
+        self.broker.controller_config = self.stage.controller_config
 
     def __enter__(self) -> Self:
         self.broker.start()
@@ -40,25 +46,35 @@ class SecureSystem(System):
         super().__exit__(*raised)
         self.broker.stop()
 
+    @property
+    def port(self) -> int:
+        """The broker's, for devices."""
+        return self.broker.tls_port
+
     def controller_env(self) -> dict[str, str]:
         """Return the controller's environment, which has its certificate."""
-        return environment() | _settings("WAINWRIGHT_CONTROLLER_BROKER", self.broker.controller)
+        return environment() | _settings("WAINWRIGHT_CONTROLLER_BROKER", self.credentials(CONTROLLER))
 
     def agent_env(self, device_id: str) -> dict[str, str]:
         """Return an agent's environment, which has its device's certificate."""
         return environment() | _settings("WAINWRIGHT_BROKER", self.credentials(device_id))
 
+    def revoke(self, *credentials: Credentials) -> None:
+        """Have the authority revoke certificates, and the broker learn of it."""
+        self.authority.revoke(*credentials)
+        self.broker.reload()
+
     def credentials(self, device_id: str) -> Credentials:
         """Return the certificate of a device, which gets one when it is first asked for."""
         if device_id not in self._issued:
-            self._issued[device_id] = self.broker.authority.issue(device_id)
+            self._issued[device_id] = self.authority.issue(device_id)
         return self._issued[device_id]
 
     def device(self, device_id: str, device_type: str = "press") -> Device:
         """Return a device by hand that the controller has accepted, with its certificate."""
         self.api.call("POST", "/devices/preauthorize", json={"ids": [device_id]})
         prefix, credentials = self.stage.prefix, self.credentials(device_id)
-        return Device(self.broker.port, device_id, device_type, prefix=prefix, credentials=credentials)
+        return Device(self.port, device_id, device_type, prefix=prefix, credentials=credentials)
 
     def metric(self, name: str, **labels: str) -> int:
         """Return a counter of messages; 0 if there is none."""
@@ -69,7 +85,58 @@ class SecureSystem(System):
 
     def reader(self, topics: str, name: str = READERS[0]) -> Reader:
         """Return a client with a second controller's certificate that reads topics; two at once need two names."""
-        return Reader(self.broker.port, self.credentials(name), topics)
+        return Reader(self.port, self.credentials(name), topics)
+
+
+class EmbeddedSystem(System):
+    """The same with the embedded broker, by TLS or without it."""
+
+    def __init__(self, folder: Path, *, tls: bool) -> None:
+        super().__init__(folder, None)
+        self.is_tls = tls
+        self._folder = folder
+        self._issued: dict[str, Credentials] = {}
+
+    def controller_env(self) -> dict[str, str]:
+        """Return the controller's environment, which has TLS switched on or not."""
+        return environment() | {"WAINWRIGHT_CONTROLLER_BROKER__TLS": str(self.is_tls).lower()}
+
+    @property
+    def port(self) -> int:
+        """The broker's."""
+        return self.stage.mqtt_port
+
+    @property
+    def broker_folder(self) -> Path:
+        """What the broker works in."""
+        return self._folder / "controller" / "broker"
+
+    def refused_or_throttled(self) -> int:
+        """Return how many messages the controller has read and not taken."""
+        text = requests.get(f"{self.stage.url}/metrics", timeout=30).text
+        found = re.findall(r"^wainwright_messages_(?:refused|throttled)_total\{.*\} (\d+)$", text, re.MULTILINE)
+        return sum(map(int, found))
+
+    @cached_property
+    def authority(self) -> Authority:
+        """The controller's authority, in the hands of somebody who signs anything."""
+        return Authority.with_keys_of(self._folder / "controller" / "pki", self._folder / "issued")
+
+    def credentials(self, device_id: str) -> Credentials:
+        """Return the certificate of a device, which gets one when it is first asked for."""
+        if device_id not in self._issued:
+            self._issued[device_id] = self.authority.issue(device_id)
+        return self._issued[device_id]
+
+    def device(self, device_id: str) -> Device:
+        """Return a device by hand that the controller has accepted, with its certificate if it needs one."""
+        self.api.call("POST", "/devices/preauthorize", json={"ids": [device_id]})
+        credentials = self.credentials_of(device_id)
+        return Device(self.port, device_id, "press", prefix=self.stage.prefix, credentials=credentials)
+
+    def credentials_of(self, device_id: str) -> Credentials | None:
+        """Return the certificate of a device; None where there is no TLS."""
+        return self.credentials(device_id) if self.is_tls else None
 
 
 class Reader:

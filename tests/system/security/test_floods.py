@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.device import Device
 from tests.support.wait import wait_until
-from tests.system.security.attacker import is_ended, open_tls, publishing, remaining
+from tests.system.security.attacker import PATIENCE_S, is_ended, is_ended_by, open_stream, publishing, remaining
 from tests.system.security.conftest import Attack, assert_undisturbed
 from tests.system.security.secured import SecureSystem
 from wainwright_common.messages import PAYLOAD_MAX, Verdict
@@ -27,7 +27,6 @@ from wainwright_controller.mosquitto import Limits
 CONNECTIONS, QUEUE, QUEUE_MIB = 40, 3000, 8
 PACKET_MAX = Limits().packet_bytes
 MEMORY_MAX = 64 * 2**20  # bytes that the broker may grow by in any of these tests
-PATIENCE_S = 60.0
 ACKNOWLEDGED = b"\x40\2\0\1"  # the answer to a packet of `publishing`
 
 
@@ -50,9 +49,9 @@ def bounded(system: SecureSystem) -> Iterator[None]:
 
 
 @pytest.fixture
-def stream(system: SecureSystem, evil: str) -> Iterator[ssl.SSLSocket]:
+def stream(system: SecureSystem, evil: str) -> Iterator[socket.socket]:
     """A connection of the device `evil`, to send any bytes on."""
-    with open_tls(system.broker.port, system.credentials(evil), evil) as opened:
+    with open_stream(system.port, system.credentials(evil), evil) as opened:
         opened.settimeout(PATIENCE_S)
         yield opened
 
@@ -66,7 +65,7 @@ def own_topic(system: SecureSystem, evil: str, kind: Kind = Kind.LOG) -> str:
 
 @pytest.mark.parametrize("length", [PACKET_MAX + 1, 10_000_000, 268_435_455])
 def test_who_announces_too_large_a_packet_is_disconnected_before_he_has_sent_it(
-    victim: Device, stream: ssl.SSLSocket, length: int
+    victim: Device, stream: socket.socket, length: int
 ) -> None:
     stream.sendall(b"\x32" + remaining(length))
 
@@ -92,7 +91,7 @@ def test_a_payload_over_the_limit_of_the_protocol_is_refused_and_one_at_the_limi
 
 
 def test_a_packet_that_never_ends_holds_up_nobody(
-    system: SecureSystem, victim: Device, stream: ssl.SSLSocket, evil: str
+    system: SecureSystem, victim: Device, stream: socket.socket, evil: str
 ) -> None:
     """Slow retrieval the other way round: a part of the largest packet, then nothing."""
     whole = publishing(own_topic(system, evil), b"x" * PAYLOAD_MAX)
@@ -112,16 +111,15 @@ def test_qos_2_is_not_to_be_had(system: SecureSystem, victim: Device, attack: At
 # ---- many messages ----------------------------------------------------------------------------------------------
 
 
-def test_who_sends_and_does_not_read_the_answers_is_disconnected(victim: Device, stream: ssl.SSLSocket) -> None:
+def test_who_sends_and_does_not_read_the_answers_is_disconnected(victim: Device, stream: socket.socket) -> None:
     """On a topic that is refused, so that the broker alone is flooded; each message has an answer."""
     assert is_ended_by(stream, publishing("anything", b"") * 4000, 2000), "it took 8,000,000; some 500,000 are usual"
 
-    victim.patience_s = PATIENCE_S
     assert_undisturbed(victim)
 
 
 def test_a_queue_grows_to_its_limit_and_an_outcome_that_is_dropped_there_arrives_all_the_same(
-    system: SecureSystem, victim: Device, stream: ssl.SSLSocket, evil: str, release: str
+    system: SecureSystem, victim: Device, stream: socket.socket, evil: str, release: str
 ) -> None:
     system.release(release, "press")
     deployment_id = system.deploy(release, victim.id)
@@ -147,7 +145,7 @@ def test_a_queue_grows_to_its_limit_and_an_outcome_that_is_dropped_there_arrives
 
 
 def test_a_queue_of_large_messages_grows_to_its_limit_in_bytes(
-    system: SecureSystem, victim: Device, stream: ssl.SSLSocket, evil: str
+    system: SecureSystem, victim: Device, stream: socket.socket, evil: str
 ) -> None:
     system.kill_controller()
     for _ in range(150):  # 37 MiB, of which 8 may wait
@@ -155,19 +153,17 @@ def test_a_queue_of_large_messages_grows_to_its_limit_in_bytes(
         assert stream.recv(len(ACKNOWLEDGED)) == ACKNOWLEDGED
     system.start_controller()
 
-    victim.patience_s = PATIENCE_S
     assert_undisturbed(victim)
     assert system.metric("refused_total", reason="not-json") == QUEUE_MIB * 2**20 // PAYLOAD_MAX
 
 
 def test_a_device_that_floods_the_controller_delays_the_others_and_stops_nobody(
-    system: SecureSystem, victim: Device, stream: ssl.SSLSocket, evil: str
+    system: SecureSystem, victim: Device, stream: socket.socket, evil: str
 ) -> None:
     """The controller reads what is over a budget, and drops it; what others send waits in the queue for their turn."""
     for _ in range(10):
         stream.sendall(publishing(own_topic(system, evil, Kind.CHECK_IN), b"{}") * 1000)
 
-    victim.patience_s = PATIENCE_S
     assert_undisturbed(victim)
 
 
@@ -180,7 +176,7 @@ def test_strangers_who_take_all_connections_end_none_and_the_next_gets_the_first
     """Who is connected stays so. Who is not has to wait: a limit for each address is a firewall's matter."""
     with ExitStack() as opened:
         for _ in range(2 * CONNECTIONS):
-            opened.enter_context(socket.create_connection(("127.0.0.1", system.broker.port), PATIENCE_S))
+            opened.enter_context(socket.create_connection(("127.0.0.1", system.port), PATIENCE_S))
         assert_undisturbed(victim)
         assert not is_let_in(system, evil)
         assert_undisturbed(victim)
@@ -192,11 +188,11 @@ def test_strangers_who_take_all_connections_end_none_and_the_next_gets_the_first
 def test_many_handshakes_that_fail_take_no_connection_for_good(
     system: SecureSystem, victim: Device, attack: Attack
 ) -> None:
-    context = ssl.create_default_context(cafile=str(system.broker.authority.file))
+    context = ssl.create_default_context(cafile=str(system.authority.file))
     context.maximum_version = ssl.TLSVersion.TLSv1_2  # in which whoever has no certificate hears of it at once
     for _ in range(5 * CONNECTIONS):
         with (
-            socket.create_connection(("127.0.0.1", system.broker.port), PATIENCE_S) as stranger,
+            socket.create_connection(("127.0.0.1", system.port), PATIENCE_S) as stranger,
             pytest.raises(OSError, match=r"(?i)handshake.failure|reset"),
         ):
             context.wrap_socket(stranger, server_hostname="127.0.0.1")
@@ -209,26 +205,14 @@ def test_a_device_that_connects_again_and_again_holds_up_nobody(
     system: SecureSystem, victim: Device, evil: str
 ) -> None:
     for _ in range(3 * CONNECTIONS):
-        open_tls(system.broker.port, system.credentials(evil), evil).close()
+        open_stream(system.port, system.credentials(evil), evil).close()
 
     assert_undisturbed(victim)
 
 
-def is_ended_by(stream: ssl.SSLSocket, data: bytes, times: int) -> bool:
-    """Send data again and again; say whether the other side has ended the connection meanwhile."""
-    try:
-        for _ in range(times):
-            stream.sendall(data)
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
-    return False
-
-
 def is_let_in(system: SecureSystem, name: str) -> bool:
     try:
-        open_tls(system.broker.port, system.credentials(name), name).close()
+        open_stream(system.port, system.credentials(name), name).close()
     except OSError:
         return False
     return True

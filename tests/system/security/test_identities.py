@@ -80,10 +80,10 @@ def test_a_device_has_one_connection_however_often_it_connects(victim: Device, a
 @pytest.fixture
 def bad(system: SecureSystem, tmp_path: Path, evil: str) -> dict[str, Credentials]:
     """Certificates that do not let their owner in, by what is wrong with them; all have the name of `evil`."""
-    ours, others = system.broker.authority, Authority(tmp_path / "other")
+    ours, others = system.authority, Authority(tmp_path / "other")
     foreign = others.issue(evil)
     revoked = ours.issue(evil, file_name=f"{evil}-revoked")
-    system.broker.revoke(revoked)
+    system.revoke(revoked)
     return {
         "expired": ours.issue(evil, valid_for=timedelta(seconds=-1), file_name=f"{evil}-expired"),
         "revoked": revoked,
@@ -119,7 +119,7 @@ def test_a_revoked_certificate_keeps_the_connection_that_it_has_until_that_is_en
 ) -> None:
     """What Mosquitto does by itself: ending the connection is the controller's part."""
     attacker = attack()
-    system.broker.revoke(system.credentials(evil))
+    system.revoke(system.credentials(evil))
 
     assert attacker.ask() == []
     with pytest.raises(Refused):
@@ -130,14 +130,14 @@ def test_a_revoked_certificate_keeps_the_connection_that_it_has_until_that_is_en
 def test_a_list_of_revocations_that_is_out_of_date_lets_nobody_in_until_there_is_a_new_one(
     system: SecureSystem, victim: Device, attack: Attack
 ) -> None:
-    system.broker.authority.list_revoked(valid_for=timedelta(seconds=-1))
+    system.authority.list_revoked(valid_for=timedelta(seconds=-1))
     system.broker.reload()
     try:
         with pytest.raises(Refused):
             attack()
         assert_undisturbed(victim)
     finally:
-        system.broker.authority.list_revoked()
+        system.authority.list_revoked()
         system.broker.reload()
     assert attack().ask() == []
 
@@ -148,7 +148,7 @@ def test_a_name_that_is_no_device_id_opens_no_topic_of_another(
 ) -> None:
     """Our authority signs no such name; this is what happens if it did."""
     name = name.format(victim=victim.id)
-    credentials = system.broker.authority.issue(name, file_name=f"{victim.id}-odd")
+    credentials = system.authority.issue(name, file_name=f"{victim.id}-odd")
     attacker = attack(credentials=credentials)
     attacker.subscribe("#")
 
@@ -160,7 +160,7 @@ def test_a_name_that_is_no_device_id_opens_no_topic_of_another(
 
 
 def test_connecting_without_tls_is_refused(system: SecureSystem, victim: Device) -> None:
-    with socket.create_connection(("127.0.0.1", system.broker.port), 10) as plain, suppress(ConnectionResetError):
+    with socket.create_connection(("127.0.0.1", system.port), 10) as plain, suppress(ConnectionResetError):
         plain.sendall(b"\x10\x10\0\4MQTT\4\2\0\x3c\0\4evil")
         assert plain.recv(100) == b""
 
@@ -190,7 +190,7 @@ def test_an_agent_does_not_speak_to_who_has_not_the_brokers_certificate(
     system: SecureSystem, tmp_path: Path, evil: str, what: str
 ) -> None:
     """A man in the middle, or a device that has the authority's signature under its own name."""
-    ours = system.broker.authority
+    ours = system.authority
     shown = {
         "another device's": lambda: system.credentials(evil),
         "for another host": lambda: ours.issue("elsewhere.example", is_server=True, hosts=("elsewhere.example",)),
@@ -241,6 +241,6 @@ def s_client(system: SecureSystem, name: str, *options: str) -> str:
     """Return what OpenSSL's client says of a connection with the certificate of a device."""
     own = system.credentials(name)
     files = ["-CAfile", str(own.ca), "-cert", str(own.certificate), "-key", str(own.key)]
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{system.broker.port}", *files, *options]
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{system.port}", *files, *options]
     done = subprocess.run(command, input="", capture_output=True, text=True, timeout=30, check=False)
     return done.stdout + done.stderr

@@ -156,5 +156,4 @@ def test_a_retained_message_on_its_own_topics_does_not_come_again_and_again(
     system.start_controller()
 
     wait_until(lambda: system.refusals().get("retained") == 4, what="the refusals")
-    victim.patience_s = 20
     assert_undisturbed(victim)

@@ -17,10 +17,9 @@ from tests.support.device import Device
 from tests.support.wait import wait_until
 from wainwright_common.messages import Verdict
 from wainwright_common.statuses import DeviceStatus
-from wainwright_controller import broker
-from wainwright_controller.broker import BrokerError, EmbeddedBroker
 from wainwright_controller.config import BrokerSection, Config
 from wainwright_controller.controller import Controller, FolderTaken
+from wainwright_controller.embedded import BrokerError, EmbeddedBroker, process
 from wainwright_controller.operations import Order
 
 
@@ -61,14 +60,14 @@ def test_a_device_is_updated_over_the_embedded_broker_through_a_kill_of_it(contr
 
 
 def test_whoever_else_listens_on_the_port_is_not_taken_for_our_broker(tmp_path: Path, mocker: MockerFixture) -> None:
-    mocker.patch.object(broker, "PORT_TIMEOUT_S", 0.1)
+    mocker.patch.object(process, "PORT_TIMEOUT_S", 0.1)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port: int = other.getsockname()[1]
 
         with pytest.raises(BrokerError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
-            EmbeddedBroker(tmp_path, "127.0.0.1", port).start()
+            EmbeddedBroker(tmp_path, BrokerSection(port=port)).start()
 
 
 def test_a_second_controller_in_the_same_folder_is_refused(controller: Controller) -> None:
