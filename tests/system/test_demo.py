@@ -61,10 +61,12 @@ def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
         demo.kill()
 
 
-def test_the_demo_ends_as_it_should_and_leaves_nothing_behind(folder: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--secure"]], ids=["plain", "secure"])
+def test_the_demo_ends_as_it_should_and_leaves_nothing_behind(folder: Path, options: list[str]) -> None:
     env = os.environ | {"TMPDIR": str(folder)}
-    done = subprocess.run(DEMO, capture_output=True, env=env, text=True, timeout=PATIENCE_S, check=False)
+    done = subprocess.run([*DEMO, *options], capture_output=True, env=env, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ("a token lets 4 devices have a certificate" in done.stdout) == bool(options)
     assert "did not start, went back" in done.stdout
     assert ", came back" in done.stdout
     assert "Everything ended as it should" in done.stdout

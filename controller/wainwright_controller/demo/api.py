@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,20 @@ class ApiError(WainwrightError):
 
 
 class Api:
-    """The controller's HTTP API at `url`. All calls raise ApiError."""
+    """The controller's HTTP API at `url`, trusted by the authority `ca` if it is HTTPS. All calls raise ApiError."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ca: Path | None = None) -> None:
         self.url = url
         self._session = requests.Session()
+        if ca is not None:
+            self._session.verify = str(ca)
         self._session.trust_env = False  # a proxy cannot reach this machine's loopback
 
     def is_ready(self) -> bool:
         """Whether the controller answers and can work."""
         try:
             return bool(self._session.get(f"{self.url}/readyz", timeout=TIMEOUT_S).ok)
-        except requests.RequestException:
+        except OSError:  # requests' own errors are; and so is that there is no authority yet
             return False
 
     def devices(self) -> dict[str, Json]:
@@ -42,6 +45,12 @@ class Api:
     def accept_all(self) -> None:
         """Accept every device that asks to join."""
         self.call("POST", "/devices/accept", json={"ids": [], "all_pending": True})
+
+    def enrolment_token(self, devices: int) -> str:
+        """Make a token by which so many devices get a certificate without being asked about, within the hour."""
+        until = datetime.now(UTC) + timedelta(hours=1)
+        made = self.call("POST", "/enrolment/tokens", json={"budget": devices, "expires_at": until.isoformat()})
+        return str(made["token"])
 
     def upload(self, path: Path) -> Json:
         """Upload an artifact."""

@@ -20,11 +20,16 @@ from wainwright_controller.demo.play import main as play
 )
 @click.option("--keep", is_flag=True, help="Leave it all running until Ctrl+C, to play with.")
 @click.option("--broker", metavar="URL", help="A broker that runs already, on this machine. [an embedded one]")
-def main(devices: int, broker: str | None, *, keep: bool) -> int:
+@click.option(
+    "--secure", is_flag=True, help="With TLS, an authority, certificates for the devices, signatures asked for."
+)
+def main(devices: int, broker: str | None, *, keep: bool, secure: bool) -> int:
     """Run a whole system on this machine: a controller, a broker and a fleet, live; then say what came of it.
 
     A release is rolled out to canaries and then to the rest. One device cannot start it and goes back by itself;
     another is killed in the middle of its download and comes back. Nothing stays behind. The exit code is 0 only if
     everything ended as it should.
     """
-    return play(devices=devices, keep=keep, broker=broker)
+    if secure and broker is not None:
+        raise click.UsageError("--secure is for the embedded broker: leave --broker out.")
+    return play(devices=devices, keep=keep, broker=broker, secure=secure)

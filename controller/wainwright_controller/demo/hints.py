@@ -22,6 +22,8 @@ def where_to_look(stage: Stage, plan: Plan, facts: Facts, *, keep: bool) -> Iter
 def _ended() -> Iterator[str]:
     yield "To leave all this running, and play with it:"
     yield "  make demo ARGS=--keep" if "MAKELEVEL" in os.environ else f"  {program('wainwright')} demo --keep"
+    yield "With TLS, certificates and signatures:"
+    yield "  make demo ARGS=--secure" if "MAKELEVEL" in os.environ else f"  {program('wainwright')} demo --secure"
     yield "To go on reading:"
     yield "  README.md                 a controller and an agent of your own"
     yield "  docs/cli.md               rollouts: canaries, batches, times, approval"
@@ -34,6 +36,8 @@ def _running(stage: Stage, plan: Plan, facts: Facts) -> Iterator[str]:
     yield f"Still running, in {stage.folder}; Ctrl+C ends and removes it. In another terminal, try:"
     if stage.url != os.environ.get("WAINWRIGHT_CONTROLLER", CONTROLLER):
         yield f"  export WAINWRIGHT_CONTROLLER={stage.url}"
+    if stage.ca is not None:
+        yield f"  export WAINWRIGHT_CA={stage.ca}"
     yield f"  {wainwright} device list"
     yield f"  {wainwright} deployment show {facts.deployment['id'][:8]}"
     yield f"  {wainwright} why {plan.rigged}"

@@ -47,10 +47,18 @@ class DemoFailed(WainwrightError):  # noqa: N818  the name is the sentence
     """Something did not come about; the text says what."""
 
 
-def main(*, devices: int = DEVICES, keep: bool = False, broker: str | None = None, out: TextIO = sys.stdout) -> int:
+def main(
+    *,
+    devices: int = DEVICES,
+    keep: bool = False,
+    broker: str | None = None,
+    secure: bool = False,
+    out: TextIO = sys.stdout,
+) -> int:
     """Run the demo; returns 0 when everything ended as it should, 1 when not, 130 when it was interrupted.
 
-    `keep` leaves the system running until Ctrl+C. `broker` is the address of a broker to use, else one is embedded.
+    `keep` leaves the system running until Ctrl+C. `broker` is the address of a broker to use, else one is embedded;
+    where it is `secure` all speak TLS.
     Every process has ended when this returns, and the folder is gone; after a failure the folder stays, with the logs.
     """
     screen = screen_for(out)
@@ -59,7 +67,8 @@ def main(*, devices: int = DEVICES, keep: bool = False, broker: str | None = Non
     keep_folder = False
     with signals_raise():
         try:
-            return play(Stage(folder, broker, usual_ports=keep), processes, screen, devices=devices, keep=keep)
+            stage = Stage(folder, broker, usual_ports=keep, secure=secure)
+            return play(stage, processes, screen, devices=devices, keep=keep)
         except Interrupted:
             screen.rest()
             screen.say("Interrupted.")
@@ -149,7 +158,7 @@ class _Play:
         self.stage = stage
         self.processes = processes
         self.screen = screen
-        self.api = Api(stage.url)
+        self.api = Api(stage.url, stage.ca)
         self._env = environment()
         ids = [device.id for device in stage.devices]
         self._rigged, self._killed = stage.devices[CANARIES], stage.devices[CANARIES + 1]
@@ -159,15 +168,20 @@ class _Play:
     def raise_curtain(self) -> None:
         """Start all processes, and accept the devices."""
         stage, count = self.stage, len(self.stage.devices)
-        broker = stage.broker or "a broker of its own"
+        broker = stage.broker or f"a broker of its own{', both with TLS' if stage.secure else ''}"
         self.screen.say(f"Starting a controller with {broker}, and {count} devices, each a process of its own.")
         self.processes.start("controller", stage.controller_argv, self._env)
         self._await(self.api.is_ready, "the controller to be ready", READY_S)
+        if stage.secure:
+            stage.token_file.touch(mode=0o600)
+            stage.token_file.write_text(self.api.enrolment_token(count), encoding="utf-8")
+            self.screen.say(f"The controller has an authority; a token lets {count} devices have a certificate each.")
         for device in stage.devices:
             self._start(device)
         self._await(self._all_online, f"{count} devices to ask to join", READY_S)
         self.api.accept_all()
-        self.screen.say(f"{count} devices of the types {' and '.join(DEVICE_TYPES)} asked to join, and are accepted.")
+        how = "enrolled by the token" if stage.secure else "asked to join"
+        self.screen.say(f"{count} devices of the types {' and '.join(DEVICE_TYPES)} {how}, and are accepted.")
 
     def install_former(self) -> None:
         """Give all devices a first release, so that there is something to go back to."""

@@ -73,12 +73,14 @@ class Stage:
     """See the module. `broker` is the address of a broker that runs already; None for the embedded one.
 
     With `usual_ports` it takes the ports that every tool looks for, if they are free: for a person who plays with it.
-    Without, any free ones, so that several can be started at the same time.
+    Without, any free ones, so that several can be started at the same time. One that is `secure` has an authority,
+    HTTPS, and a broker that knows devices by certificates, which they get with a token; it stores only what is signed.
     """
 
     folder: Path
     broker: str | None = None
     usual_ports: bool = False
+    secure: bool = False
     devices: list[DemoDevice] = field(default_factory=list)
     http_port: int = 0
     mqtt_port: int = 0
@@ -87,12 +89,22 @@ class Stage:
     @property
     def url(self) -> str:
         """Where the controller's HTTP API is."""
-        return f"http://{LOOPBACK}:{self.http_port}"
+        return f"{'https' if self.secure else 'http'}://{LOOPBACK}:{self.http_port}"
 
     @property
     def broker_url(self) -> str:
         """Where the broker is."""
-        return self.broker or f"mqtt://{LOOPBACK}:{self.mqtt_port}"
+        return self.broker or f"{'mqtts' if self.secure else 'mqtt'}://{LOOPBACK}:{self.mqtt_port}"
+
+    @property
+    def ca(self) -> Path | None:
+        """The root that everybody trusts, once the controller has made it; None without one."""
+        return self.folder / "controller" / "pki" / "root.pem" if self.secure else None
+
+    @property
+    def token_file(self) -> Path:
+        """The token by which devices enrol."""
+        return self.folder / "enrolment-token"
 
     @property
     def public_key(self) -> Path:
@@ -141,6 +153,10 @@ class Stage:
                 "client_id": f"wainwright-demo-{secrets.token_hex(4)}",
             },
         }
+        if self.secure:
+            settings["http"]["tls"] = settings["broker"]["tls"] = True
+            settings["enrolment"] = {"enabled": True}
+            settings["artifacts"] = {"verify_keys": [str(self.public_key)]}
         self.controller_config.write_text(toml(settings), encoding="utf-8")
 
     def _write_device(self, device: DemoDevice) -> None:
@@ -161,6 +177,8 @@ class Stage:
             },
             "inventory": {"scripts": str(device.folder / "inventory")},
         }
+        if self.secure:
+            settings["enrolment"] = {"url": self.url, "ca": str(self.ca), "token_file": str(self.token_file)}
         device.config.write_text(toml(settings), encoding="utf-8")
 
     @property
