@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -77,7 +78,8 @@ def test_a_list_takes_as_many_queries_for_many_deployments_as_for_one(served: Se
     statements: list[str] = []
 
     def count(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        if "deployment.name" in statement or "phase" in statement or "tally" in statement:
+        is_listed = "deployment.name" in statement or "phase" in statement or "tally" in statement
+        if is_listed and threading.current_thread().name != "ticker":  # the clock looks whenever it likes
             statements.append(statement)
 
     event.listen(served.controller.store.engine, "before_cursor_execute", count)
@@ -89,7 +91,7 @@ def test_a_list_takes_as_many_queries_for_many_deployments_as_for_one(served: Se
             needed.append(len([s for s in statements if s.startswith("SELECT")]))
     finally:
         event.remove(served.controller.store.engine, "before_cursor_execute", count)
-    assert needed[1] <= needed[0] + 2  # the ticker may have looked in between
+    assert needed[1] == needed[0] > 0
 
 
 def test_the_devices_of_a_deployment_are_listed_with_progress_and_errors(served: Served) -> None:

@@ -15,17 +15,17 @@ from wainwright_controller.cli.bars import SIGNS, parts
 from wainwright_controller.cli.render import LiveView
 
 SIZES = [(80, 24), (100, 30), (120, 40), (40, 12)]
-NOW = datetime.now(UTC).isoformat()
 
 
 def state(active: int, phases: int, **counts: int) -> dict[str, Any]:
-    """Return a state with its last phases closed; the counts are those of the second phase."""
+    """Return a state with its last phases closed; the counts are those of the second phase. It was made just now."""
+    now = datetime.now(UTC).isoformat()
     made: list[dict[str, Any]] = [
         {"number": n, "size": 5, "counts": {"pending": 5}, "opens": "now", "delay_s": None}
         for n in range(1, phases + 1)
     ]
-    made[0] |= {"counts": {"success": 5}, "opened_at": NOW, "done_at": NOW}
-    made[1] |= {"counts": {"downloading": active, **counts}, "opened_at": NOW}
+    made[0] |= {"counts": {"success": 5}, "opened_at": now, "done_at": now}
+    made[1] |= {"counts": {"downloading": active, **counts}, "opened_at": now}
     made[1]["size"] = sum(made[1]["counts"].values())
     total: Counter[str] = Counter()
     for phase in made:
@@ -38,7 +38,7 @@ def state(active: int, phases: int, **counts: int) -> dict[str, Any]:
         "name": "panel-2 to all devices",
         "status": "inprogress",
         "summary": "5/50 successful",
-        "created_at": NOW,
+        "created_at": now,
         "counts": dict(total),
         "phases": made,
         "active": devices,
