@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sqlalchemy import select
@@ -26,7 +26,6 @@ from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.config import EMBEDDED, Config
 from wainwright_controller.crowd import Crowd, Limits
 from wainwright_controller.desk import Desk
-from wainwright_controller.embedded import ANY_ADDRESS, Door, Doorman, EmbeddedBroker, make_certificates
 from wainwright_controller.gate import Gate
 from wainwright_controller.https import ServerTls, names_of
 from wainwright_controller.ingest.intake import Counts
@@ -46,6 +45,9 @@ from wainwright_controller.ticker import Ticker
 from wainwright_controller.timeline import Keep
 from wainwright_controller.waker import Waker
 from wainwright_controller.warden import BrokerOrders, Warden
+
+if TYPE_CHECKING:
+    from wainwright_controller.embedded import EmbeddedBroker
 
 LOG = logging.getLogger(__name__)
 
@@ -122,6 +124,9 @@ class Controller:
 
     def _embedded(self, config: Config) -> EmbeddedBroker:
         """Return the embedded broker; with TLS, it and the controller have certificates then."""
+        # Imported where it is used: its own client library takes 6 MB that a controller on Mosquitto does not need.
+        from wainwright_controller.embedded import ANY_ADDRESS, Door, Doorman, EmbeddedBroker, make_certificates
+
         if not config.broker.tls or self.keeper is None:
             return EmbeddedBroker(config.data_dir, config.broker)
         hosts = [] if config.broker.host in ANY_ADDRESS else [config.broker.host]
