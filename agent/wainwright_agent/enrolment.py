@@ -31,6 +31,7 @@ from wainwright_agent.inquiries import problem
 from wainwright_agent.pace import backoff, jittered
 from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut, Wake
 from wainwright_common import settings
+from wainwright_common.prepared import prepare
 
 PROGRAM = (sys.executable, "-m", "wainwright_agent.enrol")
 RECORDS = "processes-enrolment"  # of the data folder; apart from the updater's, which ends what it finds in its own
@@ -65,6 +66,9 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refused: str = ""
     key: str = ""
     text: str = ""
+
+
+prepare(Said)  # a thread decodes it
 
 
 def job_of(config: Config, device_id: str, *, new_key: bool = False) -> Job:

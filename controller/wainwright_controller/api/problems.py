@@ -192,9 +192,13 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request) -> str:
-    """Return all methods of a path: FastAPI has a route for each, and asks the first one only."""
+    """Return all methods of a path: FastAPI has a route for each, and asks the first one only.
+
+    Of paths that fit, the one with the fewest parameters is meant: `/devices/accept` is no device.
+    """
     routes = [route for route in iter_route_contexts(request.app.routes) if route.path_regex.match(request.url.path)]
-    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
+    meant = min((str(route.path_format) for route in routes), key=lambda path: path.count("{"), default="")
+    return ", ".join(sorted({one for route in routes if route.path_format == meant for one in route.methods or ()}))
 
 
 async def _store_away(_request: Request, error: Exception) -> JSONResponse:

@@ -18,16 +18,13 @@ CONTROLLER, DEVICE, KEEPER = "controller", "device", "keeper"  # users, by their
 ANY = "*"  # a device id that stands for all of them
 ASKED = "$SYS.REQ.USER.AUTH"  # where the broker asks whom to let in
 TOPIC_MAX = 20_000  # messages that wait on one topic: two seconds of the controller's time
-WAIT_S = (
-    3600  # how long a message waits; a controller sends one device at most 5 a second on a topic (ingest/budgets.py)
-)
+WAIT_S = 3600  # of a message; a controller sends one device 5 a second on a topic at most (ingest/budgets.py)
 QUEUES = 4  # times what waits for one client in Mosquitto: this is what waits for all
 UNACKNOWLEDGED_MAX = 1000  # messages on their way to the controller; the same bound as ingest/link.py
 SUBSCRIPTIONS_MAX = 32  # of one connection: each is a queue on the disk, and a device needs one
 UNSENT_MAX = "8MB"  # to one connection that does not read; beyond, it is ended
 LOG_BYTES, LOG_FILES = "10MB", 2  # whoever is refused something makes a line
 INBOX = "_INBOX.wainwright"  # where answers to the keeper go
-
 TICKETS_S = 5  # for a client to be let in; the doorman needs some milliseconds
 
 

@@ -235,6 +235,9 @@ class EmbeddedBroker:
             except QueueError as error:
                 LOG.error("%s", error)  # noqa: TRY400  a sentence, no trace
                 self._stopping.wait(QUEUE_PAUSE_S)
+            except Exception:  # a bug, ours or the library's, must not leave everybody outside for ever
+                LOG.exception("the connection to the embedded broker failed; trying again")
+                self._stopping.wait(RESTART_PAUSE_S)
             else:
                 if doorman is None:
                     return
