@@ -30,6 +30,7 @@ ALLOWED = {
         "cryptography",
         "fastapi",
         "h11",
+        "jinja2",
         "msgspec",
         "nats",
         "paho",

@@ -17,7 +17,7 @@ from wainwright_common import data_folder, messages
 from wainwright_common.artifact import load_verify_keys
 from wainwright_common.errors import WainwrightError
 from wainwright_common.topics import Kind, Topic, client_id
-from wainwright_controller import desk, first_admin
+from wainwright_controller import desk, first_admin, shared_keys
 from wainwright_controller import enrolment_store as shelf
 from wainwright_controller.api.context import LOOPBACK_HOSTS, Context
 from wainwright_controller.artifact_store import ArtifactStore
@@ -40,6 +40,8 @@ from wainwright_controller.pki.keeper import Keeper
 from wainwright_controller.records import Artifact
 from wainwright_controller.renewals import Renewals
 from wainwright_controller.rows import ARTIFACT, DEVICE
+from wainwright_controller.sessions import KEY_SETTING as SESSION_KEY
+from wainwright_controller.sessions import Sessions
 from wainwright_controller.store import Store
 from wainwright_controller.ticker import Ticker
 from wainwright_controller.timeline import Keep
@@ -115,6 +117,7 @@ class Controller:
             counts=self.counts,
             broker_is_connected=self.link.connected.is_set,
             gate=self.gate,
+            sessions=Sessions(shared_keys.ensure(self.store, SESSION_KEY), self.gate.configured or ""),
             crowd=Crowd(Limits.of(config.http)),
             hosts=LOOPBACK_HOSTS | {config.http.host, urlsplit(public_url).hostname or ""},
             keeper=self.keeper,

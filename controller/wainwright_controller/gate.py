@@ -46,7 +46,10 @@ _LOOK_UP = select(TOKEN, USER.c.role, USER.c.revoked_at.label("user_revoked_at")
 
 
 class Gate:
-    """See the module. `needs_token` and `token` are the configuration's; safe to share between threads."""
+    """See the module. `needs_token` and `token` are the configuration's; safe to share between threads.
+
+    `configured` is the digest of the configuration's token, None without one.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class Gate:
     ) -> None:
         self.needs_token = needs_token
         self._store = store
-        self._configured = digest(token) if token else None
+        self.configured = digest(token) if token else None
         self._clock = clock
         self._timer = timer
         self._failures = Buckets(burst=FAILURES_BURST, refill_s=FAILURES_REFILL_S, keys_max=ADDRESSES_MAX)
@@ -84,10 +87,25 @@ class Gate:
                 " `wainwright token create` made.",
                 wait_s,
             )
-        if self._configured is not None and is_same(digest(token), self._configured):
+        if self.configured is not None and is_same(digest(token), self.configured):
             return Actor(CONFIGURATION, Role.ADMIN, address)
         self._failures.take(key, self._timer())
         raise NotAuthenticated("This token is not one of this controller: ask an admin for another.")
+
+    def recall(self, token_id: str, address: str) -> Actor:
+        """Return who signed in with a token before, by the token's id; raises NotAuthenticated if it is valid no more.
+
+        CONFIGURATION stands for the configuration's; whether that is still the same one, the session says.
+        """
+        if token_id == CONFIGURATION:
+            return Actor(CONFIGURATION, Role.ADMIN, address)
+        with self._store.read() as connection:
+            row = connection.execute(_LOOK_UP.where(TOKEN.c.id == token_id)).mappings().first()
+        if row is None:
+            raise NotAuthenticated("The token of this session is not there any more: sign in with another.")
+        self._check_valid(row)
+        self._note_use(row)
+        return Actor(row["user"], Role(row["role"]), address, row["id"])
 
     def is_valid(self, connection: Connection, actor: Actor) -> bool:
         """Say whether somebody who was admitted would be admitted now: what lasts asks again and again."""

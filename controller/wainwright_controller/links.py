@@ -11,19 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from datetime import UTC, datetime
 from typing import Self
 
-from sqlalchemy import insert, select
-from sqlalchemy.exc import IntegrityError
-
 from wainwright_common.errors import WainwrightError
-from wainwright_controller.rows import SETTING
+from wainwright_controller import shared_keys
 from wainwright_controller.store import Store
 
 KEY_SETTING = "link-key"
-KEY_BYTES = 32  # RFC 2104 section 3: as long as the hash's output
 LIFETIME_S = 86_400  # a slow device may need hours for one artifact; it asks for another link after that
 
 
@@ -45,19 +40,7 @@ class Links:
     @classmethod
     def of_store(cls, store: Store, lifetime_s: int = LIFETIME_S) -> Self:
         """Return the links of a store's key, which is made when there is none yet."""
-        query = select(SETTING.c.value).where(SETTING.c.key == KEY_SETTING)
-        with store.read() as connection:
-            value: str | None = connection.execute(query).scalar()
-        if value is None:
-            try:
-                with store.write() as connection:
-                    row = {"key": KEY_SETTING, "value": secrets.token_hex(KEY_BYTES)}
-                    connection.execute(insert(SETTING), row)
-            except IntegrityError:
-                pass  # another controller was faster; its key is the key
-            with store.read() as connection:
-                value = connection.execute(query).scalar_one()
-        return cls(bytes.fromhex(value), lifetime_s)
+        return cls(shared_keys.ensure(store, KEY_SETTING), lifetime_s)
 
     def make(self, public_url: str, artifact_id: str, now: float) -> tuple[str, datetime]:
         """Return the address of an artifact, and until when it is valid; `now` is in seconds since the epoch."""

@@ -1,10 +1,11 @@
-"""Who may call the API, and that the audit log knows of it.
+"""Who may call the API and see the pages, and that the audit log knows of it.
 
 0. All of this is asked before a byte of the body is read: a stranger makes nobody hold, or parse, what he sends.
 1. A request that changes something and that a browser sends on behalf of another site's page is refused: a controller
    without a token on the operator's own machine must not be steered by a page that he visits.
-2. gate.py says who it is. Whoever needs no token must name this controller as the host: a page may not reach it under a
-   name of its own that it points to this machine (DNS rebinding).
+2. gate.py says who it is: by a token, or by the cookie of a browser that has signed in (sessions.py), whose pages send
+   a second value with what changes something. Whoever needs no token must name this controller as the host: a page may
+   not reach it under a name of its own that it points to this machine (DNS rebinding).
 3. The person's role must be the one that roles.py asks for, or above it.
 4. What changes something is entered in the audit log with the change itself (audit.py); what is refused is entered
    here, as far as refusals.py lets it.
@@ -30,11 +31,20 @@ from wainwright_controller import audit
 from wainwright_controller.api import roles
 from wainwright_controller.api.context import Context
 from wainwright_controller.api.problems import Forbidden, code_of
-from wainwright_controller.people import LOCAL, Actor, NotAllowed, NotAuthenticated, Role, TooManyFailures
+from wainwright_controller.people import (
+    LOCAL,
+    Actor,
+    NotAllowed,
+    NotAuthenticated,
+    Role,
+    TooManyFailures,
+    is_same,
+)
 
 LOG = logging.getLogger(__name__)
 
 PREFIX = "/api/v1"
+CSRF_HEADER = "X-CSRF-Token"
 UNKNOWN = "unknown"  # who is refused before he is known
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOREIGN = frozenset({"cross-site", "same-site"})  # Fetch Metadata: what Sec-Fetch-Site says of another origin
@@ -43,24 +53,25 @@ _OTHER = " "  # what stands for credentials of another kind: no token is a space
 
 
 @asynccontextmanager
-async def admitted(request: Request) -> AsyncIterator[None]:
+async def admitted(request: Request, needed: Role | None = None) -> AsyncIterator[None]:
     """Note in a request who makes it; raises NotAuthenticated, TooManyFailures, Forbidden or NotAllowed.
 
-    What is refused within the `with` is entered in the audit log, too. routing.py puts it around every route.
+    `needed` is the role for it, where it is not that of the API's route. What is refused within the `with` is entered
+    in the audit log, too. routing.py puts it around every route, and web/routing.py around every page.
     """
     context: Context = request.app.state.context
-    address = (request.client.host if request.client else "")[:_ADDRESS_MAX]
+    address = address_of(request)
     route = request.scope["route"]
     subject = ", ".join(str(value) for value in request.path_params.values())
     nobody = Actor(UNKNOWN, Role.VIEWER, address)
     about = audit.Attempt(nobody, route.name.replace("_", "-"), subject)
     try:
-        _check_origin(request, context)
-        actor = await run_in_threadpool(context.gate.admit, _token_of(request), address)
+        check_origin(request, context)
+        actor = await run_in_threadpool(_who, request, context, address)
         if actor.name == LOCAL and _host(f"//{request.headers.get('host', '')}") not in context.hosts:
             raise Forbidden("This request names another host: use this controller's address, or give it a token.")
         about = about._replace(actor=actor)
-        needed = roles.least(request.method, route.path_format.removeprefix(PREFIX))
+        needed = needed or roles.least(request.method, route.path_format.removeprefix(PREFIX))
         if not actor.role.includes(needed):
             raise NotAllowed(f"{actor.name} is {_a(actor.role)}, and this is for {needed}s: ask one to do it.")
         if request.method not in _READING:
@@ -71,7 +82,7 @@ async def admitted(request: Request) -> AsyncIterator[None]:
         is_known = about.actor is not nobody
         wants_entry = request.method not in _READING or isinstance(error, NotAllowed | TooManyFailures)
         if wants_entry or (not is_known and _token_of(request)):
-            await run_in_threadpool(_enter_refusal, context, about, error)
+            await run_in_threadpool(enter_refusal, context, about, error)
         raise
 
 
@@ -83,7 +94,34 @@ def _actor(request: Request) -> Actor:
 InActor = Annotated[Actor, Depends(_actor)]
 
 
-def _check_origin(request: Request, context: Context) -> None:
+def cookie_name(request: Request) -> str:
+    """Return the name of the session's cookie; by its prefix browsers take it from HTTPS, and for this host, only."""
+    return "__Host-wainwright" if request.url.scheme == "https" else "wainwright"
+
+
+def cookie_of(request: Request) -> str:
+    """Return the cookie of the browser's session, "" without one."""
+    return request.cookies.get(cookie_name(request), "")
+
+
+def address_of(request: Request) -> str:
+    """Return where a request comes from, as the audit log has room for it."""
+    return (request.client.host if request.client else "")[:_ADDRESS_MAX]
+
+
+def _who(request: Request, context: Context, address: str) -> Actor:
+    cookie = cookie_of(request)
+    if not cookie or "authorization" in request.headers:
+        return context.gate.admit(_token_of(request), address)
+    actor = context.gate.recall(context.sessions.check(cookie, context.clock()).token_id, address)
+    given = request.headers.get(CSRF_HEADER, "")
+    if request.method not in _READING and not is_same(given, context.sessions.csrf(cookie)):
+        raise Forbidden("This request does not come from a page of this session: load the page again.")
+    return actor
+
+
+def check_origin(request: Request, context: Context) -> None:
+    """Raise Forbidden for a request that changes something and comes from the page of another site."""
     origin = request.headers.get("origin")
     is_foreign = request.headers.get("sec-fetch-site") in _FOREIGN or (
         origin is not None and _host(origin) not in context.hosts
@@ -112,7 +150,8 @@ def _a(role: Role) -> str:
     return f"a {role}" if role is Role.VIEWER else f"an {role}"
 
 
-def _enter_refusal(context: Context, about: audit.Attempt, error: WainwrightError) -> None:
+def enter_refusal(context: Context, about: audit.Attempt, error: WainwrightError) -> None:
+    """Enter in the audit log that somebody was refused, unless he has been too often of late."""
     left_out = context.refusals.take(about.actor.address, time.monotonic())
     if left_out is None:
         return

@@ -31,6 +31,7 @@ from wainwright_controller.api.context import Context
 from wainwright_controller.api.envelope import Envelope
 from wainwright_controller.api.routing import SMALL_BODY
 from wainwright_controller.api.uploads import UPLOADS_MAX
+from wainwright_controller.web import app as web
 
 
 def create_app(context: Context) -> FastAPI:
@@ -63,6 +64,8 @@ def create_app(context: Context) -> FastAPI:
     app.include_router(est.router)
     app.include_router(ca.machines)
     app.include_router(health.machines)
+    for pages in web.ROUTERS:
+        app.include_router(pages)
     # Around everything, also around what tells errors of our own; so it cannot be one of FastAPI's middlewares.
     app.middleware_stack = Envelope(app.build_middleware_stack(), context)
     return app

@@ -20,6 +20,7 @@ from wainwright_controller.links import Links
 from wainwright_controller.operations import Operations
 from wainwright_controller.pki.keeper import Keeper
 from wainwright_controller.refusals import Refusals
+from wainwright_controller.sessions import Sessions
 from wainwright_controller.store import Store
 from wainwright_controller.warden import Warden
 
@@ -43,6 +44,7 @@ class Context:
     counts: Counts
     broker_is_connected: Callable[[], bool]
     gate: Gate
+    sessions: Sessions
     keeper: Keeper | None = None
     desk: Desk | None = None
     warden: Warden | None = None

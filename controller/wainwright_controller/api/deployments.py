@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import Depends, Query
-from sqlalchemy import and_, func, select, tuple_
+from sqlalchemy import Connection, and_, func, select, tuple_
 
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.api import routing
@@ -55,13 +55,25 @@ def list_deployments(
     cursor: Cursor = None,
 ) -> Page[DeploymentOut]:
     """List deployments, newest first unless `sort` says otherwise; `-` sorts downwards."""
+    with context.store.read() as connection:
+        return listed(connection, context.clock(), filters, sort, limit, cursor)
+
+
+def listed(
+    connection: Connection,
+    now: float,
+    filters: DeploymentFilters,
+    sort: DeploymentSort,
+    limit: int,
+    cursor: str | None,
+) -> Page[DeploymentOut]:
+    """Return a piece of the list of deployments."""
     where = filters.condition()
     query = select(DEPLOYMENT, key_column(sort).label("sort_key")).where(where).limit(limit + 1)
     query = in_order(query, sort, after=cursor)
-    with context.store.read() as connection:
-        total = connection.execute(select(func.count()).select_from(DEPLOYMENT).where(where)).scalar_one()
-        rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: place_of(row, sort))
-        items = deployments_out(connection, [from_row(Deployment, row) for row in rows], context.clock())
+    total = connection.execute(select(func.count()).select_from(DEPLOYMENT).where(where)).scalar_one()
+    rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: place_of(row, sort))
+    items = deployments_out(connection, [from_row(Deployment, row) for row in rows], now)
     return Page(items=items, total=total, next=following)
 
 

@@ -46,7 +46,7 @@ LINES_AT_ONCE = 500  # read at once; more follow at once
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-sent events", "content": {"text/event-stream": {}}}
 }
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _LineId = Annotated[int, Field(ge=0, le=INT_MAX)]
 After = Annotated[_LineId | Literal["now"] | None, Query(description="A line's id, or `now`: begin after it.")]
 LastId = Annotated[_LineId | None, Header(alias="Last-Event-ID", description="As `after`, and stronger.")]
@@ -111,14 +111,14 @@ def _lines(connection: Connection, last: int, deployment_id: str | None) -> list
 def _response(
     context: Context, actor: Actor, look: Callable[[Connection, int], _Look], begin: int
 ) -> StreamingResponse:
-    return _Live(context.crowd.streams, actor.name, _stream(context, actor, look, begin))
+    return Live(context.crowd.streams, actor.name, _stream(context, actor, look, begin))
 
 
-class _Live(StreamingResponse):
+class Live(StreamingResponse):
     """A stream of one person; it counts from its first byte to its end, however that comes."""
 
     def __init__(self, streams: Turnstile, who: str, events: AsyncIterator[str]) -> None:
-        super().__init__(events, media_type="text/event-stream", headers=_HEADERS)
+        super().__init__(events, media_type="text/event-stream", headers=HEADERS)
         self._streams = streams
         self._who = who
 

@@ -172,9 +172,23 @@ async def _ours(_request: Request, error: Exception) -> JSONResponse:
     return tell(error)
 
 
+def response_of(error: WainwrightError | RequestValidationError | HTTPException) -> JSONResponse:
+    """Return the response that tells one of our errors, one of a request that cannot be used, or one of a status."""
+    if isinstance(error, WainwrightError):
+        return tell(error)
+    if isinstance(error, RequestValidationError):
+        return _unusable(error)
+    status = HTTPStatus(error.status_code)
+    return problem(status, HTTP_CODES.get(status, "refused"), f"{error.detail}.", error.headers)
+
+
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise TypeError from error
+    return _unusable(error)
+
+
+def _unusable(error: RequestValidationError) -> JSONResponse:
     said = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors()[:5])
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", f"The request cannot be used: {said}.")
 
@@ -186,9 +200,10 @@ def _place(location: tuple[str | int, ...]) -> str:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise TypeError from error
-    status = HTTPStatus(error.status_code)
-    headers = {"Allow": _methods(request)} if status is HTTPStatus.METHOD_NOT_ALLOWED else error.headers
-    return problem(status, HTTP_CODES.get(status, "refused"), f"{error.detail}.", headers)
+    told = response_of(error)
+    if told.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        told.headers["Allow"] = _methods(request)
+    return told
 
 
 def _methods(request: Request) -> str:

@@ -15,6 +15,8 @@ from wainwright_controller.api.access import PREFIX
 from wainwright_controller.api.app import create_app
 from wainwright_controller.api.roles import LEAST, OPEN, least
 from wainwright_controller.people import Role
+from wainwright_controller.web.roles import OPEN as PAGES_OPEN
+from wainwright_controller.web.roles import SHOWS
 
 CHECKED = "not-allowed"
 
@@ -61,10 +63,16 @@ def test_every_route_is_for_somebody_or_is_known_to_be_for_everybody(guarded: Se
         for method in (route.methods or {"ANY"}) - {"HEAD"}
     }
     known = {(method, f"{PREFIX}{path}") for method, path in LEAST}
+    pages = SHOWS.keys() | PAGES_OPEN.keys()
 
     assert len(routes) > 60
-    assert routes - known - OPEN.keys() == set(), "add them to LEAST or, with a reason, to OPEN in api/roles.py"
+    assert routes - known - OPEN.keys() - pages == set(), "add them to api/roles.py or web/roles.py"
     assert OPEN.keys() - routes == set(), "no such routes: take them out of OPEN in api/roles.py"
+    assert pages - routes == set(), "no such pages: take them out of web/roles.py"
+
+
+def test_a_page_asks_for_the_role_of_what_it_shows() -> None:
+    assert set(SHOWS.values()) - LEAST.keys() == set(), "no such requests of the API"
 
 
 def test_what_is_for_everybody_changes_nothing_but_that_devices_enrol() -> None:

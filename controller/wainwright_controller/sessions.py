@@ -1,0 +1,62 @@
+"""Who has signed in with a browser: a cookie that names his token and an end, signed. No store, no clock.
+
+    TOKEN_ID.EXPIRES.SIGNATURE
+
+The cookie is no token: the API's other callers cannot use it, it ends by itself, and with the token that it names. The
+signature is HMAC-SHA256 (RFC 2104) under a key that the controllers of one store share (shared_keys.py); for the token
+of the configuration it also covers that token's digest, so that a changed one ends its sessions.
+What a page sends to change something carries a second value that other sites' pages cannot know (`csrf`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from typing import NamedTuple
+
+from wainwright_controller.people import CONFIGURATION, NotAuthenticated
+
+KEY_SETTING = "session-key"
+LIFETIME_S = 12 * 3600  # a working day: nobody is signed out in the middle of it, and nobody stays for ever
+_COOKIE = re.compile(rf"([0-9a-f]{{12}}|{CONFIGURATION})\.([0-9]{{1,12}})\.([0-9a-f]{{64}})")
+
+
+class Session(NamedTuple):
+    """Which token somebody signed in with, and until when, in seconds since the epoch."""
+
+    token_id: str
+    expires: int
+
+
+class Sessions:
+    """Makes cookies and checks them; safe to share between threads. `configured` is the configuration's digest."""
+
+    def __init__(self, key: bytes, configured: str = "", lifetime_s: int = LIFETIME_S) -> None:
+        self._key = key
+        self._configured = configured
+        self.lifetime_s = lifetime_s
+
+    def make(self, token_id: str | None, now: float) -> str:
+        """Return the cookie of somebody who showed a token just now; None stands for the configuration's."""
+        session = Session(token_id or CONFIGURATION, int(now) + self.lifetime_s)
+        return f"{session.token_id}.{session.expires}.{self._sign(session)}"
+
+    def check(self, cookie: str, now: float) -> Session:
+        """Return what a cookie says; raises NotAuthenticated when it was not made here, or has ended."""
+        match = _COOKIE.fullmatch(cookie)
+        session = Session(match[1], int(match[2])) if match else None
+        if session is None or match is None or not hmac.compare_digest(self._sign(session), match[3]):
+            raise NotAuthenticated("This browser's session is not one of this controller: sign in again.")
+        if session.expires <= now:
+            raise NotAuthenticated("The session has ended: sign in again.")
+        return session
+
+    def csrf(self, cookie: str) -> str:
+        """Return what a page of this session, "" for none, has to send along to change something."""
+        return hmac.new(self._key, f"csrf\n{cookie}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+    def _sign(self, session: Session) -> str:
+        covered = self._configured if session.token_id == CONFIGURATION else ""
+        text = f"session\n{session.token_id}\n{session.expires}\n{covered}"
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,9 @@
+"""All pages together, for api/app.py."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from wainwright_controller.web import deployments, live, sign_in
+
+ROUTERS: tuple[APIRouter, ...] = (sign_in.router, live.router, deployments.router)

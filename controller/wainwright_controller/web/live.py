@@ -1,0 +1,154 @@
+"""Live pages: one stream for each open page, with those of its regions that changed.
+
+1. A stream begins with all regions of its page, so that one that was away catches up by connecting again.
+2. Then the regions that changed follow, at most LOOKS_PER_S times a second, as soon as something was committed. What is
+   told to nobody (that a device's connection was lost) shows after IDLE_LOOK_S at the latest.
+3. A region that is a list of rows is sent as the rows that changed, as long as the same rows are in it.
+4. Pages that show the same to people of the same role are looked at and rendered once for all of them.
+5. A stream ends with the token that its reader signed in with. `hello` says which release of the pages the controller
+   has, so that a page of an older one loads itself again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import NamedTuple
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
+
+from wainwright_common.errors import WainwrightError
+from wainwright_controller.api.access import InActor
+from wainwright_controller.api.context import Context, InContext
+from wainwright_controller.api.events import Live
+from wainwright_controller.operations import NotFound
+from wainwright_controller.people import Actor
+from wainwright_controller.web import routing
+from wainwright_controller.web.rendering import Viewer, release_of_pages
+
+LOOKS_PER_S = 2  # an eye does not follow more, and each costs the controller a few milliseconds
+IDLE_LOOK_S = 5.0
+SLICE_S = 1.0  # how soon a stream notices that the server closes
+HEARTBEAT_S = 15.0  # shorter than the idle time-outs of common proxies (nginx: 60 s)
+KEPT_MAX = 64  # renderings that are shared at once; each is some 50 kB
+
+router = routing.pages()
+
+
+class Region(NamedTuple):
+    """A piece of a page: its HTML, and for a list its rows by their element's id, whose HTML is in it."""
+
+    html: str
+    rows: Mapping[str, str] = {}
+
+
+Regions = Mapping[str, Region]
+"""The regions of a page by the id of the element that each fills."""
+
+Look = Callable[[Connection, Context, Viewer, QueryParams], Regions]
+VIEWS: dict[str, Look] = {}
+"""What a page's stream looks at, by the name in its address; each page's module adds its own."""
+
+
+class Shared:
+    """The last renderings, by what was looked at: good until the next commit, or for IDLE_LOOK_S."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[object, tuple[threading.Lock, list[tuple[int, float, Regions]]]] = OrderedDict()
+
+    def get(self, key: object, number: int, make: Callable[[], Regions]) -> Regions:
+        """Return what `make` gave for a key since posting `number`, or let it give it now: one caller at a time."""
+        with self._lock:
+            lock, kept = self._kept.setdefault(key, (threading.Lock(), []))
+            self._kept.move_to_end(key)
+            while len(self._kept) > KEPT_MAX:
+                self._kept.popitem(last=False)
+        with lock:
+            if kept and kept[0][0] >= number and time.monotonic() - kept[0][1] < IDLE_LOOK_S / 2:
+                return kept[0][2]
+            regions = make()
+            kept[:] = [(number, time.monotonic(), regions)]
+            return regions
+
+
+_SHARED = Shared()
+
+
+@router.get("/live")
+def live(request: Request, context: InContext, actor: InActor, view: str) -> StreamingResponse:
+    """Follow a page: `view` is its name, the other parameters are those of the page."""
+    look = VIEWS.get(view)
+    if look is None:
+        raise NotFound(f"No such live page: {view}.")
+    return Live(context.crowd.streams, actor.name, _stream(context, actor, look, request.query_params))
+
+
+async def _stream(context: Context, actor: Actor, look: Look, params: QueryParams) -> AsyncIterator[str]:
+    viewer = Viewer(actor, can_sign_out=False)
+    key = (id(context), str(params), viewer.role, viewer.name)
+
+    def read(number: int) -> Regions | None:
+        with context.store.read() as connection:
+            if not context.gate.is_valid(connection, actor):
+                return None
+            return _SHARED.get(key, number, lambda: look(connection, context, viewer, params))
+
+    yield event("hello", {"pages": release_of_pages()})
+    sent: dict[str, Region] = {}
+    quiet_since = time.monotonic()
+    while not context.closing.is_set():
+        seen = context.bulletin.number  # before the look: what is posted during it is looked at again
+        try:
+            regions = await run_in_threadpool(read, seen)
+        except WainwrightError as error:  # what the page is about was deleted
+            yield event("gone", {"text": str(error)})
+            return
+        if regions is None:
+            yield event("signed-out", {})
+            return
+        said = "".join(changes(sent, regions))
+        sent = dict(regions)
+        if not said and time.monotonic() - quiet_since >= HEARTBEAT_S:
+            said = ": still here\n\n"
+        if said:
+            quiet_since = time.monotonic()
+            yield said
+        await asyncio.sleep(1 / LOOKS_PER_S)
+        await _news(context, seen)
+
+
+async def _news(context: Context, seen: int) -> None:
+    until = time.monotonic() + IDLE_LOOK_S
+    while not context.closing.is_set() and time.monotonic() < until:
+        if await context.bulletin.wait(seen, SLICE_S) > seen:
+            return
+
+
+def changes(before: Regions, now: Regions) -> list[str]:
+    """Return the events that bring a page from one state of its regions to another."""
+    events = []
+    for name, region in now.items():
+        old = before.get(name)
+        if old is not None and old.html == region.html:
+            continue
+        if old is not None and region.rows and list(old.rows) == list(region.rows):
+            changed = {row: html for row, html in region.rows.items() if old.rows[row] != html}
+            if changed:
+                events.append(event("rows", changed))
+                continue
+        events.append(event("region", {name: region.html}))
+    return events
+
+
+def event(kind: str, data: Mapping[str, str]) -> str:
+    """Return a server-sent event; JSON has no line breaks of its own, which would end it."""
+    return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -1,0 +1,85 @@
+"""Routers for pages: who may see one, and errors told as pages.
+
+1. A page asks who it is for as the API does (api/access.py), with the role of web/roles.py.
+2. Whoever has not signed in is led to where he can, and from there back.
+3. What goes wrong is told as a page with the sentence of the API's problem; to a script, which asks for JSON, as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
+
+from wainwright_common.errors import WainwrightError
+from wainwright_controller.api.access import admitted
+from wainwright_controller.api.problems import response_of
+from wainwright_controller.api.routing import SMALL_BODY
+from wainwright_controller.people import NotAuthenticated
+from wainwright_controller.web.rendering import error_page
+from wainwright_controller.web.roles import least
+
+_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class _Open(APIRoute):
+    """A page for everybody; the OpenAPI document is of the API only."""
+
+    def __init__(self, path: str, endpoint: Any, **options: Any) -> None:  # noqa: ANN401  the base class's
+        if options.get("max_body_size") is None:
+            options["max_body_size"] = SMALL_BODY
+        super().__init__(path, endpoint, **options | {"include_in_schema": False, "response_model": None})
+
+    def get_route_handler(self) -> _Handler:
+        return _told_as_a_page(super().get_route_handler())
+
+
+class _Guarded(_Open):
+    """A page for those who may see it."""
+
+    def get_route_handler(self) -> _Handler:
+        answer = APIRoute.get_route_handler(self)
+
+        async def ask_first(request: Request) -> Response:
+            async with admitted(request, least(request.method, self.path_format)):
+                return await answer(request)
+
+        return _told_as_a_page(ask_first)
+
+
+def _told_as_a_page(answer: _Handler) -> _Handler:
+    async def tell_errors(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except (WainwrightError, RequestValidationError, HTTPException) as error:
+            told = response_of(error)
+            if "text/html" not in request.headers.get("accept", ""):
+                return told
+            if isinstance(error, NotAuthenticated):
+                return sign_in_first(request)
+            return error_page(request, told)
+
+    return tell_errors
+
+
+def sign_in_first(request: Request) -> Response:
+    """Return the way to the sign-in page, which leads back here afterwards."""
+    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"/sign-in?{urlencode({'next': wanted})}", HTTPStatus.SEE_OTHER)
+
+
+def pages(prefix: str = "") -> APIRouter:
+    """Return a router for pages that are for people who have signed in."""
+    return APIRouter(prefix=prefix, route_class=_Guarded)
+
+
+def open_pages() -> APIRouter:
+    """Return a router for what asks for nobody: web/roles.py lists it in OPEN, with the reason."""
+    return APIRouter(route_class=_Open)

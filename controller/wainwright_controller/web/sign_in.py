@@ -1,0 +1,118 @@
+"""Signing in with a token, signing out, and the files that every page needs."""
+
+from __future__ import annotations
+
+import mimetypes
+from http import HTTPStatus
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import Query, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
+
+from wainwright_controller import audit
+from wainwright_controller.api.access import (
+    UNKNOWN,
+    address_of,
+    check_origin,
+    cookie_name,
+    cookie_of,
+    enter_refusal,
+)
+from wainwright_controller.api.context import Context, InContext
+from wainwright_controller.api.problems import response_of
+from wainwright_controller.operations import NotFound
+from wainwright_controller.people import Actor, NotAuthenticated, Role, TooManyFailures
+from wainwright_controller.web import routing
+from wainwright_controller.web.rendering import HEADERS, STATIC, TEMPLATES, release_of_pages
+
+router = routing.open_pages()
+
+FIRST_PAGE = "/deployments"
+_FOREVER = "public, max-age=31536000, immutable"  # RFC 8246; the address changes when the file does
+Next = Annotated[str, Query(max_length=2048)]
+
+
+@router.get("/")
+def first_page() -> Response:
+    """Lead to the first page."""
+    return RedirectResponse(FIRST_PAGE, HTTPStatus.SEE_OTHER)
+
+
+@router.get("/sign-in")
+def ask_for_token(request: Request, context: InContext, next: Next = FIRST_PAGE) -> Response:  # noqa: A002  in the address
+    """Show the form; whoever needs no token needs no form."""
+    if not context.gate.needs_token and not cookie_of(request):
+        return RedirectResponse(_own(next), HTTPStatus.SEE_OTHER)
+    return _form(next)
+
+
+@router.post("/sign-in")
+async def sign_in(request: Request, context: InContext) -> Response:
+    """Take a token, and give a cookie that stands for it."""
+    check_origin(request, context)
+    fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=8)
+    token, wanted = fields.get("token", [""])[0].strip(), fields.get("next", [FIRST_PAGE])[0]
+    address = address_of(request)
+    try:
+        actor = await run_in_threadpool(context.gate.admit, token, address)
+    except (NotAuthenticated, TooManyFailures) as error:
+        about = audit.Attempt(Actor(UNKNOWN, Role.VIEWER, address), "sign-in", "")
+        await run_in_threadpool(enter_refusal, context, about, error)
+        text = str(error) if token else "Give a token: an admin makes one with `wainwright token create`."
+        return _form(wanted, text, HTTPStatus(response_of(error).status_code))
+    return _signed_in(request, context, actor, wanted)
+
+
+@router.post("/sign-out")
+def sign_out(request: Request, context: InContext) -> Response:
+    """Have the browser forget its cookie."""
+    check_origin(request, context)
+    answer = RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
+    answer.delete_cookie(cookie_name(request), secure=request.url.scheme == "https", httponly=True, samesite="lax")
+    answer.headers["Clear-Site-Data"] = '"cache"'
+    return answer
+
+
+@router.get("/static/{release}/{name}")
+def static(release: str, name: str) -> Response:
+    """Give a file; under another release's address what there is now, to be asked for again."""
+    path = STATIC / name
+    if path.name != name or not path.is_file():
+        raise NotFound(f"No such file: {name}.")
+    kept = _FOREVER if release == release_of_pages() else "no-cache"
+    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return FileResponse(path, media_type=media_type, headers={"Cache-Control": kept})
+
+
+@router.get("/favicon.ico")
+def favicon() -> Response:
+    """Give the icon to browsers that ask for the usual one."""
+    return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+
+
+def _signed_in(request: Request, context: Context, actor: Actor, wanted: str) -> Response:
+    answer = RedirectResponse(_own(wanted), HTTPStatus.SEE_OTHER)
+    if actor.token_id is None and not context.gate.needs_token and context.gate.configured is None:
+        return answer  # nobody needs to sign in here
+    answer.set_cookie(
+        cookie_name(request),
+        context.sessions.make(actor.token_id, context.clock()),
+        max_age=context.sessions.lifetime_s,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",  # not strict: a link in a chat has to lead to the page; what changes something needs `csrf`
+    )
+    return answer
+
+
+def _own(wanted: str) -> str:
+    """Return where to go after signing in: a page of this controller, whatever the address bar was made to say."""
+    is_own = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+    return wanted if is_own else FIRST_PAGE
+
+
+def _form(wanted: str, error: str = "", status: HTTPStatus = HTTPStatus.OK) -> HTMLResponse:
+    shown = TEMPLATES.get_template("sign_in.html").render(wanted=_own(wanted), error=error)
+    return HTMLResponse(shown, status, HEADERS)
