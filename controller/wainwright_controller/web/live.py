@@ -80,27 +80,27 @@ class Shared:
             return regions
 
 
-_SHARED = Shared()
-
-
 @router.get("/live")
 def live(request: Request, context: InContext, actor: InActor, view: str) -> StreamingResponse:
     """Follow a page: `view` is its name, the other parameters are those of the page."""
     look = VIEWS.get(view)
     if look is None:
         raise NotFound(f"No such live page: {view}.")
-    return Live(context.crowd.streams, actor.name, _stream(context, actor, look, request.query_params))
+    shared: Shared = request.app.state.shared
+    return Live(context.crowd.streams, actor.name, _stream(context, shared, actor, look, request.query_params))
 
 
-async def _stream(context: Context, actor: Actor, look: Look, params: QueryParams) -> AsyncIterator[str]:
+async def _stream(
+    context: Context, shared: Shared, actor: Actor, look: Look, params: QueryParams
+) -> AsyncIterator[str]:
     viewer = Viewer(actor, can_sign_out=False)
-    key = (id(context), str(params), viewer.role, viewer.name)
+    key = (str(params), viewer.role, viewer.name)
 
     def read(number: int) -> Regions | None:
         with context.store.read() as connection:
             if not context.gate.is_valid(connection, actor):
                 return None
-            return _SHARED.get(key, number, lambda: look(connection, context, viewer, params))
+            return shared.get(key, number, lambda: look(connection, context, viewer, params))
 
     yield event("hello", {"pages": release_of_pages()})
     sent: dict[str, Region] = {}

@@ -71,7 +71,6 @@ def sign_out(request: Request, context: InContext) -> Response:
     check_origin(request, context)
     answer = RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
     answer.delete_cookie(cookie_name(request), secure=request.url.scheme == "https", httponly=True, samesite="lax")
-    answer.headers["Clear-Site-Data"] = '"cache"'
     return answer
 
 
