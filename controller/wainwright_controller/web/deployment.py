@@ -158,6 +158,8 @@ def buttons_of(d: DeploymentOut, viewer: Viewer) -> list[Button]:
         method, path = ("DELETE", "") if act is Act.DELETE else ("POST", f"/{act}")
         lacks = viewer.lacks(method, f"/deployments/{{deployment_id}}{path}")
         refused = "" if act in d.allowed else refusals.get(act, "This is not possible now.")
+        if act is Act.APPROVE and viewer.name == d.created_by:  # lifecycle.approve refuses it, too
+            refused = refused or "You made it: another admin has to approve it."
         tone, text = _TEXTS[act]
         label = label_of(act, d.strategy)
         call = f"{method} /api/v1/deployments/{d.id}{path}"
