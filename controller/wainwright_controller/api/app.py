@@ -33,6 +33,7 @@ from wainwright_controller.api.routing import SMALL_BODY
 from wainwright_controller.api.uploads import UPLOADS_MAX
 from wainwright_controller.web import app as web
 from wainwright_controller.web.live import Shared
+from wainwright_controller.web.routing import tell_browsers
 
 
 def create_app(context: Context) -> FastAPI:
@@ -52,6 +53,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.shared = Shared()
     app.state.uploads, app.state.uploads_of = anyio.CapacityLimiter(UPLOADS_MAX), {}
     problems.install(app)
+    tell_browsers(app)
     described.install(app, needs_token=context.gate.needs_token)
     operators = APIRouter(prefix=PREFIX)
     for noun in (devices, filters, groups, artifacts, releases, deployments, deployment_actions, events, logs):
