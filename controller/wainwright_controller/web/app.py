@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from wainwright_controller.web import deployment, deployments, live, sign_in
+from wainwright_controller.web import deployment, deployments, live, sign_in, wizard
 
-ROUTERS: tuple[APIRouter, ...] = (sign_in.router, live.router, deployments.router, deployment.router)
+ROUTERS: tuple[APIRouter, ...] = (sign_in.router, live.router, deployments.router, wizard.router, deployment.router)
