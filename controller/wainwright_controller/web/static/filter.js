@@ -8,23 +8,28 @@
 // or the sentence of what is wrong, with the place marked. A mistake also sets `aria-invalid` and the field's validity,
 // so that its form is not sent; `output` becomes the field's description, and is read out when it changes.
 //
-// `onChange(found)` is told what the controller said last: { where, devices, unknown } of GET /api/v1/filters, or
-// undefined while there is no filter, or none that can be read. `stop()` ends it, and empties `output`.
+// `onChange(found)` is told what the controller said last: { where, devices, unknown, first }, where `where` is the filter
+// in canonical form, `devices` how many accepted devices meet it, `unknown` the names that no device has, `first` some ids;
+// or undefined while there is no filter, or none that can be read. `stop()` ends it, and empties `output`.
 //
-// The names come from <datalist id="attribute-names">, which `filter_parts.html: names(names)` writes into a page, with
-// `attribute_store.attribute_names(connection, web.groups.NAMES_MAX)`; without one none are offered.
+// Both come from web/filters.py, which answers a mistake as something found, not as an error: typing makes mistakes.
 //
-// <textarea data-filter="ID of the output"> is watched without a script of the page's own.
+// `filter_parts.html: editor(id)` makes such a field with its label, its help and its output; a field with
+// data-filter="ID of the output" is watched without a script of the page's own.
 import { problemOf } from "./actions.js";
 
 const PAUSE_MS = 250; // after the last letter
-const SHOWN = 5; // devices
 const OFFERED = 8; // names
 const WORD = /[A-Za-z_][A-Za-z0-9_.:-]*$/;
 let made = 0;
+let known; // the names, which are asked for once, when somebody first types
+
+const allNames = () =>
+  (known ??= fetch("/filters/names")
+    .then((answer) => (answer.ok ? answer.json() : []))
+    .catch(() => []));
 
 export function watch(field, output, { onChange = () => {} } = {}) {
-  const names = [...(document.getElementById("attribute-names")?.options ?? [])].map((one) => one.value);
   const offer = element("div", "buttons offer");
   const said = element("div");
   said.setAttribute("role", "status");
@@ -50,23 +55,19 @@ export function watch(field, output, { onChange = () => {} } = {}) {
     asking = new AbortController();
     const { signal } = asking;
     try {
-      const answer = await fetch("/api/v1/filters?" + new URLSearchParams({ where }), { signal });
-      if (!answer.ok) {
-        const problem = await answer.clone().json().catch(() => ({}));
-        const wrong = problem.code === "bad-filter" ? problem.detail.split("\n")[0] : await problemOf(answer);
-        return say(undefined, wrong, ...mistake(field, wrong, problem.column));
-      }
+      const answer = await fetch("/filters?" + new URLSearchParams({ where }), { signal, headers: { Accept: "application/json" } });
+      if (!answer.ok) return say(undefined, undefined, element("p", "error", await problemOf(answer)));
       const found = await answer.json();
-      const which = new URLSearchParams({ where, state: "accepted", limit: SHOWN });
-      const devices = await fetch("/api/v1/devices?" + which, { signal });
-      return say(found, undefined, ...matches(found, devices.ok ? (await devices.json()).items : []));
+      if (found.wrong) return say(undefined, found.wrong, ...mistake(where, found.wrong, found.column));
+      return say(found, undefined, ...matches(found));
     } catch (error) {
       if (error.name === "AbortError") return undefined;
       return say(undefined, undefined, element("p", "error", "The controller cannot be reached: type on to try again."));
     }
   };
 
-  const complete = () => {
+  const complete = async () => {
+    const names = await allNames();
     const typed = WORD.exec(field.value.slice(0, field.selectionStart))?.[0];
     const fitting = typed ? names.filter((name) => name !== typed && fits(name, typed)).slice(0, OFFERED) : [];
     offer.replaceChildren(...fitting.map((name) => choice(field, name)));
@@ -99,6 +100,7 @@ function choice(field, name) {
   const button = element("button", "chip", name);
   button.type = "button";
   button.dir = "auto";
+  button.addEventListener("mousedown", (event) => event.preventDefault()); // the field keeps the caret
   button.addEventListener("click", () => {
     const end = field.selectionStart;
     const begin = end - (WORD.exec(field.value.slice(0, end))?.[0].length ?? 0);
@@ -109,7 +111,7 @@ function choice(field, name) {
   return button;
 }
 
-function matches(found, items) {
+function matches(found) {
   const count = element("p", found.devices ? "good" : "warn");
   count.append(element("strong", "", found.devices.toLocaleString("en")), ` accepted ${found.devices === 1 ? "device meets" : "devices meet"} it now`);
   const nodes = [count];
@@ -117,24 +119,24 @@ function matches(found, items) {
     const text = `No device has ${found.unknown.join(", ")}: is that how it is written?`;
     nodes.push(element("p", "warn", text));
   }
-  if (items.length) {
+  if (found.first.length) {
     const first = element("p", "quiet");
-    items.forEach((device, place) => {
-      const link = element("a", "", device.id);
-      link.href = "/devices/" + encodeURIComponent(device.id);
+    found.first.forEach((id, place) => {
+      const link = element("a", "", id);
+      link.href = "/devices/" + encodeURIComponent(id);
       first.append(place ? ", " : "", link);
     });
-    if (found.devices > items.length) first.append(` and ${(found.devices - items.length).toLocaleString("en")} more`);
+    const more = found.devices - found.first.length;
+    if (more > 0) first.append(` and ${more.toLocaleString("en")} more`);
     nodes.push(first);
   }
   return nodes;
 }
 
 // The API counts characters; a text here is made of code units, of which a character may have two.
-function mistake(field, wrong, column) {
+function mistake(where, wrong, column) {
   const nodes = [element("p", "error", wrong)];
-  if (!column) return nodes;
-  const characters = [...field.value];
+  const characters = [...where];
   const at = column - 1;
   const place = element("pre", "mistake");
   place.setAttribute("aria-hidden", "true"); // the sentence names the column
