@@ -109,16 +109,20 @@ class Gate:
 
     def is_valid(self, connection: Connection, actor: Actor) -> bool:
         """Say whether somebody who was admitted would be admitted now: what lasts asks again and again."""
+        return self.role_now(connection, actor) is not None
+
+    def role_now(self, connection: Connection, actor: Actor) -> Role | None:
+        """Return the role of somebody who was admitted, as it is now; None if he would not be admitted any more."""
         if actor.token_id is None:
-            return True
+            return actor.role
         row = connection.execute(_LOOK_UP.where(TOKEN.c.id == actor.token_id)).mappings().first()
         if row is None:
-            return False
+            return None
         try:
             self._check_valid(row)
         except NotAuthenticated:
-            return False
-        return True
+            return None
+        return Role(row["role"])
 
     def _row(self, token: str) -> RowMapping | None:
         """Return the row of a token whose secret is right, valid or not."""

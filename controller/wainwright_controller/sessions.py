@@ -19,7 +19,7 @@ from wainwright_controller.people import CONFIGURATION, NotAuthenticated
 
 KEY_SETTING = "session-key"
 LIFETIME_S = 12 * 3600  # a working day: nobody is signed out in the middle of it, and nobody stays for ever
-_COOKIE = re.compile(rf"([0-9a-f]{{12}}|{CONFIGURATION})\.([0-9]{{1,12}})\.([0-9a-f]{{64}})")
+_COOKIE = re.compile(rf"([0-9a-f]{{12}}|{CONFIGURATION})\.([1-9][0-9]{{0,11}})\.([0-9a-f]{{64}})")
 
 
 class Session(NamedTuple):

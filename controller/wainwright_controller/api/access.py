@@ -5,7 +5,8 @@
    without a token on the operator's own machine must not be steered by a page that he visits.
 2. gate.py says who it is: by a token, or by the cookie of a browser that has signed in (sessions.py), whose pages send
    a second value with what changes something. Whoever needs no token must name this controller as the host: a page may
-   not reach it under a name of its own that it points to this machine (DNS rebinding).
+   not reach it under a name of its own that it points to this machine (DNS rebinding). There, a cookie that is good no
+   more is as none: browsers send one to all controllers of a host, whatever their ports (RFC 6265 section 8.5).
 3. The person's role must be the one that roles.py asks for, or above it.
 4. What changes something is entered in the audit log with the change itself (audit.py); what is refused is entered
    here, as far as refusals.py lets it.
@@ -16,6 +17,7 @@ Health, metrics and signed downloads ask for nobody.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -67,7 +69,7 @@ async def admitted(request: Request, needed: Role | None = None) -> AsyncIterato
     about = audit.Attempt(nobody, route.name.replace("_", "-"), subject)
     try:
         check_origin(request, context)
-        actor = await run_in_threadpool(_who, request, context, address)
+        actor, request.state.session_end = await run_in_threadpool(_who, request, context, address)
         if actor.name == LOCAL and _host(f"//{request.headers.get('host', '')}") not in context.hosts:
             raise Forbidden("This request names another host: use this controller's address, or give it a token.")
         about = about._replace(actor=actor)
@@ -109,25 +111,40 @@ def address_of(request: Request) -> str:
     return (request.client.host if request.client else "")[:_ADDRESS_MAX]
 
 
-def _who(request: Request, context: Context, address: str) -> Actor:
+def _who(request: Request, context: Context, address: str) -> tuple[Actor, float]:
+    """Return who makes a request, and when his session ends, in seconds since the epoch; a token has none."""
     cookie = cookie_of(request)
     if not cookie or "authorization" in request.headers:
-        return context.gate.admit(_token_of(request), address)
-    actor = context.gate.recall(context.sessions.check(cookie, context.clock()).token_id, address)
+        return context.gate.admit(_token_of(request), address), math.inf
+    try:
+        session = context.sessions.check(cookie, context.clock())
+        actor = context.gate.recall(session.token_id, address)
+    except NotAuthenticated:
+        if context.gate.needs_token:
+            raise
+        return context.gate.admit("", address), math.inf
     given = request.headers.get(CSRF_HEADER, "")
     if request.method not in _READING and not is_same(given, context.sessions.csrf(cookie)):
         raise Forbidden("This request does not come from a page of this session: load the page again.")
-    return actor
+    return actor, session.expires
 
 
 def check_origin(request: Request, context: Context) -> None:
     """Raise Forbidden for a request that changes something and comes from the page of another site."""
     origin = request.headers.get("origin")
-    is_foreign = request.headers.get("sec-fetch-site") in _FOREIGN or (
-        origin is not None and _host(origin) not in context.hosts
-    )
+    is_ours = origin is None or _host(origin) in context.hosts or _is_of_its_host(origin, request, context)
+    is_foreign = request.headers.get("sec-fetch-site") in _FOREIGN or not is_ours
     if request.method not in _READING and is_foreign:
         raise Forbidden("This request comes from another site's page: use the controller's own page or its CLI.")
+
+
+def _is_of_its_host(origin: str, request: Request, context: Context) -> bool:
+    """Say whether a page speaks to the host that it comes from, by a name of the controller that nobody told it.
+
+    Only where a token is asked for: to a name of his own (DNS rebinding) nobody's browser brings a cookie.
+    """
+    host = request.headers.get("host", "")
+    return context.gate.needs_token and origin in {f"http://{host}", f"https://{host}"}
 
 
 def _token_of(request: Request) -> str:

@@ -32,6 +32,8 @@ from wainwright_controller.api.envelope import Envelope
 from wainwright_controller.api.routing import SMALL_BODY
 from wainwright_controller.api.uploads import UPLOADS_MAX
 from wainwright_controller.web import app as web
+from wainwright_controller.web.live import Shared
+from wainwright_controller.web.routing import tell_browsers
 
 
 def create_app(context: Context) -> FastAPI:
@@ -48,8 +50,10 @@ def create_app(context: Context) -> FastAPI:
         redirect_slashes=False,  # it would send browsers to whatever host the request names
     )
     app.state.context = context
+    app.state.shared = Shared()
     app.state.uploads, app.state.uploads_of = anyio.CapacityLimiter(UPLOADS_MAX), {}
     problems.install(app)
+    tell_browsers(app)
     described.install(app, needs_token=context.gate.needs_token)
     operators = APIRouter(prefix=PREFIX)
     for noun in (devices, filters, groups, artifacts, releases, deployments, deployment_actions, events, logs):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from fastapi import Depends, Query
@@ -30,7 +31,7 @@ from wainwright_controller.api.models import (
     PlanOut,
     moment,
 )
-from wainwright_controller.api.paging import LIMIT, Cursor, Limit, cut, key_of
+from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
 from wainwright_controller.api.views import (
     PARTS,
     deployment_out,
@@ -112,27 +113,46 @@ def deployment_devices(
     context: InContext,
     status: Annotated[list[DeviceStatus] | None, Query(description="Repeatable.")] = None,
     regressed: Annotated[bool, Query(description="Only those that fell back after their success.")] = False,  # noqa: FBT002  a query parameter is always named
+    q: Search = None,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Page[PartOut]:
-    """List the devices of a deployment, by phase and id."""
-    key = (PART.c.phase, PART.c.device_id)
+    """List the devices of a deployment, by phase and id; `q` is a part of an id."""
     with context.store.read() as connection:
         deployment = find_deployment(connection, deployment_id)
-        where = PART.c.deployment_id == deployment.id
-        if status:
-            where = and_(where, PART.c.status.in_(status))
-        if regressed:
-            where = and_(where, PART.c.regressed_at.is_not(None))
-        total = connection.execute(select(func.count()).select_from(PART).where(where)).scalar_one()
-        piece = PARTS.where(where).order_by(*key).limit(limit + 1)
-        if cursor is not None:
-            piece = piece.where(tuple_(*key) > key_of(cursor, tuple[int, str]))
-        rows = connection.execute(piece).mappings().all()
-    rows, following = cut(rows, limit, lambda row: (row["phase"], row["device_id"]))
-    return Page(
-        items=[part_out(from_row(DeviceDeployment, row), undoing_of(row)) for row in rows], total=total, next=following
+        chosen = PartFilters(status or (), q or "", is_regressed=regressed)
+        return parts_listed(connection, deployment.id, chosen, limit, cursor)
+
+
+class PartFilters(NamedTuple):
+    """Which devices of a deployment; what is empty restricts nothing."""
+
+    status: Sequence[DeviceStatus] = ()
+    q: str = ""
+    is_regressed: bool = False
+
+
+def parts_listed(
+    connection: Connection, deployment_id: str, chosen: PartFilters, limit: int, cursor: str | None
+) -> Page[PartOut]:
+    """Return a piece of the list of a deployment's devices, by phase and id."""
+    key = (PART.c.phase, PART.c.device_id)
+    where = PART.c.deployment_id == deployment_id
+    if chosen.status:
+        where = and_(where, PART.c.status.in_(chosen.status))
+    if chosen.is_regressed:
+        where = and_(where, PART.c.regressed_at.is_not(None))
+    if chosen.q:
+        where = and_(where, PART.c.device_id.icontains(chosen.q, autoescape=True))
+    total = connection.execute(select(func.count()).select_from(PART).where(where)).scalar_one()
+    piece = PARTS.where(where).order_by(*key).limit(limit + 1)
+    if cursor is not None:
+        piece = piece.where(tuple_(*key) > key_of(cursor, tuple[int, str]))
+    rows, following = cut(
+        connection.execute(piece).mappings().all(), limit, lambda row: (row["phase"], row["device_id"])
     )
+    items = [part_out(from_row(DeviceDeployment, row), undoing_of(row)) for row in rows]
+    return Page(items=items, total=total, next=following)
 
 
 @router.get("/{deployment_id}/failures")

@@ -33,7 +33,9 @@ def _ended() -> Iterator[str]:
 def _running(stage: Stage, plan: Plan, facts: Facts) -> Iterator[str]:
     wainwright = program("wainwright")
     rigged = next(device for device in stage.devices if device.id == plan.rigged)
-    yield f"Still running, in {stage.folder}; Ctrl+C ends and removes it. In another terminal, try:"
+    yield f"Still running, in {stage.folder}; Ctrl+C ends and removes it."
+    yield f"In a browser, live: {stage.url}"
+    yield "In another terminal, try:"
     if stage.url != os.environ.get("WAINWRIGHT_CONTROLLER", CONTROLLER):
         yield f"  export WAINWRIGHT_CONTROLLER={stage.url}"
     if stage.ca is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from wainwright_controller.web import deployments, devices, filters, live, sign_in
+from wainwright_controller.web import deployment, deployments, devices, filters, live, sign_in
 
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     live.router,
     deployments.router,
+    deployment.router,
     devices.router,
     filters.router,
 )

@@ -5,8 +5,9 @@
    told to nobody (that a device was heard again, or a request refused) shows after IDLE_LOOK_S at the latest.
 3. A region that is a list of rows is sent as the rows that changed, as long as the same rows are in it.
 4. Pages that show the same to people of the same role are looked at and rendered once for all of them.
-5. A stream ends with the token that its reader signed in with. `hello` says which release of the pages the controller
-   has, so that a page of an older one loads itself again.
+5. A stream asks for the role of its page. It ends with the token that its reader signed in with, and with his session;
+   when he has another role, his page loads itself again. `hello` says which release of the pages the controller has, so
+   that a page of an older one does, too.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from wainwright_controller.api.access import InActor
 from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.api.events import Live
 from wainwright_controller.operations import NotFound
-from wainwright_controller.people import Actor
-from wainwright_controller.web import routing
+from wainwright_controller.people import Actor, NotAllowed, Role
+from wainwright_controller.web import routing, words
 from wainwright_controller.web.rendering import Viewer, release_of_pages
+from wainwright_controller.web.roles import least_of_view
 
 LOOKS_PER_S = 2  # an eye does not follow more, and each costs the controller a few milliseconds
 IDLE_LOOK_S = 5.0
@@ -80,27 +82,32 @@ class Shared:
             return regions
 
 
-_SHARED = Shared()
-
-
 @router.get("/live")
 def live(request: Request, context: InContext, actor: InActor, view: str) -> StreamingResponse:
     """Follow a page: `view` is its name, the other parameters are those of the page."""
     look = VIEWS.get(view)
     if look is None:
         raise NotFound(f"No such live page: {view}.")
-    return Live(context.crowd.streams, actor.name, _stream(context, actor, look, request.query_params))
+    if not actor.role.includes(needed := least_of_view(view)):
+        raise NotAllowed(f"{actor.name} is {words.a(actor.role)}, and this page is for {needed}s.")
+    state = request.state
+    stream = _stream(context, request.app.state.shared, actor, state.session_end, look, request.query_params)
+    return Live(context.crowd.streams, actor.name, stream)
 
 
-async def _stream(context: Context, actor: Actor, look: Look, params: QueryParams) -> AsyncIterator[str]:
+async def _stream(
+    context: Context, shared: Shared, actor: Actor, session_end: float, look: Look, params: QueryParams
+) -> AsyncIterator[str]:
     viewer = Viewer(actor, can_sign_out=False)
-    key = (id(context), str(params), viewer.role, viewer.name)
+    key = (str(params), viewer.role, viewer.name)
 
-    def read(number: int) -> Regions | None:
+    def read(number: int) -> Regions | Role | None:
+        """Return what there is to see; the reader's role, if it is another one now, None if he has none any more."""
         with context.store.read() as connection:
-            if not context.gate.is_valid(connection, actor):
-                return None
-            return _SHARED.get(key, number, lambda: look(connection, context, viewer, params))
+            role = context.gate.role_now(connection, actor) if context.clock() < session_end else None
+            if role is not actor.role:
+                return role
+            return shared.get(key, number, lambda: look(connection, context, viewer, params))
 
     yield event("hello", {"pages": release_of_pages()})
     sent: dict[str, Region] = {}
@@ -114,6 +121,9 @@ async def _stream(context: Context, actor: Actor, look: Look, params: QueryParam
             return
         if regions is None:
             yield event("signed-out", {})
+            return
+        if isinstance(regions, Role):
+            yield event("reload", {})
             return
         said = "".join(changes(sent, regions))
         sent = dict(regions)
@@ -142,11 +152,18 @@ def changes(before: Regions, now: Regions) -> list[str]:
             continue
         if old is not None and region.rows and list(old.rows) == list(region.rows):
             changed = {row: html for row, html in region.rows.items() if old.rows[row] != html}
-            if changed:
+            if changed and _replaced(old, changed) == region.html:  # nothing changed beside them
                 events.append(event("rows", changed))
                 continue
         events.append(event("region", {name: region.html}))
     return events
+
+
+def _replaced(region: Region, rows: Mapping[str, str]) -> str:
+    html = region.html
+    for row, changed in rows.items():
+        html = html.replace(region.rows[row], changed, 1)
+    return html
 
 
 def event(kind: str, data: Mapping[str, str]) -> str:

@@ -28,6 +28,8 @@ from wainwright_controller.cli.words import count, size, span
 from wainwright_controller.people import LOCAL, Actor
 from wainwright_controller.web import words
 
+FIRST_PAGE = "/deployments"
+OWN_MAX = 16 * 1024  # characters of an address to go back to: envelope.py takes no longer one
 STATIC = Path(__file__).parent / "static"
 HEADERS = {
     "Content-Security-Policy": (
@@ -149,11 +151,20 @@ def given_in(params: QueryParams) -> dict[str, list[str]]:
     return {name: params.getlist(name) for name in params if name != "view"}
 
 
+def own(wanted: str, otherwise: str) -> str:
+    """Return an address if it is a page of this controller, whatever an address bar was made to say; else the other.
+
+    A second slash, or a backslash, which browsers read as one, would begin the name of another host.
+    """
+    is_own = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+    return wanted if is_own and len(wanted) <= OWN_MAX else otherwise
+
+
 def error_page(request: Request, told: Response) -> HTMLResponse:
     """Return a problem of the API as a page."""
     problem = json.loads(bytes(told.body))
     shown = TEMPLATES.get_template("error.html").render(
-        problem=problem, path=request.url.path, is_known=hasattr(request.state, "actor")
+        problem=problem, path=own(request.url.path, FIRST_PAGE), first_page=FIRST_PAGE
     )
     kept = {name: value for name, value in told.headers.items() if name in {"retry-after", "allow"}}
     return HTMLResponse(shown, HTTPStatus(told.status_code), HEADERS | kept)

@@ -28,6 +28,13 @@ SHOWS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("GET",  "/live"):                        ("GET",  "/events"),
 }
 
+# The page that a stream follows, by the name of what it looks at: /live asks for the page's role besides its own.
+VIEWS: Mapping[str, tuple[str, str]] = {
+    "deployments": ("GET", "/deployments"),
+    "deployment":  ("GET", "/deployments/{deployment_id}"),
+    "devices":     ("GET", "/devices"),
+}
+
 # What asks for nobody, and why.
 OPEN: Mapping[tuple[str, str], str] = {
     ("GET",  "/"):               "leads to the first page",
@@ -38,6 +45,11 @@ OPEN: Mapping[tuple[str, str], str] = {
     ("GET",  "/favicon.ico"):    "browsers ask for it unasked",
 }
 # fmt: on
+
+
+def least_of_view(view: str) -> Role:
+    """Return the role that a page's stream needs at least; what is not in the table is for admins."""
+    return least(*VIEWS[view]) if view in VIEWS else Role.ADMIN
 
 
 def least(method: str, path: str) -> Role:

@@ -2,7 +2,8 @@
 
 1. A page asks who it is for as the API does (api/access.py), with the role of web/roles.py.
 2. Whoever has not signed in is led to where he can, and from there back.
-3. What goes wrong is told as a page with the sentence of the API's problem; to a script, which asks for JSON, as one.
+3. What goes wrong, also an address that nothing is at, is told as a page with the sentence of the API's problem; to a
+   script, which does not ask for HTML, as one. Requests of the API are always answered as such.
 """
 
 from __future__ import annotations
@@ -12,21 +13,18 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
-from wainwright_common.errors import WainwrightError
-from wainwright_controller.api.access import admitted
-from wainwright_controller.api.problems import response_of
+from wainwright_controller.api.access import PREFIX, admitted
 from wainwright_controller.api.routing import SMALL_BODY
 from wainwright_controller.people import NotAuthenticated
 from wainwright_controller.web.rendering import error_page
 from wainwright_controller.web.roles import least
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+_MACHINES = (f"{PREFIX}/", "/.well-known/")  # whom nobody reads
 
 
 class _Open(APIRoute):
@@ -37,36 +35,34 @@ class _Open(APIRoute):
             options["max_body_size"] = SMALL_BODY
         super().__init__(path, endpoint, **options | {"include_in_schema": False, "response_model": None})
 
-    def get_route_handler(self) -> _Handler:
-        return _told_as_a_page(super().get_route_handler())
-
 
 class _Guarded(_Open):
     """A page for those who may see it."""
 
     def get_route_handler(self) -> _Handler:
-        answer = APIRoute.get_route_handler(self)
+        answer = super().get_route_handler()
 
         async def ask_first(request: Request) -> Response:
             async with admitted(request, least(request.method, self.path_format)):
                 return await answer(request)
 
-        return _told_as_a_page(ask_first)
+        return ask_first
 
 
-def _told_as_a_page(answer: _Handler) -> _Handler:
-    async def tell_errors(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except (WainwrightError, RequestValidationError, HTTPException) as error:
-            told = response_of(error)
-            if "text/html" not in request.headers.get("accept", ""):
-                return told
-            if isinstance(error, NotAuthenticated):
-                return sign_in_first(request)
-            return error_page(request, told)
+def tell_browsers(app: FastAPI) -> None:
+    """Have an application tell errors as pages, to whoever wants a page; call it after problems.install."""
+    for kind, tell in list(app.exception_handlers.items()):
+        app.add_exception_handler(kind, _as_a_page(tell))
 
-    return tell_errors
+
+def _as_a_page(tell: Callable[..., Any]) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
+    async def tell_as_a_page(request: Request, error: Exception) -> Response:
+        told: Response = await tell(request, error)
+        if request.url.path.startswith(_MACHINES) or "text/html" not in request.headers.get("accept", ""):
+            return told
+        return sign_in_first(request) if isinstance(error, NotAuthenticated) else error_page(request, told)
+
+    return tell_as_a_page
 
 
 def sign_in_first(request: Request) -> Response:

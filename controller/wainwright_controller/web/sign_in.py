@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import mimetypes
+from functools import cache
 from http import HTTPStatus
-from typing import Annotated
 from urllib.parse import parse_qs
 
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -25,13 +25,12 @@ from wainwright_controller.api.problems import response_of
 from wainwright_controller.operations import NotFound
 from wainwright_controller.people import Actor, NotAuthenticated, Role, TooManyFailures
 from wainwright_controller.web import routing
-from wainwright_controller.web.rendering import HEADERS, STATIC, TEMPLATES, release_of_pages
+from wainwright_controller.web.rendering import FIRST_PAGE, HEADERS, STATIC, TEMPLATES, own, release_of_pages
 
 router = routing.open_pages()
 
-FIRST_PAGE = "/deployments"
+FIELDS_MAX = 8  # of the form
 _FOREVER = "public, max-age=31536000, immutable"  # RFC 8246; the address changes when the file does
-Next = Annotated[str, Query(max_length=2048)]
 
 
 @router.get("/")
@@ -41,10 +40,10 @@ def first_page() -> Response:
 
 
 @router.get("/sign-in")
-def ask_for_token(request: Request, context: InContext, next: Next = FIRST_PAGE) -> Response:  # noqa: A002  in the address
+def ask_for_token(request: Request, context: InContext, next: str = FIRST_PAGE) -> Response:  # noqa: A002  in the address
     """Show the form; whoever needs no token needs no form."""
     if not context.gate.needs_token and not cookie_of(request):
-        return RedirectResponse(_own(next), HTTPStatus.SEE_OTHER)
+        return RedirectResponse(own(next, FIRST_PAGE), HTTPStatus.SEE_OTHER)
     return _form(next)
 
 
@@ -52,8 +51,7 @@ def ask_for_token(request: Request, context: InContext, next: Next = FIRST_PAGE)
 async def sign_in(request: Request, context: InContext) -> Response:
     """Take a token, and give a cookie that stands for it."""
     check_origin(request, context)
-    fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=8)
-    token, wanted = fields.get("token", [""])[0].strip(), fields.get("next", [FIRST_PAGE])[0]
+    token, wanted = _given(await request.body())
     address = address_of(request)
     try:
         actor = await run_in_threadpool(context.gate.admit, token, address)
@@ -61,7 +59,7 @@ async def sign_in(request: Request, context: InContext) -> Response:
         about = audit.Attempt(Actor(UNKNOWN, Role.VIEWER, address), "sign-in", "")
         await run_in_threadpool(enter_refusal, context, about, error)
         text = str(error) if token else "Give a token: an admin makes one with `wainwright token create`."
-        return _form(wanted, text, HTTPStatus(response_of(error).status_code))
+        return _form(wanted, text, response_of(error))
     return _signed_in(request, context, actor, wanted)
 
 
@@ -71,19 +69,22 @@ def sign_out(request: Request, context: InContext) -> Response:
     check_origin(request, context)
     answer = RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
     answer.delete_cookie(cookie_name(request), secure=request.url.scheme == "https", httponly=True, samesite="lax")
-    answer.headers["Clear-Site-Data"] = '"cache"'
     return answer
 
 
 @router.get("/static/{release}/{name}")
 def static(release: str, name: str) -> Response:
     """Give a file; under another release's address what there is now, to be asked for again."""
-    path = STATIC / name
-    if path.name != name or not path.is_file():
+    if name not in _files():
         raise NotFound(f"No such file: {name}.")
     kept = _FOREVER if release == release_of_pages() else "no-cache"
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return FileResponse(path, media_type=media_type, headers={"Cache-Control": kept})
+    return FileResponse(STATIC / name, media_type=media_type, headers={"Cache-Control": kept})
+
+
+@cache
+def _files() -> frozenset[str]:
+    return frozenset(path.name for path in STATIC.iterdir())
 
 
 @router.get("/favicon.ico")
@@ -93,7 +94,7 @@ def favicon() -> Response:
 
 
 def _signed_in(request: Request, context: Context, actor: Actor, wanted: str) -> Response:
-    answer = RedirectResponse(_own(wanted), HTTPStatus.SEE_OTHER)
+    answer = RedirectResponse(own(wanted, FIRST_PAGE), HTTPStatus.SEE_OTHER)
     if actor.token_id is None and not context.gate.needs_token and context.gate.configured is None:
         return answer  # nobody needs to sign in here
     answer.set_cookie(
@@ -107,12 +108,18 @@ def _signed_in(request: Request, context: Context, actor: Actor, wanted: str) ->
     return answer
 
 
-def _own(wanted: str) -> str:
-    """Return where to go after signing in: a page of this controller, whatever the address bar was made to say."""
-    is_own = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
-    return wanted if is_own else FIRST_PAGE
+def _given(body: bytes) -> tuple[str, str]:
+    """Return the token that a form brings, and where to go with it; "" is none."""
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=FIELDS_MAX)
+    except ValueError:  # more than our form has
+        fields = {}
+    return fields.get("token", [""])[0].strip(), fields.get("next", [""])[0]
 
 
-def _form(wanted: str, error: str = "", status: HTTPStatus = HTTPStatus.OK) -> HTMLResponse:
-    shown = TEMPLATES.get_template("sign_in.html").render(wanted=_own(wanted), error=error)
-    return HTMLResponse(shown, status, HEADERS)
+def _form(wanted: str, error: str = "", told: Response | None = None) -> HTMLResponse:
+    shown = TEMPLATES.get_template("sign_in.html").render(wanted=own(wanted, FIRST_PAGE), error=error)
+    if told is None:
+        return HTMLResponse(shown, headers=HEADERS)
+    kept = {name: told.headers[name] for name in ("retry-after",) if name in told.headers}
+    return HTMLResponse(shown, told.status_code, HEADERS | kept)

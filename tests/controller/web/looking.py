@@ -1,21 +1,14 @@
-"""Somebody who looks at pages as a browser gets them: elements with their attributes and texts, and the live stream."""
+"""Somebody who looks at pages as a browser gets them: elements with their attributes and texts."""
 
 from __future__ import annotations
 
-import json
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from typing import Any, Self
+from typing import Any
 
 import requests
 
-from tests.controller.api.served import Served
-from tests.support.wait import wait_until
+from tests.controller.web.visitor import Stream, Visitor
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "rect"}
 HOSTILE = "<script>alert('1')</script><img src=x onerror=alert(1)>"
@@ -79,24 +72,15 @@ def parsed(html: str) -> Element:
     return builder.open[0]
 
 
-@dataclass
 class Looker:
-    """Somebody with a token."""
+    """Somebody who reads pages."""
 
-    served: Served
-    token: str
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
 
-    @classmethod
-    def of_role(cls, served: Served, role: str) -> Self:
-        """Return somebody new."""
-        name = f"one-{role}"
-        served.post("users", {"name": name, "role": role})
-        return cls(served, served.post("tokens", {"user": name})["token"])
-
-    def ask(self, path: str, method: str = "GET", **options: Any) -> requests.Response:  # noqa: ANN401  as requests takes them
+    def ask(self, path: str, **options: Any) -> requests.Response:  # noqa: ANN401  as requests takes them
         """Return the answer to a browser's request."""
-        headers = {"Authorization": f"Bearer {self.token}", "Accept": "text/html"}
-        return self.served.call(method, path, headers=headers, **options)
+        return self.visitor.get(path, **options)
 
     def page(self, path: str) -> Element:
         """Return a page; what is no whole page fails the test."""
@@ -111,51 +95,6 @@ class Looker:
         assert len(root.all("h1")) == 1
         return root
 
-    @contextmanager
-    def following(self, path: str) -> Iterator[Following]:
-        """Follow a page's stream, whose address it has, until the `with` ends."""
-        address = self.page(path).one("main")["data-live"]
-        with self.ask(address, stream=True) as answer:
-            following = Following()
-            thread = threading.Thread(target=following.read, args=(answer,), daemon=True)
-            thread.start()
-            try:
-                wait_until(lambda: following.came, what="the first regions")
-                yield following
-            finally:
-                connection = answer.raw.connection
-                assert connection is not None
-                connection.sock.shutdown(socket.SHUT_RDWR)  # closing alone waits for who reads
-                thread.join(10)
-
-
-class Following:
-    """What a stream brought: (seconds of the monotonic clock, element's id, HTML)."""
-
-    def __init__(self) -> None:
-        self.came: list[tuple[float, str, str]] = []
-
-    def read(self, answer: requests.Response) -> None:
-        """Take events until the stream ends."""
-        kind = ""
-        try:
-            for raw in answer.iter_lines(chunk_size=None):
-                name, _, value = raw.decode().partition(": ")
-                if name == "event":
-                    kind = value
-                elif name == "data" and kind in {"region", "rows", "gone"}:
-                    now = time.monotonic()
-                    self.came += [(now, key, html) for key, html in json.loads(value).items()]
-        except (requests.RequestException, AttributeError, ValueError):  # the `with` has closed it
-            return
-
-    def wait(self, met: Callable[[str], bool], element: str, what: str) -> float:
-        """Wait until what came last for an element meets something; returns when it came."""
-
-        def last() -> tuple[float, str] | None:
-            return next(((at, html) for at, key, html in reversed(self.came) if key == element), None)
-
-        wait_until(lambda: (found := last()) is not None and met(found[1]), what=what)
-        found = last()
-        assert found is not None
-        return found[0]
+    def following(self, path: str) -> Stream:
+        """Return a page's stream, whose address it has."""
+        return Stream(self.visitor, self.page(path).one("main")["data-live"])

@@ -22,17 +22,17 @@ def rows(page: Element) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def fleet(served: Served) -> list[str]:
+def fleet(guarded: Served) -> list[str]:
     """Devices of which the list needs two pages."""
     ids = [f"fleet-{number:02}" for number in range(devices.ROWS + 10)]
-    served.accept(*ids)
+    guarded.accept(*ids)
     return ids
 
 
 @pytest.fixture
-def pending(served: Served) -> Iterator[str]:
+def pending(guarded: Served) -> Iterator[str]:
     """A device about which nobody has decided."""
-    with Device(served.broker.port, "newcomer-1") as device:
+    with Device(guarded.broker.port, "newcomer-1") as device:
         device.check_in()
         yield device.id
 
@@ -46,9 +46,9 @@ def test_a_long_list_has_pages(viewer: Looker, fleet: list[str]) -> None:
     assert second.all("a", rel="next") == []
 
 
-def test_filters_choose_and_stay_in_the_form(served: Served, viewer: Looker, fleet: list[str]) -> None:
-    served.post("devices/tags", {"ids": fleet[3:5], "given": {"site": "north"}})
-    served.post("groups", {"name": "some", "ids": fleet[4:6]})
+def test_filters_choose_and_stay_in_the_form(guarded: Served, viewer: Looker, fleet: list[str]) -> None:
+    guarded.post("devices/tags", {"ids": fleet[3:5], "given": {"site": "north"}})
+    guarded.post("groups", {"name": "some", "ids": fleet[4:6]})
     page = viewer.page('/devices?where=tags.site = "north"&group=some&state=accepted&online=no')
     assert rows(page) == fleet[4:5]
     assert page.one("input", name="where")["value"] == 'tags.site = "north"'
@@ -75,16 +75,16 @@ def test_who_waits_is_called_out_and_only_operators_decide(viewer: Looker, opera
         assert page.all("dialog", id=name) == []
 
 
-def test_who_asks_with_a_second_key_is_called_out(served: Served, viewer: Looker, fleet: list[str]) -> None:
-    with served.controller.store.write() as connection:
+def test_who_asks_with_a_second_key_is_called_out(guarded: Served, viewer: Looker, fleet: list[str]) -> None:
+    with guarded.controller.store.write() as connection:
         connection.execute(insert(KEY), to_row(DeviceKey(device_id=fleet[0], digest="ab" * 32)))
     waiting = viewer.page("/devices").one("div", id="waiting")
     assert "asks for a certificate with a key that nobody knows" in waiting.text
     assert waiting.one("a", href=f"/devices/{fleet[0]}#keys").text == fleet[0]
 
 
-def test_what_a_device_says_of_itself_is_text(served: Served, viewer: Looker, fleet: list[str]) -> None:
-    with served.controller.store.write() as connection:
+def test_what_a_device_says_of_itself_is_text(guarded: Served, viewer: Looker, fleet: list[str]) -> None:
+    with guarded.controller.store.write() as connection:
         values = {"device_type": HOSTILE, "artifact_name": HOSTILE}
         connection.execute(update(DEVICE).where(DEVICE.c.id == fleet[7]).values(values))
     row = viewer.page("/devices?q=fleet-07").one("tr", id="device-fleet-07")
@@ -92,14 +92,15 @@ def test_what_a_device_says_of_itself_is_text(served: Served, viewer: Looker, fl
     assert row.one("td", data_label="Type").text == HOSTILE
 
 
-def test_presence_is_seen_within_a_second(served: Served, viewer: Looker) -> None:
-    with viewer.following("/devices?q=live-") as following, Device(served.broker.port, "live-1") as device:
+def test_presence_is_seen_within_a_second(guarded: Served, viewer: Looker) -> None:
+    with viewer.following("/devices?q=live-") as stream, Device(guarded.broker.port, "live-1") as device:
+        stream.wait_for("region", "No device is like that")
         device.check_in()
-        following.wait(lambda html: "live-1" in html, "list", "the new device")
+        stream.wait_for("region", "live-1")
         for online in (True, False):
-            time.sleep(1.2)  # nothing is under way: what follows is told by itself, not by the look that it came beside
+            time.sleep(1.2)  # nothing else is under way: this is told by itself, not by the look that it came beside
             begun = time.monotonic()
             device.announce(online=online)
             word = "online" if online else "offline"
-            came = following.wait(lambda html, word=word: f">{word}<" in html, "device-live-1", f"that it is {word}")  # type: ignore[misc]
-            assert came - begun < 1.0
+            heard = stream.wait_for("rows", f'>{word}</span> <span class="quiet">since')
+            assert heard.at - begun < 1.0

@@ -32,6 +32,7 @@ export function follow(address) {
       source.close();
       say(JSON.parse(event.data).text, "warn");
     });
+    source.addEventListener("reload", () => location.reload());
     source.addEventListener("signed-out", () => {
       source.close();
       location.assign("/sign-in?next=" + encodeURIComponent(location.pathname + location.search));
