@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from wainwright_controller.web import deployment, deployments, devices, filters, live, sign_in
+from wainwright_controller.web import deployment, deployments, device, devices, filters, live, sign_in
 
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
@@ -12,5 +12,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     deployments.router,
     deployment.router,
     devices.router,
+    device.router,
     filters.router,
 )

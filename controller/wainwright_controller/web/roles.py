@@ -33,6 +33,10 @@ VIEWS: Mapping[str, tuple[str, str]] = {
     "deployments": ("GET", "/deployments"),
     "deployment":  ("GET", "/deployments/{deployment_id}"),
     "devices":     ("GET", "/devices"),
+    "device":      ("GET", "/devices/{device_id}"),
+    "groups":      ("GET", "/groups"),
+    "group":       ("GET", "/groups/{name}"),
+    "audit":       ("GET", "/audit"),
 }
 
 # What asks for nobody, and why.
