@@ -97,7 +97,7 @@ def test_what_others_wrote_is_text(guarded: Served, viewer: Looker) -> None:
     guarded.post("devices/tags", {"ids": ["hostile-1"], "given": {"note": HOSTILE}})
     guarded.post("groups", {"name": '"><script>x', "ids": ["hostile-1"]})
     with guarded.controller.store.write() as connection:
-        values = {"device_type": HOSTILE, "attributes": '{"<b>": ["' + HOSTILE.replace('"', "") + '", 7]}'}
+        values = {"device_type": HOSTILE, "attributes": '{"<b>": ["' + HOSTILE.replace('"', "") + '", "7"]}'}
         connection.execute(update(DEVICE).where(DEVICE.c.id == "hostile-1").values(values))
         event = {"at": 1.0, "kind": "device", "text": HOSTILE, "actor": HOSTILE, "device_id": "hostile-1"}
         connection.execute(insert(EVENT), event)
