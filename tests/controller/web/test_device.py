@@ -106,7 +106,7 @@ def test_what_others_wrote_is_text(guarded: Served, viewer: Looker) -> None:
     assert len(page.all("script")) == 2
     assert HOSTILE in page.one("div", id="tags").text
     assert f"{HOSTILE}, 7" in page.one("div", id="inventory").text
-    assert page.one("div", id="timeline").text.count(HOSTILE) == 2
+    assert page.one("div", id="timeline").text.count(HOSTILE) == 3  # the tag, the event, who it was
     assert [one.text for one in page.one("div", id="facts").all("a", dir="auto")] == ['"><script>x']
 
 
