@@ -34,7 +34,6 @@ VIEWS: Mapping[str, tuple[str, str]] = {
     "deployment":  ("GET", "/deployments/{deployment_id}"),
     "devices":     ("GET", "/devices"),
     "device":      ("GET", "/devices/{device_id}"),
-    "groups":      ("GET", "/groups"),
     "group":       ("GET", "/groups/{name}"),
     "audit":       ("GET", "/audit"),
 }

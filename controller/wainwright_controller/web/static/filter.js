@@ -42,7 +42,7 @@ export function watch(field, output, { onChange = () => {} } = {}) {
 
   const say = (found, wrong, ...nodes) => {
     field.setCustomValidity(wrong ?? "");
-    if (wrong) field.setAttribute("aria-invalid", "true");
+    if (wrong && !nodes[0].matches(".quiet")) field.setAttribute("aria-invalid", "true");
     else field.removeAttribute("aria-invalid");
     said.replaceChildren(...nodes);
     onChange(found);
@@ -135,9 +135,10 @@ function matches(found) {
 
 // The API counts characters; a text here is made of code units, of which a character may have two.
 function mistake(where, wrong, column) {
-  const nodes = [element("p", "error", wrong)];
   const characters = [...where];
   const at = column - 1;
+  const isUnfinished = at >= characters.length; // what is missing may be about to be typed
+  const nodes = [element("p", isUnfinished ? "quiet" : "error", wrong)];
   const place = element("pre", "mistake");
   place.setAttribute("aria-hidden", "true"); // the sentence names the column
   place.append(characters.slice(0, at).join(""), element("mark", "", characters[at]?.trim() ? characters[at] : "␣"), characters.slice(at + 1).join(""));
