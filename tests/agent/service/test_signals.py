@@ -74,6 +74,7 @@ def test_an_agent_ends_at_once_when_another_thread_gets_the_signal(
         controller.wait_for_presence(online=False)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("rounds", [1, pytest.param(30, marks=pytest.mark.long)])
 def test_agents_that_are_told_to_end_at_random_moments_end_soon(
     tmp_path: Path, mosquitto: Mosquitto, rounds: int
@@ -91,7 +92,8 @@ def test_agents_that_are_told_to_end_at_random_moments_end_soon(
     assert max(took) < SOON_S
 
 
-@pytest.mark.parametrize("signals", [200, pytest.param(5000, marks=pytest.mark.long)])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("signals", [200, pytest.param(2000, marks=pytest.mark.long)])
 def test_a_signal_that_comes_while_the_main_thread_goes_back_to_sleep_is_heeded(
     agent: Agent, controller: Controller, signals: int
 ) -> None:
