@@ -1,8 +1,8 @@
 """The running agent: one loop over one queue of events, with everything that happens answered in one place.
 
 Threads bring events and never decide: the link (messages), the update (its state), the control socket (technicians),
-the inventory (its scripts). The loop decides with the plans of checkin.py, outbox.py and inquiries.py, and sleeps until
-the next event or the earliest time that one of them names. It does nothing slow itself.
+the inventory (its scripts), signals. The loop decides with the plans of checkin.py, outbox.py and inquiries.py, and
+sleeps until the next event or the earliest time that one of them names. It does nothing slow itself.
 
 A thread that ends by an error is a bug: the service says so and ends, and the service manager starts it again.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
 import uuid
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from threading import Thread
 
 from msgspec import UNSET
 
-from wainwright_agent import by_hand, identity, status, technician
+from wainwright_agent import by_hand, identity, signals, status, technician
 from wainwright_agent.boot import boot_id
 from wainwright_agent.checkin import CheckIns
 from wainwright_agent.collector import Collector
@@ -49,7 +48,6 @@ from wainwright_agent.log_sender import LogSender
 from wainwright_agent.outbox import Outbox
 from wainwright_agent.ration import Ration
 from wainwright_agent.rounds import Rounds
-from wainwright_agent.signals import Signals
 from wainwright_agent.supervisor import notify, watchdog_interval_s
 from wainwright_agent.update import Updater
 from wainwright_common import __version__, settings
@@ -114,10 +112,7 @@ class Service:
 
     def run(self) -> None:
         """Serve until a signal; call it from the main thread. Raises what a thread could not go on with."""
-        Signals(
-            (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2),
-            self._on_signal,
-        )
+        signals.listen(self._events)
         log.info("agent %s of %s starts in %s", __version__, self._device_id, self._config.data_dir)
         self._enroller.start()
         if self._enroller.is_ready:
@@ -361,11 +356,3 @@ class Service:
         if self._enroller.is_wanted:
             live["enrolment"] = self._enroller.status(now)
         return record | live
-
-    def _on_signal(self, number: int) -> None:
-        if number == signal.SIGUSR1:
-            self._events.put(Received(Command(id="SIGUSR1", name=CommandName.CHECK_IN)))
-        elif number == signal.SIGUSR2:
-            self._events.put(Received(Command(id="SIGUSR2", name=CommandName.SEND_INVENTORY)))
-        else:
-            self._events.put(Stop(signal.Signals(number).name))

@@ -7,8 +7,8 @@
    perhaps, one whose part was ended for it, by an abort or a time limit. Not concerned is who was never offered it,
    has said itself that it failed, is not in the fleet any more, or has asked since its end and ran something else.
 3. A device that does not run the bad release when its turn comes has nothing to undo: `already-installed`.
-4. A device whose former release is not known, not in the store or not for it any more ends as `noartifact` at once,
-   with the obstacle as its substate: it is known from the start who cannot be restored.
+4. A device that is rejected, or whose former release is not known, not in the store or not for it any more, ends as
+   `noartifact` at once, with the obstacle as its substate: it is known from the start who cannot be restored.
 5. The undone deployment ends as `rolled-back` when its rollback brought at least one device back, or found none that
    had the release; otherwise with the outcome that its devices give it.
 
@@ -24,7 +24,16 @@ from msgspec.structs import replace
 
 from wainwright_common.codes import Code
 from wainwright_common.statuses import IN_PROGRESS, DeploymentStatus, DeviceStatus, Outcome
-from wainwright_controller.records import Artifact, Deployment, Device, DeviceDeployment, Kind, Strategy, Tally
+from wainwright_controller.records import (
+    Artifact,
+    Deployment,
+    Device,
+    DeviceDeployment,
+    DeviceState,
+    Kind,
+    Strategy,
+    Tally,
+)
 from wainwright_controller.rules import lifecycle
 from wainwright_controller.rules.actions import Refused
 from wainwright_controller.rules.selection import choose_artifact, unmet
@@ -53,10 +62,12 @@ def check_worth(undone: Deployment, parts: Sequence[DeviceDeployment]) -> None:
 
 def concerns(part: DeviceDeployment, device: Device | None, release: str) -> bool:
     """Say whether a device may run the release from this part (rule 2)."""
+    if device is None or device.state is DeviceState.DECOMMISSIONED:
+        return False
     if part.status is DeviceStatus.SUCCESS:
         return True
     was_offered = part.offered or part.attempt > 1
-    if not was_offered or device is None or part.status is DeviceStatus.DECOMMISSIONED:
+    if not was_offered or part.status is DeviceStatus.DECOMMISSIONED:
         return False
     if part.status in IN_PROGRESS:
         return True
@@ -69,6 +80,8 @@ def concerns(part: DeviceDeployment, device: Device | None, release: str) -> boo
 def restore_of(part: DeviceDeployment, device: Device | None, artifacts: Sequence[Artifact]) -> Restore:
     """Return what a device gets back; `artifacts` are those of its former release."""
     name = part.former_name
+    if device is not None and device.state is not DeviceState.ACCEPTED:  # nobody waits for it: see rule 4
+        return Restore(part.device_id, name, f"It is {device.state}, and gets nothing until it is accepted.")
     if name is None:
         return Restore(part.device_id, None, "What it ran before is not known.")
     if not artifacts:

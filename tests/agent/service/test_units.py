@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from wainwright_agent import link, rounds, service
+
 ROOT = Path(__file__).parents[3]
 UNITS = ROOT / "systemd"
 PAGE = (ROOT / "docs" / "systemd.md").read_text(encoding="utf-8")
 AGENT, STRICT = "wainwright-agent.service", "wainwright-agent.strict.conf"
 OPEN_POINTS_MIN = 40
+MARGIN_S = 15  # for a start of Python and slow storage
 
 
 @pytest.fixture(params=["plain", "strict", "trial"])
@@ -51,6 +54,17 @@ def test_systemd_accepts_the_unit_without_a_warning(unit: Path) -> None:
     done = analyze("verify", str(unit))
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_service_manager_waits_for_everything_that_may_hold_up_the_end(unit: Path) -> None:
+    found = re.search(r"^TimeoutStopSec=(\d+)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
+    bounds = {"idle scripts": rounds.STOP_S, "a step": service.WORKER_STOP_S, "the link": 2 * link.FAREWELL_S}
+
+    assert found
+    assert sum(bounds.values()) + MARGIN_S <= int(found[1])
+    assert f"{sum(bounds.values()):.0f} s in all" in unit.read_text(encoding="utf-8")
+    for bound in bounds.values():
+        assert f"({bound:.0f} s)" in PAGE
 
 
 def test_a_unit_with_a_misspelt_key_would_be_found(unit: Path) -> None:

@@ -44,6 +44,7 @@ from wainwright_controller.store import Store
 HISTORIES = 40
 LONG_HISTORIES = 20_000
 STEPS = 40
+TOLD_EVERY = 500  # histories: with `pytest -s`, how far it is
 RELEASES = ("os-1", "os-2", "os-3")
 ROUNDS_MAX = 600  # of the whole fleet asking, until everything has ended
 DONE: Counter[str] = Counter()
@@ -232,6 +233,8 @@ class Histories(RuleBasedStateMachine):
         DONE["histories"] += 1
         DONE["deployments"] += len(self.watch.deployments())
         DONE["offers"] += self.watch.offers
+        if DONE["histories"] % TOLD_EVERY == 0:
+            print(f"so far: {dict(DONE)}", flush=True)
 
     def _about(self, deployment: Deployment) -> str:
         """Say what a deployment is left with."""

@@ -157,6 +157,24 @@ def test_a_rollback_says_from_the_start_who_cannot_be_restored(world: World) -> 
     assert refused.value.code == "is-a-rollback"
 
 
+def test_a_rollback_waits_for_nobody_who_has_left_the_fleet_since(world: World) -> None:
+    devices = _fleet(world, "d0", "d1", "d2")
+    made = world.create("os-2", all_devices=True)
+    for device in devices:
+        device.update()
+    world.operations.decommission("d1", "olga")
+    world.operations.decide_devices(["d2"], DeviceState.REJECTED, "olga")
+
+    undone = world.operations.rollback(made.id, "olga")
+    parts = world.parts(undone.rollback_id or "")
+    assert sorted(parts) == ["d0", "d2"]
+    assert parts["d2"].status == "noartifact"
+    assert "rejected" in parts["d2"].substate
+    devices[0].update()
+    assert world.deployment(undone.rollback_id or "").status is DeploymentStatus.FINISHED
+    assert world.deployment(made.id).outcome is Outcome.ROLLED_BACK
+
+
 def test_what_has_ended_without_bringing_anything_to_a_device_has_not_started_and_is_not_rolled_back(
     world: World,
 ) -> None:
