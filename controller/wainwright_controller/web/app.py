@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from wainwright_controller.web import deployment, deployments, device, devices, filters, groups, live, sign_in
+from wainwright_controller.web import audit, deployment, deployments, device, devices, filters, groups, live, sign_in
 
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
@@ -15,4 +15,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     device.router,
     filters.router,
     groups.router,
+    audit.router,
 )
