@@ -105,7 +105,8 @@ def changes_of(entry: AuditOut) -> list[Change]:
             continue
         verb = "changed" if before is not None and after is not None else "made" if before is None else "removed"
         old, new = (one if isinstance(one, dict) else {} if one is None else {"": one} for one in (before, after))
-        fields = [Field(name, _told(old.get(name)), _told(new.get(name))) for name in dict.fromkeys([*old, *new])]
+        differing = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
+        fields = [Field(name, _told(old.get(name)), _told(new.get(name))) for name in differing]
         changes.append(Change(thing, verb, fields))
     return changes
 

@@ -27,7 +27,7 @@ def test_it_is_for_admins(viewer: Looker, operator: Looker, admin: Looker) -> No
 
 def test_an_entry_says_who_changed_what_from_what_to_what(guarded: Served, admin: Looker) -> None:
     guarded.accept("audited-1")
-    guarded.post("devices/tags", {"ids": ["audited-1"], "given": {"site": "north", "line": "1"}})
+    guarded.post("devices/tags", {"ids": ["audited-1"], "given": {"site": "north", "line": "1", "same": "as before"}})
     guarded.post("devices/tags", {"ids": ["audited-1"], "given": {"site": HOSTILE}, "removed": ["line"]})
     row = entries(admin.page("/audit"))[0]
     assert row.one("td", data_label="Who").one("a").text == "configuration"
@@ -36,6 +36,7 @@ def test_an_entry_says_who_changed_what_from_what_to_what(guarded: Served, admin
     fields = {one.text.split(":")[0]: one for one in change.one("ul").all("li")}
     assert (fields["site"].one("del").text, fields["site"].one("ins").text) == ("north", HOSTILE)
     assert (fields["line"].one("del").text, fields["line"].one("ins").text) == ("1", "nothing")
+    assert fields.keys() == {"site", "line"}, "what stayed as it was is no change"
     assert admin.page("/audit").all("img", src="x") == []
 
 
