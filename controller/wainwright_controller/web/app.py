@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from wainwright_controller.web import (
+    audit,
     deployment,
     deployments,
     device,
@@ -26,4 +27,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     device.router,
     filters.router,
     groups.router,
+    audit.router,
 )

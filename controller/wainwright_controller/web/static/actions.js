@@ -32,8 +32,7 @@ export function toast(text, tone = "good") {
 const kept = sessionStorage.getItem("said");
 if (kept) {
   sessionStorage.removeItem("said");
-  addEventListener("DOMContentLoaded", () => toast(kept));
-  if (document.readyState !== "loading") toast(kept);
+  toast(kept); // a module runs when the page has been read
 }
 
 export function fieldsOf(form) {

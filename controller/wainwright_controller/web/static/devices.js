@@ -71,8 +71,10 @@ document.querySelectorAll("select[data-group]").forEach(aim);
 
 // How many a request changed is in its answer: those that were so already are not among them.
 document.addEventListener("done", (event) => {
-  const changed = event.detail.changed;
-  if (changed) event.target.dataset.said = changed.length ? `${plural(changed.length)}: done.` : "Nothing to do: they were so already.";
+  const form = event.target;
+  const changed = event.detail.changed?.length;
+  form.dataset.saysOf ??= form.dataset.said; // such as "{devices} accepted."
+  if (changed !== undefined) form.dataset.said = changed ? form.dataset.saysOf.replace("{devices}", plural(changed)) : "Nothing to do: they were so already.";
   for (const box of boxes()) box.checked = false;
   refresh();
 });
