@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from queue import Empty
 from random import Random, SystemRandom
 from threading import Thread
-from types import FrameType
 
 from msgspec import UNSET
 
@@ -50,6 +49,7 @@ from wainwright_agent.log_sender import LogSender
 from wainwright_agent.outbox import Outbox
 from wainwright_agent.ration import Ration
 from wainwright_agent.rounds import Rounds
+from wainwright_agent.signals import Signals
 from wainwright_agent.supervisor import notify, watchdog_interval_s
 from wainwright_agent.update import Updater
 from wainwright_common import __version__, settings
@@ -114,8 +114,10 @@ class Service:
 
     def run(self) -> None:
         """Serve until a signal; call it from the main thread. Raises what a thread could not go on with."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, self._on_signal)
+        Signals(
+            (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2),
+            self._on_signal,
+        )
         log.info("agent %s of %s starts in %s", __version__, self._device_id, self._config.data_dir)
         self._enroller.start()
         if self._enroller.is_ready:
@@ -360,8 +362,7 @@ class Service:
             live["enrolment"] = self._enroller.status(now)
         return record | live
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        # Runs between two instructions of the main thread; a SimpleQueue may be put to from there.
+    def _on_signal(self, number: int) -> None:
         if number == signal.SIGUSR1:
             self._events.put(Received(Command(id="SIGUSR1", name=CommandName.CHECK_IN)))
         elif number == signal.SIGUSR2:

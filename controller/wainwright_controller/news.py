@@ -64,8 +64,6 @@ class News:
             except Exception as error:  # noqa: BLE001  the driver's own errors come unwrapped here
                 LOG.warning("no news from other controllers until the database is back: %s", said(error))
                 self._stopping.wait(RETRY_S)
-            finally:
-                self.listening.clear()
 
     def _listen(self) -> None:
         pooled = self._store.engine.raw_connection()
@@ -88,6 +86,7 @@ class News:
                 else:
                     connection.execute("SELECT 1")
         finally:
+            self.listening.clear()  # at once: whoever asks within RETRY_S must not be told that it listens
             connection.close()
 
     def _heard(self, connection: Any) -> Any:  # noqa: ANN401  the driver's types stay in one place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import time
 from pathlib import Path
@@ -78,6 +79,25 @@ def test_an_agent_that_is_asked_to_end_says_goodbye_and_exits_cleanly(
     assert time.monotonic() - begin < 5
     controller.wait_for_presence(online=False)
     assert agent.logged().count(" ERROR ") == 0
+
+
+def test_an_agent_ends_also_when_its_main_thread_sleeps_through_the_signal(
+    agent: Agent, controller: Controller
+) -> None:
+    """As it does when the signal comes just before the sleep; another thread that takes it has that effect."""
+    agent.start()
+    controller.wait_for(CheckIn)
+    time.sleep(1)  # what is due after a check-in is done, and the next thing due is half a minute away
+    process = agent.process
+    assert process is not None
+    threads = [int(thread.name) for thread in Path(f"/proc/{process.pid}/task").iterdir()]
+    others = [thread for thread in threads if thread != process.pid]
+    begin = time.monotonic()
+
+    assert ctypes.CDLL(None).tgkill(process.pid, others[0], signal.SIGTERM) == 0
+
+    assert process.wait(25) == 0
+    assert time.monotonic() - begin < 5
 
 
 def test_presence_is_retained_for_a_controller_that_comes_later(
