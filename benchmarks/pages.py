@@ -48,7 +48,7 @@ PAGES: Sequence[str] = (
     f"/deployments/{BIG}",
     f"/deployments/{BIG}?status=failure",
     f"/deployments/{BIG}?q=4711",
-    f"/deployments/{BIG}?about=devices&lines=500",
+    f"/deployments/{BIG}?about=devices&lines=200",
     f"/deployments/{1:032x}",
     "/deployments/new",
     "/devices",
@@ -137,11 +137,14 @@ def sign_in(serve: Serve, token: str = TOKEN) -> str:
 
 
 def ask(serve: Serve, path: str, asks: int) -> None:
-    """Ask for a page again and again; prints how long that took, and how many bytes came."""
+    """Ask for a page again and again; prints how long that took, the CPU time of it, and how many bytes came."""
     headers = {"Cookie": sign_in(serve), "Accept": "text/html"}
     connection = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=60)
-    took, size = [], 0
+    process = psutil.Process(serve.process.pid)
+    took, size, cpu = [], 0, 0.0
     for number in range(asks + 3):
+        if number == 3:
+            cpu = sum(process.cpu_times()[:2])
         began = time.perf_counter()
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
@@ -154,7 +157,8 @@ def ask(serve: Serve, path: str, asks: int) -> None:
             return
     connection.close()
     missed = " !" if percentile(took, 99) > AIM_S or size > AIM_BYTES else ""
-    print(f"  {milliseconds(took)}; {size / 1000:5.1f} kB: {path}{missed}")
+    cpu = 1000 * (sum(process.cpu_times()[:2]) - cpu) / asks
+    print(f"  {milliseconds(took)}; CPU {cpu:.1f} ms; {size / 1000:5.1f} kB: {path}{missed}")
 
 
 # ---- live -----------------------------------------------------------------------------------------------------------

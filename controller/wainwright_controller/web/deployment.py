@@ -30,7 +30,7 @@ router = routing.pages()
 DEVICES = 25  # on one page
 FAILURES = 10
 LINES = 20  # of the timeline; `?lines=` shows more
-LINES_MAX = 500
+LINES_MAX = 200  # some 50 kB
 LIVE_PARAMS = ("status", "q", "regressed", "cursor", "lines", "about")
 
 _TEMPLATE = "deployment_parts.html"
