@@ -36,6 +36,7 @@ from wainwright_controller.rules.filters.attributes import REPORTED, rows
 from wainwright_controller.rules.filters.matching import COMPARED, is_true
 from wainwright_controller.rules.filters.terms import (
     OPERATORS,
+    SYSTEM_NAMES,
     And,
     Comparison,
     Literal,
@@ -121,6 +122,24 @@ def names_without_devices(connection: Connection, wanted: Filter) -> list[str]:
         if connection.execute(select(ATTRIBUTE.c.name).where(ATTRIBUTE.c.name == full).limit(1)).first() is None:
             found.append(text)
     return found
+
+
+def attribute_names(connection: Connection, limit: int) -> list[str]:
+    """Return the names of the attributes that devices have, as a filter writes them, in order; at most so many.
+
+    One jump in the index of names for each, where DISTINCT would read an entry for each device.
+    """
+    smallest = select(func.min(ATTRIBUTE.c.name).label("name")).cte("names", recursive=True)
+    following = select(func.min(ATTRIBUTE.c.name)).where(ATTRIBUTE.c.name > smallest.c.name).correlate(smallest)
+    names = smallest.union_all(select(following.scalar_subquery()).where(smallest.c.name.is_not(None)))
+    found = connection.execute(select(names.c.name).where(names.c.name.is_not(None)).limit(limit)).scalars()
+    return sorted({*map(_written, found), *SYSTEM_NAMES})
+
+
+def _written(full: str) -> str:
+    """Return an attribute's full name as it is written in a filter, as short as it can be."""
+    scope, dot, key = full.partition(".")
+    return Name(Scope(scope), key).text if dot and scope in set(Scope) else full
 
 
 def sql_of(wanted: Filter, connection: Connection) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""News inside one controller: after each commit, which deployments changed.
+"""News inside one controller: after each commit, that something changed which somebody may be looking at.
 
 Listeners (live pages, `deployment watch`) wait for a number to rise and then read the store; so a listener that is slow
 misses numbers, never facts. What other controllers on the same store change, news.py makes heard here; while it cannot,
@@ -26,9 +26,9 @@ class Bulletin:
         """How many postings there have been."""
         return self._number
 
-    def post(self, deployments: Collection[str]) -> None:
-        """Say that these deployments changed; an empty collection says nothing."""
-        if not deployments:
+    def post(self, deployments: Collection[str], *, is_more: bool = False) -> None:
+        """Say that these deployments changed, and with `is_more` something else that pages show; else say nothing."""
+        if not deployments and not is_more:
             return
         self.hear()
         if (tell := self.on_post) is not None:

@@ -48,6 +48,8 @@ class Ledger(Writer):
             self._new_devices.add(device.id)
         if before is None or reported(device) != reported(before):
             self._told.add(device.id)
+        if before is None or _shown(device) != _shown(before):
+            self.devices_changed.add(device.id)
         self.devices[device.id] = device
         self._put_devices.add(device.id)
 
@@ -256,6 +258,11 @@ class Ledger(Writer):
             self._unsettled.discard(deployment_id)
             if self.deployments[deployment_id].status is not DeploymentStatus.FINISHED:
                 settling.settle(self, deployment_id, begun=deployment_id in self._begun)
+
+
+def _shown(device: Device) -> tuple[object, ...]:
+    """Return what lists of devices are read for: not when it was heard last, which changes with every message."""
+    return device.state, device.online, device.artifact_name, device.device_type, device.last_why
 
 
 def _sentence(part: DeviceDeployment, before: DeviceDeployment) -> str:

@@ -112,7 +112,7 @@ class Ticker:
                 self._retry(ledger, key)
             ledger.flush()
         self._waker.deliver(ledger)
-        self._bulletin.post(ledger.changed)
+        self._bulletin.post(ledger.changed, is_more=bool(ledger.devices_changed))
         return len(late) == AT_ONCE_MAX or len(due) == AT_ONCE_MAX
 
     def tidy(self) -> bool:

@@ -49,11 +49,16 @@ _UPDATE_PHASE = (
 
 
 class Writer(WorkingSet):
-    """Collects changes and writes them. `now` is the time of the cause, in seconds since the epoch."""
+    """Collects changes and writes them. `now` is the time of the cause, in seconds since the epoch.
+
+    After the commit, `changed` are the deployments that changed, `devices_changed` the devices of which something did
+    that a list of devices shows.
+    """
 
     def __init__(self, connection: Connection, now: float) -> None:
         super().__init__(connection, now)
         self.changed: set[str] = set()
+        self.devices_changed: set[str] = set()
         self._before: dict[Key, DeviceDeployment] = {}
         self._new_parts: list[Key] = []
         self._new_devices: set[str] = set()
@@ -74,6 +79,8 @@ class Writer(WorkingSet):
         )
         if deployment_id is not None:
             self.changed.add(deployment_id)
+        elif device_id is not None:
+            self.devices_changed.add(device_id)
 
     def tally(self, deployment_id: str) -> Tally:
         """Return how many parts of a deployment stand where, all that was put here included."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
-from fastapi import Query
-from sqlalchemy import select
+from fastapi import Depends, Query
+from sqlalchemy import ColumnElement, Connection, and_, select
 
 from wainwright_controller import audit
 from wainwright_controller.api import routing
@@ -23,36 +24,50 @@ router = routing.router("audit", "/audit")
 _ANCHOR = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
 
 
+@dataclass
+class AuditFilters:
+    """The parameters that choose entries; what is not given restricts nothing. `since` is included, `until` is not."""
+
+    who: Annotated[str | None, Query(description="Exactly this person.")] = None
+    action: Annotated[str | None, Query(description="A part of an action, such as `deployment`.")] = None
+    object: Annotated[str | None, Query(description="A part of an object's name.")] = None
+    verdict: Literal["allowed", "refused"] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+    def condition(self) -> ColumnElement[bool]:
+        """Return what an entry must meet."""
+        matching: list[ColumnElement[bool]] = []
+        if self.who is not None:
+            matching.append(AUDIT.c.actor == self.who)
+        if self.action is not None:
+            matching.append(AUDIT.c.action.icontains(self.action, autoescape=True))
+        if self.object is not None:
+            matching.append(AUDIT.c.object.icontains(self.object, autoescape=True))
+        if self.verdict is not None:
+            matching.append(AUDIT.c.verdict == self.verdict)
+        if self.since is not None:
+            matching.append(AUDIT.c.at >= self.since.timestamp())
+        if self.until is not None:
+            matching.append(AUDIT.c.at < self.until.timestamp())
+        return and_(True, *matching)  # noqa: FBT003  SQL's TRUE
+
+
 @router.get("")
 def list_audit(
-    context: InContext,
-    who: Annotated[str | None, Query(description="Exactly this person.")] = None,
-    action: Annotated[str | None, Query(description="A part of an action, such as `deployment`.")] = None,
-    object_: Annotated[str | None, Query(alias="object", description="A part of an object's name.")] = None,
-    verdict: Literal["allowed", "refused"] | None = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    limit: Limit = LIMIT,
-    cursor: Cursor = None,
+    context: InContext, filters: Annotated[AuditFilters, Depends()], limit: Limit = LIMIT, cursor: Cursor = None
 ) -> Page[AuditOut]:
     """List changes and refusals, newest first; `since` is included, `until` is not."""
-    query = select(AUDIT).order_by(AUDIT.c.number.desc()).limit(limit + 1)
-    if who is not None:
-        query = query.where(AUDIT.c.actor == who)
-    if action is not None:
-        query = query.where(AUDIT.c.action.icontains(action, autoescape=True))
-    if object_ is not None:
-        query = query.where(AUDIT.c.object.icontains(object_, autoescape=True))
-    if verdict is not None:
-        query = query.where(AUDIT.c.verdict == verdict)
-    if since is not None:
-        query = query.where(AUDIT.c.at >= since.timestamp())
-    if until is not None:
-        query = query.where(AUDIT.c.at < until.timestamp())
+    with context.store.read() as connection:
+        return listed(connection, filters, limit, cursor)
+
+
+def listed(connection: Connection, filters: AuditFilters, limit: int, cursor: str | None) -> Page[AuditOut]:
+    """Return a piece of the log, newest first."""
+    query = select(AUDIT).where(filters.condition()).order_by(AUDIT.c.number.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(AUDIT.c.number < key_of(cursor, tuple[int])[0])
-    with context.store.read() as connection:
-        rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["number"],))
+    rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["number"],))
     return Page(items=[_out(from_row(audit.Entry, row)) for row in rows], next=following)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from fastapi import Query
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select
+from fastapi import Depends, Query
+from sqlalchemy import Connection, RowMapping, select
 
 from wainwright_controller.api import routing
 from wainwright_controller.api.access import InActor
-from wainwright_controller.api.context import Context, InContext
+from wainwright_controller.api.context import InContext
+from wainwright_controller.api.devices_listed import WITH_GROUP, DeviceFilters, device_fields, listed, pending
 from wainwright_controller.api.enrolment import key_out
 from wainwright_controller.api.models import (
     AcceptIn,
@@ -24,59 +25,29 @@ from wainwright_controller.api.models import (
     PreauthorizeIn,
     TagsIn,
     Why,
-    known_moment,
-    moment,
 )
-from wainwright_controller.api.paging import LIMIT, Cursor, Limit, Search, cut, key_of
+from wainwright_controller.api.paging import LIMIT, Cursor, Limit, cut, key_of
 from wainwright_controller.api.problems import BadRequest
 from wainwright_controller.api.views import PARTS, part_fields, undoing_of
-from wainwright_controller.attribute_store import load_tags, members_of, sql_of
+from wainwright_controller.attribute_store import load_tags
 from wainwright_controller.enrolment_store import load_keys
 from wainwright_controller.operations import NotFound
-from wainwright_controller.records import Device, DeviceDeployment, DeviceState, Event, KeyState
-from wainwright_controller.rows import DEPLOYMENT, DEVICE, EVENT, KEY, MEMBER, PART, from_row
+from wainwright_controller.records import DeviceDeployment, DeviceState, Event
+from wainwright_controller.rows import DEPLOYMENT, DEVICE, EVENT, PART, from_row
 from wainwright_controller.rules.filters import parse
 
 router = routing.router("devices", "/devices")
 
 Kind = Annotated[str | None, Query(max_length=32, description="Only lines of this kind.")]
 
-_WITH_GROUP = select(DEVICE, MEMBER.c.group_name).join(MEMBER, MEMBER.c.device_id == DEVICE.c.id, isouter=True)
-
 
 @router.get("")
 def list_devices(
-    context: InContext,
-    state: Annotated[list[DeviceState] | None, Query(description="Repeatable.")] = None,
-    group: str | None = None,
-    where: Annotated[str | None, Query(description="A filter: docs/filters.md.")] = None,
-    q: Search = None,
-    online: bool | None = None,  # noqa: FBT001  a query parameter is always named
-    limit: Limit = LIMIT,
-    cursor: Cursor = None,
+    context: InContext, filters: Annotated[DeviceFilters, Depends()], limit: Limit = LIMIT, cursor: Cursor = None
 ) -> Page[DeviceOut]:
     """List devices by id; `q` looks into ids, device types and artifact names."""
-    matching: list[ColumnElement[bool]] = []
-    if state:
-        matching.append(DEVICE.c.state.in_(state))
-    if q:
-        fields = (DEVICE.c.id, DEVICE.c.device_type, DEVICE.c.artifact_name)
-        matching.append(or_(*(field.icontains(q, autoescape=True) for field in fields)))
-    if online is not None:
-        matching.append(DEVICE.c.online.is_(online))
-    wanted = parse(where) if where is not None else None
     with context.store.read() as connection:
-        if group is not None:
-            matching.append(members_of(connection, group))
-        if wanted is not None:
-            matching.append(sql_of(wanted, connection))
-        everything = _WITH_GROUP.where(and_(True, *matching))  # noqa: FBT003  SQL's TRUE
-        total = connection.execute(everything.with_only_columns(func.count())).scalar_one()
-        piece = everything.order_by(DEVICE.c.id).limit(limit + 1)
-        if cursor is not None:
-            piece = piece.where(DEVICE.c.id > key_of(cursor, tuple[str])[0])
-        rows, following = cut(connection.execute(piece).mappings().all(), limit, lambda row: (row["id"],))
-    return Page(items=[DeviceOut(**_device_fields(row)) for row in rows], total=total, next=following)
+        return listed(connection, filters, limit, cursor)
 
 
 @router.post("/accept", max_body_size=routing.FLEET_BODY)
@@ -87,18 +58,10 @@ def accept_devices(body: AcceptIn, context: InContext, actor: InActor) -> Change
     """
     ids = list(body.ids)
     if body.all_pending:
-        ids += _pending(context)
+        with context.store.read() as connection:
+            ids += connection.execute(pending()).scalars()
     changed = context.operations.decide_devices(ids, DeviceState.ACCEPTED, actor.name, skips_disputed=body.all_pending)
     return Changed(changed=changed)
-
-
-def _pending(context: Context) -> list[str]:
-    """Return the devices about which nobody has decided: whether they take part, or whether a first key is theirs."""
-    asks = select(KEY.c.device_id).where(KEY.c.state == KeyState.PENDING)
-    waits = (DEVICE.c.state == DeviceState.ACCEPTED) & DEVICE.c.id.in_(asks)
-    query = select(DEVICE.c.id).where((DEVICE.c.state == DeviceState.PENDING) | waits).order_by(DEVICE.c.id)
-    with context.store.read() as connection:
-        return list(connection.execute(query).scalars())
 
 
 @router.post("/reject", max_body_size=routing.FLEET_BODY)
@@ -144,13 +107,18 @@ def decommission_device(device_id: str, context: InContext, actor: InActor) -> C
 def show_device(device_id: str, context: InContext) -> DeviceDetail:
     """Show a device with its tags, its keys and its inventory."""
     with context.store.read() as connection:
-        tags = load_tags(connection, [device_id])
-        keys = load_keys(connection, [device_id])
-        row = connection.execute(_WITH_GROUP.where(DEVICE.c.id == device_id)).mappings().first()
+        return detail(connection, device_id)
+
+
+def detail(connection: Connection, device_id: str) -> DeviceDetail:
+    """Return all of a device; raises NotFound."""
+    tags = load_tags(connection, [device_id])
+    keys = load_keys(connection, [device_id])
+    row = connection.execute(WITH_GROUP.where(DEVICE.c.id == device_id)).mappings().first()
     if row is None:
         raise NotFound(f"No such device: {device_id}. `wainwright device list` shows all.")
     return DeviceDetail(
-        **_device_fields(row),
+        **device_fields(row),
         boot_id=row["boot_id"] or None,
         provides=msgspec.json.decode(row["provides"] or "{}"),
         attributes=msgspec.json.decode(row["attributes"] or "{}"),
@@ -162,6 +130,13 @@ def show_device(device_id: str, context: InContext) -> DeviceDetail:
 @router.get("/{device_id}/history")
 def device_history(device_id: str, context: InContext, limit: Limit = LIMIT, cursor: Cursor = None) -> Page[HistoryOut]:
     """List the deployments of a device, newest first."""
+    with context.store.read() as connection:
+        check_exists(connection, device_id)
+        return history(connection, device_id, limit, cursor)
+
+
+def history(connection: Connection, device_id: str, limit: int, cursor: str | None) -> Page[HistoryOut]:
+    """Return a piece of the list of a device's deployments."""
     query = (
         PARTS.add_columns(DEPLOYMENT.c.name.label("deployment_name"), DEPLOYMENT.c.artifact_name)
         .where(PART.c.device_id == device_id)
@@ -170,9 +145,7 @@ def device_history(device_id: str, context: InContext, limit: Limit = LIMIT, cur
     )
     if cursor is not None:
         query = query.where(PART.c.sequence < key_of(cursor, tuple[int])[0])
-    with context.store.read() as connection:
-        check_exists(connection, device_id)
-        rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["sequence"],))
+    rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["sequence"],))
     return Page(items=[_history_out(row) for row in rows], next=following)
 
 
@@ -181,14 +154,21 @@ def device_timeline(
     device_id: str, context: InContext, kind: Kind = None, limit: Limit = LIMIT, cursor: Cursor = None
 ) -> Page[EventOut]:
     """List what happened to a device, newest first; what a technician installed has the kind `by-hand`."""
+    with context.store.read() as connection:
+        check_exists(connection, device_id)
+        return timeline(connection, device_id, kind, limit, cursor)
+
+
+def timeline(
+    connection: Connection, device_id: str, kind: str | None, limit: int, cursor: str | None
+) -> Page[EventOut]:
+    """Return a piece of a device's timeline."""
     query = select(EVENT).where(EVENT.c.device_id == device_id).order_by(EVENT.c.id.desc()).limit(limit + 1)
     if kind is not None:
         query = query.where(EVENT.c.kind == kind)
     if cursor is not None:
         query = query.where(EVENT.c.id < key_of(cursor, tuple[int])[0])
-    with context.store.read() as connection:
-        check_exists(connection, device_id)
-        rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["id"],))
+    rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["id"],))
     return Page(items=[EventOut.of(row["id"], from_row(Event, row)) for row in rows], next=following)
 
 
@@ -202,24 +182,6 @@ def check_exists(connection: Connection, device_id: str) -> None:
     """Raise NotFound for a device that nobody has heard of."""
     if connection.execute(select(DEVICE.c.id).where(DEVICE.c.id == device_id)).first() is None:
         raise NotFound(f"No such device: {device_id}. `wainwright device list` shows all.")
-
-
-def _device_fields(row: RowMapping) -> dict[str, Any]:
-    device = from_row(Device, row)
-    return {
-        "id": device.id,
-        "state": device.state,
-        "online": device.online,
-        "online_since": moment(device.online_since),
-        "last_seen_at": moment(device.last_seen_at or None),
-        "last_check_in_at": moment(device.last_check_in_at),
-        "last_why": device.last_why or None,
-        "device_type": device.device_type or None,
-        "artifact_name": device.artifact_name or None,
-        "agent_version": device.agent_version or None,
-        "group": row["group_name"],
-        "created_at": known_moment(device.created_at),
-    }
 
 
 def _history_out(row: RowMapping) -> HistoryOut:

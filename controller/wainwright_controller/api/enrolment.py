@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Query
-from sqlalchemy import RowMapping, select, tuple_
+from sqlalchemy import Connection, RowMapping, select, tuple_
 
 from wainwright_controller.api import routing
 from wainwright_controller.api.access import InActor
@@ -84,6 +84,14 @@ def list_certificates(
     cursor: Cursor = None,
 ) -> Page[CertificateOut]:
     """List certificates, newest first; `name` gives those of one device, server or controller."""
+    with context.store.read() as connection:
+        return certificates_listed(connection, name, kind, limit, cursor)
+
+
+def certificates_listed(
+    connection: Connection, name: str | None, kind: CertificateKind | None, limit: int, cursor: str | None
+) -> Page[CertificateOut]:
+    """Return a piece of the list of certificates."""
     key = (CERTIFICATE.c.issued_at, CERTIFICATE.c.serial)
     query = select(CERTIFICATE).order_by(*(column.desc() for column in key)).limit(limit + 1)
     if name is not None:
@@ -93,10 +101,9 @@ def list_certificates(
     if cursor is not None:
         at, serial = key_of(cursor, tuple[str, str])
         query = query.where(tuple_(*key) < (float.fromhex(at), serial))
-    with context.store.read() as connection:
-        rows, following = cut(
-            connection.execute(query).mappings().all(), limit, lambda row: (row["issued_at"].hex(), row["serial"])
-        )
+    rows, following = cut(
+        connection.execute(query).mappings().all(), limit, lambda row: (row["issued_at"].hex(), row["serial"])
+    )
     return Page(items=[certificate_out(from_row(Certificate, row)) for row in rows], next=following)
 
 

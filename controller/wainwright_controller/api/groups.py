@@ -23,15 +23,19 @@ router = routing.router("groups", "/groups")
 @router.get("")
 def list_groups(context: InContext, q: Search = None, limit: Limit = LIMIT, cursor: Cursor = None) -> Page[GroupOut]:
     """List groups by name; `GET /devices?group=` lists the members of one."""
+    with context.store.read() as connection:
+        return listed(connection, q, limit, cursor)
+
+
+def listed(connection: Connection, q: str | None, limit: int, cursor: str | None) -> Page[GroupOut]:
+    """Return a piece of the list of groups."""
     query = select(GROUP).order_by(GROUP.c.name).limit(limit + 1)
     if q:
         query = query.where(GROUP.c.name.icontains(q, autoescape=True))
     if cursor is not None:
         query = query.where(GROUP.c.name > key_of(cursor, tuple[str])[0])
-    with context.store.read() as connection:
-        rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["name"],))
-        items = [_group_out(connection, row) for row in rows]
-    return Page(items=items, next=following)
+    rows, following = cut(connection.execute(query).mappings().all(), limit, lambda row: (row["name"],))
+    return Page(items=[_group_out(connection, row) for row in rows], next=following)
 
 
 @router.post("", status_code=HTTPStatus.CREATED, max_body_size=routing.FLEET_BODY)
@@ -79,10 +83,15 @@ def remove_from_group(name: str, body: IdsIn, context: InContext, actor: InActor
 
 def _read(context: Context, name: str) -> GroupOut:
     with context.store.read() as connection:
-        row = connection.execute(select(GROUP).where(GROUP.c.name == name)).mappings().first()
-        if row is None:
-            raise NotFound(f"No such group: {name}. `wainwright group list` shows all.")
-        return _group_out(connection, row)
+        return shown(connection, name)
+
+
+def shown(connection: Connection, name: str) -> GroupOut:
+    """Return the view of a group; raises NotFound."""
+    row = connection.execute(select(GROUP).where(GROUP.c.name == name)).mappings().first()
+    if row is None:
+        raise NotFound(f"No such group: {name}. `wainwright group list` shows all.")
+    return _group_out(connection, row)
 
 
 def _group_out(connection: Connection, row: RowMapping) -> GroupOut:

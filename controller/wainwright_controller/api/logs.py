@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Query
-from sqlalchemy import and_, select, tuple_
+from sqlalchemy import Connection, and_, select, tuple_
 
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.api import routing
@@ -34,6 +34,20 @@ def device_log(
         rows = connection.execute(query.order_by(*key).limit(limit + 1)).mappings().all()
     rows, following = cut(rows, limit, lambda row: (row["attempt"], row["number"]))
     return Page(items=[LogLineOut(**dict(row) | {"at": known_moment(row["at"])}) for row in rows], next=following)
+
+
+def log_end(
+    connection: Connection, device_id: str, deployment_id: str, limit: int, before: str | None
+) -> Page[LogLineOut]:
+    """Return the last lines of a log, oldest first; `next` is the cursor `before` of the lines before those."""
+    key = (LOG_LINE.c.attempt, LOG_LINE.c.number)
+    query = select(LOG_LINE).where(LOG_LINE.c.device_id == device_id, LOG_LINE.c.deployment_id == deployment_id)
+    if before is not None:
+        query = query.where(tuple_(*key) < key_of(before, tuple[int, int]))
+    rows = connection.execute(query.order_by(*(one.desc() for one in key)).limit(limit + 1)).mappings().all()
+    rows, earlier = cut(rows, limit, lambda row: (row["attempt"], row["number"]))
+    lines = [LogLineOut(**dict(row) | {"at": known_moment(row["at"])}) for row in reversed(rows)]
+    return Page(items=lines, next=earlier)
 
 
 @router.get("/deployments/{deployment_id}/logs")

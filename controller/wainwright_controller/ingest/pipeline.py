@@ -187,7 +187,7 @@ class Pipeline:
         for reason, device, text in result.refused:
             self._counts.refuse(reason, device, text)
         self._waker.deliver(ledger)
-        self._bulletin.post(ledger.changed)
+        self._bulletin.post(ledger.changed, is_more=bool(ledger.devices_changed))
         return result.answers
 
 

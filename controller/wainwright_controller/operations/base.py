@@ -69,7 +69,7 @@ class Operator:
             ledger.flush()
             ledger.testify()
         self._waker.deliver(ledger)
-        self._bulletin.post(ledger.changed)
+        self._bulletin.post(ledger.changed, is_more=True)  # a person did something: the audit log says so
 
     def _device(self, ledger: Ledger, device_id: str) -> Device:
         ledger.load_devices([device_id])

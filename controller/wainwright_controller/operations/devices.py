@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 
 from wainwright_common.statuses import DeviceStatus
 from wainwright_common.topics import check_device_id
@@ -121,16 +121,20 @@ class DeviceOperations(Operator):
     def why(self, device_id: str) -> Answer:
         """Say in one sentence why a device is, or is not, being updated."""
         with self.store.read() as connection:
-            ledger = Ledger(connection, self._clock())
-            ledger.load_devices([device_id])
-            ledger.load_open_parts([device_id])
-            ledger.load_joinable([device_id])
-            device = ledger.devices.get(device_id)
-            if device is None:
-                return why(None, [], None, ledger.now)
-            candidates = [*ledger.candidates(device_id), *ledger.joinable(device)] or ledger.to_begin(device)
-            last = None if candidates else self._last(ledger, device_id)
-            return why(device, candidates, last, ledger.now)
+            return self.why_in(connection, device_id)
+
+    def why_in(self, connection: Connection, device_id: str) -> Answer:
+        """Say the same in a transaction that there is."""
+        ledger = Ledger(connection, self._clock())
+        ledger.load_devices([device_id])
+        ledger.load_open_parts([device_id])
+        ledger.load_joinable([device_id])
+        device = ledger.devices.get(device_id)
+        if device is None:
+            return why(None, [], None, ledger.now)
+        candidates = [*ledger.candidates(device_id), *ledger.joinable(device)] or ledger.to_begin(device)
+        last = None if candidates else self._last(ledger, device_id)
+        return why(device, candidates, last, ledger.now)
 
     @staticmethod
     def _last(ledger: Ledger, device_id: str) -> tuple[DeviceDeployment, Deployment] | None:

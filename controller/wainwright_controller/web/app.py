@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from wainwright_controller.web import deployment, deployments, live, sign_in
+from wainwright_controller.web import deployment, deployments, device, devices, filters, groups, live, sign_in
 
-ROUTERS: tuple[APIRouter, ...] = (sign_in.router, live.router, deployments.router, deployment.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    sign_in.router,
+    live.router,
+    deployments.router,
+    deployment.router,
+    devices.router,
+    device.router,
+    filters.router,
+    groups.router,
+)

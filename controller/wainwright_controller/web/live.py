@@ -2,7 +2,7 @@
 
 1. A stream begins with all regions of its page, so that one that was away catches up by connecting again.
 2. Then the regions that changed follow, at most LOOKS_PER_S times a second, as soon as something was committed. What is
-   told to nobody (that a device's connection was lost) shows after IDLE_LOOK_S at the latest.
+   told to nobody (that a device was heard again, or a request refused) shows after IDLE_LOOK_S at the latest.
 3. A region that is a list of rows is sent as the rows that changed, as long as the same rows are in it.
 4. Pages that show the same to people of the same role are looked at and rendered once for all of them; those that ask
    for a person's name are not.

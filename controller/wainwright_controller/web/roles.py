@@ -18,6 +18,8 @@ SHOWS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("GET",  "/deployments/{deployment_id}"): ("GET",  "/deployments/{deployment_id}"),
     ("GET",  "/devices"):                     ("GET",  "/devices"),
     ("GET",  "/devices/{device_id}"):         ("GET",  "/devices/{device_id}"),
+    ("GET",  "/filters"):                     ("GET",  "/filters"),
+    ("GET",  "/filters/names"):               ("GET",  "/filters"),
     ("GET",  "/groups"):                      ("GET",  "/groups"),
     ("GET",  "/groups/{name}"):               ("GET",  "/groups/{name}"),
     ("GET",  "/releases"):                    ("GET",  "/releases"),
@@ -30,6 +32,10 @@ SHOWS: Mapping[tuple[str, str], tuple[str, str]] = {
 VIEWS: Mapping[str, tuple[str, str]] = {
     "deployments": ("GET", "/deployments"),
     "deployment":  ("GET", "/deployments/{deployment_id}"),
+    "devices":     ("GET", "/devices"),
+    "device":      ("GET", "/devices/{device_id}"),
+    "group":       ("GET", "/groups/{name}"),
+    "audit":       ("GET", "/audit"),
 }
 
 # What asks for nobody, and why.

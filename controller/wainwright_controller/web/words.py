@@ -34,8 +34,14 @@ TONES: Mapping[str, str] = {
     "rejected": "bad",
     "revoked": "bad",
     "decommissioned": "off",
+    "valid": "good",
+    "expired": "off",
+    "replaced": "off",
 }
 """How a status looks: the colour goes with a word and a shape, never alone."""
+
+LEVELS: Mapping[str, str] = {"error": "bad", "critical": "bad", "warning": "warn", "debug": "quiet"}
+"""How a line of a log looks, by its level; others are as all text."""
 
 BAR: Mapping[str, tuple[DeviceStatus, ...]] = {
     "good": (DeviceStatus.SUCCESS, DeviceStatus.ALREADY_INSTALLED),

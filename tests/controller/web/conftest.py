@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.controller.api.served import Json, Served
+from tests.controller.web.looking import Looker
 from tests.controller.web.visitor import Visitor
 from tests.support.mosquitto import Mosquitto
 
@@ -43,3 +44,21 @@ def user(served: Served, name: str, role: str = "operator", **token: object) -> 
     """Make a user with a token; returns what the API said of the token."""
     served.post("users", {"name": name, "role": role})
     return served.post("tokens", {"user": name} | token)
+
+
+@pytest.fixture(scope="module")
+def admin(guarded: Served) -> Looker:
+    """Who may do everything."""
+    return Looker(Visitor.signed_in(guarded, TOKEN))
+
+
+@pytest.fixture(scope="module")
+def operator(guarded: Served) -> Looker:
+    """Who runs the fleet."""
+    return Looker(Visitor.signed_in(guarded, user(guarded, "one-operator")["token"]))
+
+
+@pytest.fixture(scope="module")
+def viewer(guarded: Served) -> Looker:
+    """Who only looks."""
+    return Looker(Visitor.signed_in(guarded, user(guarded, "one-viewer", "viewer")["token"]))

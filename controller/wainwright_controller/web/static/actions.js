@@ -1,6 +1,9 @@
 // Buttons that do something by the API: they ask first, say what went wrong where it was asked, and what was done.
 //   <button data-opens="ID">                      opens the dialog of that id
 //   <form data-call="POST /api/v1/…" data-to="…">  sends its named fields as JSON; then goes there, if anywhere
+//     data-list                                    a field of several of its name, sent as a list
+//     data-split                                   a field whose words are sent as a list
+//     data-key="ID"                                sent as { what the field of that id has: its value }
 //   aria-disabled with data-refused                says why it is not possible
 
 export function call(method, path, body) {
@@ -29,8 +32,7 @@ export function toast(text, tone = "good") {
 const kept = sessionStorage.getItem("said");
 if (kept) {
   sessionStorage.removeItem("said");
-  addEventListener("DOMContentLoaded", () => toast(kept));
-  if (document.readyState !== "loading") toast(kept);
+  toast(kept); // a module runs when the page has been read
 }
 
 export function fieldsOf(form) {
@@ -40,6 +42,8 @@ export function fieldsOf(form) {
     const value = input.type === "checkbox" && input.value === "on" ? true : input.type === "number" ? input.valueAsNumber : input.value;
     if (value === "" || Number.isNaN(value)) continue;
     if (input.hasAttribute("data-list")) (fields[input.name] ??= []).push(value);
+    else if (input.hasAttribute("data-split")) fields[input.name] = value.split(/[\s,;]+/).filter(Boolean);
+    else if (input.dataset.key) (fields[input.name] ??= {})[document.getElementById(input.dataset.key).value] = value;
     else fields[input.name] = value;
   }
   return fields;
