@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import MakeWindow
 from tests.browser.house import House
+from tests.browser.places import furnished
 from tests.browser.window import AWAY
 from wainwright_controller.people import Role
 from wainwright_controller.simulate import Fleet
@@ -98,3 +99,15 @@ def test_what_somebody_types_stays_while_the_page_changes(house: House, fleet: F
     expect(dialog).to_have_count(0)
     assert "is paused" in one.refusal("Delete")
     one.act("Cancel")
+
+
+def test_no_page_has_a_barrier_or_an_error(house: House, window: MakeWindow) -> None:
+    """As an admin, with names that do harm; test_looks.py looks at them in all sizes."""
+    with house.fleet(3) as fleet:
+        one = window(Role.ADMIN)
+        for place in [*furnished(house, fleet).values(), "/devices?q=nobody"]:
+            one.open(place)
+            assert one.barriers() == [], place
+        nobody = window()
+        nobody.page.goto(f"{house.url}/sign-in")
+        assert nobody.barriers() == []
