@@ -11,7 +11,7 @@ from tests.support.serve import Json
 from wainwright_controller.simulate import Fleet
 from wainwright_controller.web.roles import SHOWS
 
-DATA = {"/live", "/filters", "/filters/names"}  # what scripts ask for
+DATA = {"/live", "/filters", "/filters/names", "/audit.csv"}  # for scripts and for spreadsheets
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>'
 LONG, RIGHT_TO_LEFT = "very-long-name-" * 8 + "of-128", "ציפור-\u202egnp.exe\u2066-ירוקה"
 

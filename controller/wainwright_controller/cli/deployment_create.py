@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import click
 
-from wainwright_controller.cli.deployment_order import order_of, order_options
+from wainwright_controller.cli.deployment_order import device_count, order_of, order_options
 from wainwright_controller.cli.deployment_show import conditions
 from wainwright_controller.cli.exits import ExitCode
 from wainwright_controller.cli.filters import nobody, unknown_told
@@ -45,7 +46,7 @@ def create(settings: Settings, /, *, release: str, watches: bool, until_held: bo
     """Roll a release out."""
     if until_held and not watches:
         raise click.UsageError("--until-held is about watching: give --watch, too.")
-    made = settings.client.post("deployments", order_of(settings, release, given))
+    made = settings.client.post("deployments", order_of(release, given, partial(device_count, settings)))
     told = f"Created {made['name']} ({short(made['id'])}) for {_whom(settings, made)}."
     if watches:
         settings.say(told)
@@ -70,7 +71,7 @@ def _whom(settings: Settings, made: Json) -> str:
 @in_settings
 def plan(settings: Settings, /, *, release: str, **given: Any) -> None:  # noqa: ANN401  as click gives them
     """Say what `create` with the same options would do, and do nothing."""
-    order = order_of(settings, release, given)
+    order = order_of(release, given, partial(device_count, settings))
     found = settings.client.post("deployments/plan", order)
     put_object(settings, found, _told(order, found))
     if settings.output == "table" and order.get("where") and not found["devices"]:

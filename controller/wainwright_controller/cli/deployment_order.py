@@ -105,8 +105,11 @@ def order_options(command: F) -> F:
     return command
 
 
-def order_of(settings: Settings, release: str, given: Json) -> Json:
-    """Return the order that the options describe, as the API takes it; raises UsageError."""
+def order_of(release: str, given: Json, device_count: Callable[[Json], int]) -> Json:
+    """Return the order that the options describe, as the API takes it; raises UsageError.
+
+    `device_count` is asked how many devices they mean, for batches of a count only.
+    """
     targets = [given["group"] is not None, bool(given["devices"]), given["all_devices"], given["where"] is not None]
     if targets.count(True) != 1:
         raise click.UsageError("Say where to: --to GROUP, --device ID, --where FILTER or --all, exactly one of them.")
@@ -119,7 +122,7 @@ def order_of(settings: Settings, release: str, given: Json) -> Json:
             batch=given["batch"],
             phases=given["phases"],
             at=given["at"],
-            device_count=lambda: _device_count(settings, given),
+            device_count=lambda: device_count(given),
         )
         order = {
             "release": release,
@@ -158,7 +161,7 @@ _AS_THEY_ARE = (
 )
 
 
-def _device_count(settings: Settings, given: Json) -> int:
+def device_count(settings: Settings, given: Json) -> int:
     """Return how many devices batches divide: those of a filter up to --max-devices, the accepted ones of the rest."""
     if given["devices"]:
         return len(given["devices"])

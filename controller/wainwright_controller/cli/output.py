@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -58,10 +58,21 @@ def put_list(settings: Settings, items: Iterable[Json], columns: Columns, nothin
 
 def put_csv(items: Iterable[Json], columns: Columns) -> None:
     """Print a list as CSV (RFC 4180), for spreadsheets."""
-    for row in [list(columns), *([_csv_cell(show(item)) for show in columns.values()] for item in items)]:
-        line = io.StringIO()
-        csv.writer(line).writerow(row)
-        click.echo(line.getvalue(), nl=False)
+    for line in csv_lines(items, columns):
+        click.echo(line, nl=False)
+
+
+def csv_lines(items: Iterable[Json], columns: Columns) -> Iterator[str]:
+    """Yield the lines of a list as CSV, the headings first; each has its end."""
+    yield _csv_line(list(columns))
+    for item in items:
+        yield _csv_line([_csv_cell(show(item)) for show in columns.values()])
+
+
+def _csv_line(row: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(row)
+    return line.getvalue()
 
 
 def _csv_cell(value: object) -> str:

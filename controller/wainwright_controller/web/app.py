@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from wainwright_controller.web import deployment, deployments, device, devices, filters, groups, live, sign_in
+from wainwright_controller.web import (
+    audit,
+    deployment,
+    deployments,
+    device,
+    devices,
+    filters,
+    groups,
+    live,
+    sign_in,
+    wizard,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     live.router,
     deployments.router,
+    wizard.router,  # before the next: `new` is no id
     deployment.router,
     devices.router,
     device.router,
     filters.router,
     groups.router,
+    audit.router,
 )

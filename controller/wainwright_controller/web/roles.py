@@ -25,6 +25,7 @@ SHOWS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("GET",  "/releases"):                    ("GET",  "/releases"),
     ("GET",  "/releases/{name:path}"):        ("GET",  "/releases/{name}"),
     ("GET",  "/audit"):                       ("GET",  "/audit"),
+    ("GET",  "/audit.csv"):                   ("GET",  "/audit"),
     ("GET",  "/live"):                        ("GET",  "/events"),
 }
 

@@ -35,6 +35,8 @@ TONES: Mapping[str, str] = {
     "revoked": "bad",
     "decommissioned": "off",
     "valid": "good",
+    "allowed": "good",
+    "refused": "bad",
     "expired": "off",
     "replaced": "off",
 }
