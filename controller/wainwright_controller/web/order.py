@@ -89,16 +89,18 @@ def words_of(fields: Fields) -> list[str]:
         raise BadField(f"There is no field {min(unknown)!r}.")
     words: list[str] = []
     for name, option in OPTIONS.items():
-        value = fields.get(name, "").strip()
-        if not value:
-            continue
-        if option.is_flag:
-            words.append(f"--{name}")
-            continue
-        values = re.split(_SPLIT.get(name, _LINES), value) if option.many else [value]
-        for one in filter(None, values):
+        for one in _values(name, fields):
+            if option.is_flag:
+                words.append(f"--{name}")
+                break
             words += [f"--{name}={one}"] if one.startswith("-") else [f"--{name}", one]
     return words
+
+
+def _values(name: str, fields: Fields) -> list[str]:
+    value = fields.get(name, "").strip()
+    values = re.split(_SPLIT.get(name, _LINES), value) if OPTIONS[name].many else [value]
+    return [one for one in values if one]
 
 
 def command_of(fields: Fields) -> str:
@@ -127,15 +129,16 @@ def ordered(fields: Fields, device_count: Callable[[Json], int]) -> Json:
         with _options.make_context("create", words_of(fields)) as context:
             return order_of(release, context.params, device_count)
     except click.UsageError as error:
-        raise _told(error) from error
+        raise _told(error, fields) from error
 
 
-def _told(error: click.UsageError) -> BadField:
-    """Return the error in the wizard's words; the first option that its sentence names is the field."""
+def _told(error: click.UsageError, fields: Fields) -> BadField:
+    """Return the error in the wizard's words; the field is the option that it names, or whose value it has."""
     if isinstance(error, click.BadParameter) and error.param is not None:
         name = error.param.opts[0].removeprefix("--")
         return BadField(f"{_labelled(name)}: {error.message}", name)
     named = [name for name in _NAMED.findall(error.message) if name in OPTIONS]
+    named += [name for name in OPTIONS if any(one in error.message for one in _values(name, fields))]
     return BadField(error.message, named[0] if named else "")
 
 

@@ -19,10 +19,13 @@ from wainwright_controller.api.models import OrderIn
 from wainwright_controller.api.routing import FLEET_BODY
 from wainwright_controller.cli.deployment_show import conditions
 from wainwright_controller.cli.narration import condition
+from wainwright_controller.operations import NotFound
 from wainwright_controller.records import DeviceState
 from wainwright_controller.rows import ARTIFACT, GROUP
+from wainwright_controller.rules.filters import BadFilter
+from wainwright_controller.rules.gates import BadLimit
 from wainwright_controller.web import routing
-from wainwright_controller.web.order import OPTIONS, BadField, Fields, command_of, ordered
+from wainwright_controller.web.order import OPTIONS, BadField, command_of, ordered
 from wainwright_controller.web.rendering import HEADERS, macro, page
 
 router = routing.pages()
@@ -80,11 +83,11 @@ def plan(
         order = ordered(fields, lambda given: _device_count(context, given))
         found = plan_deployment(OrderIn.model_validate(order), context)
     except pydantic.ValidationError as error:
-        return _wrong(_invalid(error), fields)
+        return _wrong(_invalid(error))
     except BadField as error:
-        return _wrong(error, fields)
+        return _wrong(error)
     except WainwrightError as error:  # of the rules, the filter, the target
-        return _wrong(BadField(str(error), _blamed(error)), fields)
+        return _wrong(BadField(str(error), _blamed(error)))
     phases = [(phase, condition(phase.model_dump(mode="json"))) for phase in found.phases]
     shown = _review(
         found,
@@ -97,8 +100,7 @@ def plan(
     return HTMLResponse(shown, headers=HEADERS)
 
 
-def _wrong(error: BadField, fields: Fields) -> Response:
-    del fields
+def _wrong(error: BadField) -> Response:
     return HTMLResponse(_mistake(str(error), error.field, error.step), headers=HEADERS)
 
 
@@ -108,11 +110,9 @@ def _device_count(context: Context, given: dict[str, Any]) -> int:
         return len(given["devices"])
     if given["max_devices"] is not None:
         return int(given["max_devices"])
-    group, where = given["group"], given["where"]
-    filters = DeviceFilters(state=[DeviceState.ACCEPTED], group=group, where=where)
+    chosen = DeviceFilters([DeviceState.ACCEPTED], group=given["group"], where=given["where"])
     with context.store.read() as connection:
-        found = listed(connection, filters, 1, None)
-    return max(found.total or 0, 1)
+        return max(listed(connection, chosen, 1, None).total or 0, 1)
 
 
 def _invalid(error: pydantic.ValidationError) -> BadField:
@@ -123,17 +123,16 @@ def _invalid(error: pydantic.ValidationError) -> BadField:
     return BadField(f"{first['msg']}.", field if field in OPTIONS or field == "release" else "")
 
 
+_MISSING = {"release": "release", "group": "to", "device": "device"}
 _FIELDS = {"group": "to", "devices": "device", "all_devices": "all", "phases": "phase", "limits": "max-failures"}
 
 
 def _blamed(error: WainwrightError) -> str:
     """Return the field that an error of the operations is about."""
-    kind = type(error).__name__
-    text = str(error)
-    if kind == "BadFilter":
+    if isinstance(error, BadFilter):
         return "where"
-    if kind == "BadLimit":
+    if isinstance(error, BadLimit):
         return "max-failures"
-    if kind == "NotFound":
-        return "release" if "release" in text else "to" if "group" in text else "device"
+    if isinstance(error, NotFound):
+        return next((field for word, field in _MISSING.items() if word in str(error)), "")
     return ""

@@ -71,7 +71,8 @@ async function ask() {
   else {
     const error = Object.assign(document.createElement("p"), { className: "error" });
     error.textContent = answer ? await problemOf(answer) : "The controller cannot be reached: try again.";
-    error.dataset.step = error.dataset.field = "";
+    error.dataset.step = now();
+    error.dataset.field = "";
     holder.content.append(error);
   }
   dress(holder.content);
@@ -102,8 +103,9 @@ async function forward() {
   const found = await ask();
   next.disabled = false;
   const wrong = found?.querySelector("[data-field]");
-  if (wrong && steps.indexOf(wrong.dataset.step) <= steps.indexOf(here) && (wrong.dataset.step || !wrong.dataset.field === false)) {
-    if (wrong.dataset.step !== here) location.hash = wrong.dataset.step;
+  const at = wrong ? steps.indexOf(wrong.dataset.step) : -1;
+  if (at >= 0 && at <= steps.indexOf(here)) {
+    if (at < steps.indexOf(here)) location.hash = steps[at];
     setTimeout(() => complain(wrong.textContent, wrong.dataset.field), 50);
     return;
   }
