@@ -40,6 +40,14 @@ class House:
         self.tokens: dict[Role, str] = {}
 
     def __enter__(self) -> Self:
+        try:
+            self._move_in()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _move_in(self) -> None:
         self._stack.enter_context(self.broker)
         self.serve = Serve(self._folder / "controller", self.broker.url, **self._settings)
         self.serve.__enter__()
@@ -48,7 +56,6 @@ class House:
             self.tokens[role] = self.serve.person(f"the-{role}", role)
         for name in ("one", "two"):
             self.release(name)
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

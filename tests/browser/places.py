@@ -29,12 +29,14 @@ def furnished(house: House, fleet: Fleet) -> Mapping[str, str]:
     ids = fleet.ids
     for number, name in enumerate((HOSTILE.replace("/", "|"), LONG, RIGHT_TO_LEFT)):
         house.post("groups", {"name": name, "ids": [ids[number]]})
-        house.post("devices/tags", {"ids": [ids[0]], "given": {f"t{number}": name}})
+        house.post("devices/tags", {"ids": [ids[0]], "given": {f"t{number}": _printable(name)}})
     house.post("groups", {"name": "by-filter", "where": f'inventory.fleet = "{fleet.spec.id_prefix}"'})
     with house.fleet(1, failing=1.0) as bad:
         for name in (HOSTILE, LONG, RIGHT_TO_LEFT):
-            house.release(name)
-            made = house.deploy(*ids, *bad.ids, name=name, release=name, phases=[{"count": 1}, {"opens": "approval"}])
+            release = _printable(name)
+            house.release(release)
+            phases = [{"count": 1}, {"opens": "approval"}]
+            made = house.deploy(*ids, *bad.ids, name=name, release=release, phases=phases)
             house.post(f"deployments/{made['id']}/pause", {"reason": name})
             last: Json = made
     places = {
@@ -44,6 +46,10 @@ def furnished(house: House, fleet: Fleet) -> Mapping[str, str]:
         "{name:path}": quote(HOSTILE, safe=""),
     }
     return {path: _filled(path, places) for path in pages()}
+
+
+def _printable(name: str) -> str:
+    return "".join(one for one in name if one.isprintable())
 
 
 def _filled(path: str, places: Mapping[str, str]) -> str:
