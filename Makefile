@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PEERS  := mosquitto faketime curl openssl mender-artifact grub-editenv:grub-common fw_setenv:libubootenv-tool rauc dbus-daemon:dbus \
-          mksquashfs:squashfs-tools systemd-analyze:systemd initdb:postgresql softhsm2-util:softhsm2 pkcs11-tool:opensc
+          mksquashfs:squashfs-tools systemd-analyze:systemd initdb:postgresql softhsm2-util:softhsm2 pkcs11-tool:opensc \
+          chromium
 
 # For a Debian guest with systemd; it needs root.
 GUESTS := systemd-nspawn:systemd-container mmdebstrap mke2fs:e2fsprogs

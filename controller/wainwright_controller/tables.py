@@ -176,6 +176,22 @@ class DeviceDeploymentTable(SQLModel, table=True):
         Index("device_deployment_phase", "deployment_id", "phase", "status"),
         # A device's history, and where it succeeded before it fell back.
         Index("device_deployment_device", "device_id", "sequence"),
+        # Those of one deployment that wait for another attempt, among a hundred thousand that do not.
+        Index(
+            "device_deployment_waiting",
+            "deployment_id",
+            sqlite_where=text("next_attempt_at IS NOT NULL"),
+            postgresql_where=text("next_attempt_at IS NOT NULL"),
+        ),
+        # The curve of a deployment over time reads this index alone.
+        Index(
+            "device_deployment_finished",
+            "deployment_id",
+            "finished_at",
+            "status",
+            sqlite_where=text("finished_at IS NOT NULL"),
+            postgresql_where=text("finished_at IS NOT NULL"),
+        ),
         # How many devices are under way, for a limit on them.
         Index(
             "device_deployment_under_way",

@@ -115,13 +115,25 @@ class System:
         **more: Any,  # noqa: ANN401  as ArtifactSpec takes it
     ) -> str:
         """Build, sign and upload one artifact for these device types; returns its id."""
+        path = self.build(name, *types, size=size, payload_type=payload_type, **more)
+        stored: str = self.api.upload(path)["id"]
+        return stored
+
+    def build(
+        self,
+        name: str,
+        *types: str,
+        size: int = SOFTWARE_SIZE,
+        payload_type: str = "demo",
+        **more: Any,  # noqa: ANN401  as above
+    ) -> Path:
+        """Build and sign one artifact for these device types; returns its file."""
         source = PayloadSource.from_bytes("software", software(name, types[0], size))
         spec = ArtifactSpec(name=name, device_types=types, payload_type=payload_type, files=(source,), **more)
         path = self.stage.folder / f"{name}-{types[0]}.mender"
         with path.open("wb") as file:
             write_module_image(file, spec, key=load_signing_key(self.stage.private_key))
-        stored: str = self.api.upload(path)["id"]
-        return stored
+        return path
 
     def release_by_mender_artifact(self, name: str, device_type: str, size: int = SOFTWARE_SIZE) -> None:
         """The same by the real tool."""

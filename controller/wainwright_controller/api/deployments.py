@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 from fastapi import Depends, Query
-from sqlalchemy import Connection, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, func, select, tuple_
 
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.api import routing
@@ -42,7 +42,7 @@ from wainwright_controller.api.views import (
     undoing_of,
 )
 from wainwright_controller.records import Deployment, DeviceDeployment, Event
-from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, from_row
+from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, TALLY, from_row
 
 router = routing.router("deployments", "/deployments")
 
@@ -144,7 +144,6 @@ def parts_listed(
         where = and_(where, PART.c.regressed_at.is_not(None))
     if chosen.q:
         where = and_(where, PART.c.device_id.icontains(chosen.q, autoescape=True))
-    total = connection.execute(select(func.count()).select_from(PART).where(where)).scalar_one()
     piece = PARTS.where(where).order_by(*key).limit(limit + 1)
     if cursor is not None:
         piece = piece.where(tuple_(*key) > key_of(cursor, tuple[int, str]))
@@ -152,7 +151,17 @@ def parts_listed(
         connection.execute(piece).mappings().all(), limit, lambda row: (row["phase"], row["device_id"])
     )
     items = [part_out(from_row(DeviceDeployment, row), undoing_of(row)) for row in rows]
-    return Page(items=items, total=total, next=following)
+    return Page(items=items, total=_parts_total(connection, deployment_id, chosen, where), next=following)
+
+
+def _parts_total(connection: Connection, deployment_id: str, chosen: PartFilters, where: ColumnElement[bool]) -> int:
+    """Return how many devices are chosen; where only their status is asked for, they have been counted already."""
+    if chosen.q or chosen.is_regressed:
+        return connection.execute(select(func.count()).select_from(PART).where(where)).scalar_one()
+    counted = select(func.coalesce(func.sum(TALLY.c.n), 0)).where(TALLY.c.deployment_id == deployment_id)
+    if chosen.status:
+        counted = counted.where(TALLY.c.status.in_(chosen.status))
+    return int(connection.execute(counted).scalar_one())
 
 
 @router.get("/{deployment_id}/failures")

@@ -16,9 +16,9 @@ from wainwright_controller.api.deployments import PartFilters, parts_listed
 from wainwright_controller.api.models import DeploymentOut, EventOut
 from wainwright_controller.api.views import deployment_out, failures, find_deployment
 from wainwright_controller.cli.deployment_show import conditions, detail_of
-from wainwright_controller.records import Event, Strategy
+from wainwright_controller.records import Deployment, Event, Strategy
 from wainwright_controller.rows import EVENT, from_row
-from wainwright_controller.rules.actions import Act
+from wainwright_controller.rules.actions import Act, Refused, check_allowed
 from wainwright_controller.web import routing, words
 from wainwright_controller.web.curve import curve_of
 from wainwright_controller.web.deployments import known
@@ -30,7 +30,7 @@ router = routing.pages()
 DEVICES = 25  # on one page
 FAILURES = 10
 LINES = 20  # of the timeline; `?lines=` shows more
-LINES_MAX = 500
+LINES_MAX = 200  # some 50 kB
 LIVE_PARAMS = ("status", "q", "regressed", "cursor", "lines", "about")
 
 _TEMPLATE = "deployment_parts.html"
@@ -65,6 +65,12 @@ _TEXTS: Mapping[Act, tuple[str, str]] = {
     Act.ABORT: ("bad", "Devices under way stop and go back; those that have the release keep it. It cannot go on."),
     Act.DELETE: ("bad", "It goes away, with its devices' history of it and their logs."),
 }
+_IN_VAIN: Mapping[Act, str] = {
+    Act.PROMOTE: "No later phase waits to be opened.",
+    Act.RETRY: "No device has failed that could be tried again.",
+    Act.ROLLBACK: "No device has got the release from it.",
+}
+"""Why lifecycle.possible leaves out what the stage allows."""
 _TYPED = frozenset({Act.ROLLBACK, Act.ABORT, Act.DELETE})  # what cannot be undone
 
 
@@ -84,7 +90,7 @@ def show_deployment(request: Request, deployment_id: str, context: InContext) ->
         regions=regions,
         live="/live" + query(kept, view="deployment", id=found.id),
         d=shown,
-        buttons=buttons_of(shown, viewer),
+        buttons=buttons_of(shown, found, viewer),
         conditions=list(conditions(words.as_json(shown))),
         chosen=_chosen(params),
         statuses=list(DeviceStatus),
@@ -103,7 +109,7 @@ def look(connection: Connection, context: Context, viewer: Viewer, params: Query
     drawn = curve_of(connection, found.id, (begin, end), d.device_count, opened)
     moments = [datetime.fromtimestamp(at, UTC) for at in (begin, end)]
     return {
-        "head": Region(_head(d, shown_of(d, buttons_of(d, viewer)))),
+        "head": Region(_head(d, shown_of(d, buttons_of(d, found, viewer)))),
         "progress": Region(_progress(d, given)),
         "phases": Region(_phases(d)),
         "failures": Region(_failures(d, errors, different)),
@@ -150,21 +156,29 @@ def _chosen(params: QueryParams) -> PartFilters:
     return PartFilters(status, params.get("q", "")[:128], is_regressed=params.get("regressed") == "true")
 
 
-def buttons_of(d: DeploymentOut, viewer: Viewer) -> list[Button]:
+def buttons_of(d: DeploymentOut, found: Deployment, viewer: Viewer) -> list[Button]:
     """Return everything that can be done with a deployment, or could be in another state, in the order of its life."""
-    refusals = {act: refusal.text for act, refusal in (getattr(d, "refused", None) or {}).items()}
     buttons = []
     for act in Act:
         method, path = ("DELETE", "") if act is Act.DELETE else ("POST", f"/{act}")
         lacks = viewer.lacks(method, f"/deployments/{{deployment_id}}{path}")
-        refused = "" if act in d.allowed else refusals.get(act, "This is not possible now.")
-        if act is Act.APPROVE and viewer.name == d.created_by:  # lifecycle.approve refuses it, too
-            refused = refused or "You made it: another admin has to approve it."
+        refused = "" if act in d.allowed else _refusal(act, found)
+        if act is Act.APPROVE and not (refused or lacks) and viewer.name == d.created_by:
+            refused = "You made it: another admin has to approve it."  # lifecycle.approve refuses it, too
         tone, text = _TEXTS[act]
         label = label_of(act, d.strategy)
         call = f"{method} /api/v1/deployments/{d.id}{path}"
         buttons.append(Button(act, label, call, f"{label}: {d.name}", text, tone, refused or lacks, act in _TYPED))
     return buttons
+
+
+def _refusal(act: Act, found: Deployment) -> str:
+    """Return why something is not possible, in the API's words where it is the stage that does not allow it."""
+    try:
+        check_allowed(act, found)
+    except Refused as refusal:
+        return str(refusal)
+    return _IN_VAIN.get(act, "This is not possible now.")
 
 
 def shown_of(d: DeploymentOut, buttons: list[Button]) -> list[Button]:

@@ -4,7 +4,8 @@
 2. Then the regions that changed follow, at most LOOKS_PER_S times a second, as soon as something was committed. What is
    told to nobody (that a device was heard again, or a request refused) shows after IDLE_LOOK_S at the latest.
 3. A region that is a list of rows is sent as the rows that changed, as long as the same rows are in it.
-4. Pages that show the same to people of the same role are looked at and rendered once for all of them.
+4. Pages that show the same to people of the same role are looked at and rendered once for all of them; those that ask
+   for a person's name are not.
 5. A stream asks for the role of its page. It ends with the token that its reader signed in with, and with his session;
    when he has another role, his page loads itself again. `hello` says which release of the pages the controller has, so
    that a page of an older one does, too.
@@ -65,9 +66,23 @@ class Shared:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[object, tuple[threading.Lock, list[tuple[int, float, Regions]]]] = OrderedDict()
+        self._kept: OrderedDict[object, tuple[threading.Lock, list[tuple[int, float, Regions | None]]]] = OrderedDict()
 
-    def get(self, key: object, number: int, make: Callable[[], Regions]) -> Regions:
+    def look(self, look: Callable[[Viewer], Regions], actor: Actor, params: str, number: int) -> Regions:
+        """Return what somebody sees: what others of his role see, too, unless it turned out to be about him."""
+
+        def for_all() -> Regions | None:
+            viewer = Viewer(actor, can_sign_out=False)
+            regions = look(viewer)
+            return None if viewer.is_personal else regions
+
+        regions = self.get((params, actor.role), number, for_all)
+        if regions is None:
+            own = (params, actor.role, actor.name)
+            regions = self.get(own, number, lambda: look(Viewer(actor, can_sign_out=False)))
+        return regions or {}
+
+    def get(self, key: object, number: int, make: Callable[[], Regions | None]) -> Regions | None:
         """Return what `make` gave for a key since posting `number`, or let it give it now: one caller at a time."""
         with self._lock:
             lock, kept = self._kept.setdefault(key, (threading.Lock(), []))
@@ -98,16 +113,13 @@ def live(request: Request, context: InContext, actor: InActor, view: str) -> Str
 async def _stream(
     context: Context, shared: Shared, actor: Actor, session_end: float, look: Look, params: QueryParams
 ) -> AsyncIterator[str]:
-    viewer = Viewer(actor, can_sign_out=False)
-    key = (str(params), viewer.role, viewer.name)
-
     def read(number: int) -> Regions | Role | None:
         """Return what there is to see; the reader's role, if it is another one now, None if he has none any more."""
         with context.store.read() as connection:
             role = context.gate.role_now(connection, actor) if context.clock() < session_end else None
             if role is not actor.role:
                 return role
-            return shared.get(key, number, lambda: look(connection, context, viewer, params))
+            return shared.look(lambda viewer: look(connection, context, viewer, params), actor, str(params), number)
 
     yield event("hello", {"pages": release_of_pages()})
     sent: dict[str, Region] = {}

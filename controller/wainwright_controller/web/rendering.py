@@ -96,13 +96,27 @@ TEMPLATES = _environment()
 
 
 class Viewer:
-    """Who looks at a page, as templates ask for it."""
+    """Who looks at a page, as templates ask for it.
+
+    `is_personal` says whether anybody asked for more than his role: what was rendered then is not for others.
+    """
 
     def __init__(self, actor: Actor, *, can_sign_out: bool) -> None:
-        self.name = actor.name
+        self._name = actor.name
         self.role = actor.role
-        self.is_local = actor.name == LOCAL
         self.can_sign_out = can_sign_out
+        self.is_personal = False
+
+    @property
+    def name(self) -> str:
+        """His name."""
+        self.is_personal = True
+        return self._name
+
+    @property
+    def is_local(self) -> bool:
+        """Whether he sits at the controller's own machine, where no token is asked for."""
+        return self.name == LOCAL
 
     def may(self, method: str, path: str) -> bool:
         """Say whether his role is enough for a request of the API, by its path below /api/v1."""

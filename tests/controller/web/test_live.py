@@ -19,10 +19,11 @@ from tests.controller.web.visitor import Heard, Stream, Visitor
 from tests.support.mosquitto import Mosquitto
 from tests.support.wait import wait_until
 from wainwright_common.statuses import DeviceStatus
+from wainwright_controller.people import Actor, Role
 from wainwright_controller.rows import TOKEN as TOKENS
 from wainwright_controller.web import live
 from wainwright_controller.web.live import KEPT_MAX, Region, Regions, Shared, changes, event
-from wainwright_controller.web.rendering import release_of_pages
+from wainwright_controller.web.rendering import Viewer, release_of_pages
 
 DEPLOYMENTS = "/live?view=deployments"
 
@@ -145,7 +146,7 @@ def test_one_look_serves_all_who_ask_for_the_same() -> None:
         assert gate.wait(10)
         return {"a": Region("x")}
 
-    found: list[Regions] = []
+    found: list[Regions | None] = []
     readers = [threading.Thread(target=lambda: found.append(shared.get("page", 7, look))) for _ in range(10)]
     for reader in readers:
         reader.start()
@@ -163,7 +164,7 @@ def test_a_look_is_good_until_something_is_posted(monkeypatch: pytest.MonkeyPatc
         return {"a": Region(str(next(answers)))}
 
     def get(key: str, number: int) -> str:
-        return shared.get(key, number, look)["a"].html
+        return (shared.get(key, number, look) or {})["a"].html
 
     assert [get("one", 1), get("one", 1), get("one", 2), get("one", 1)] == ["0", "0", "1", "1"]
     assert get("another", 2) == "2", "another page, another role"
@@ -173,14 +174,43 @@ def test_a_look_does_not_get_old(monkeypatch: pytest.MonkeyPatch) -> None:
     shared, answers = Shared(), iter("ab")
     monkeypatch.setattr(live, "IDLE_LOOK_S", 0.0)
 
-    assert [shared.get(1, 1, lambda: {"a": Region(next(answers))})["a"].html for _ in range(2)] == ["a", "b"]
+    assert [shared.get(1, 1, lambda: {"a": Region(next(answers))}) for _ in range(2)] == [
+        {"a": Region("a")},
+        {"a": Region("b")},
+    ]
 
 
 def test_a_look_that_fails_is_nobodys() -> None:
     shared = Shared()
     with pytest.raises(ZeroDivisionError):
         shared.get(1, 1, lambda: {"a": Region(str(1 // 0))})
-    assert shared.get(1, 1, lambda: {"a": Region("x")})["a"].html == "x"
+    assert shared.get(1, 1, lambda: {"a": Region("x")}) == {"a": Region("x")}
+
+
+def test_what_asks_for_a_name_is_for_nobody_else() -> None:
+    shared, looks = Shared(), []
+    anna, bert, carl = (Actor(name, Role.ADMIN) for name in ("anna", "bert", "carl"))
+    viewer = Actor("vera", Role.VIEWER)
+
+    def same(viewer: Viewer) -> Regions:
+        looks.append(viewer.role)
+        return {"a": Region(f"for {viewer.role}s")}
+
+    def personal(viewer: Viewer) -> Regions:
+        return {"a": Region(f"for {viewer.name}")}
+
+    assert [shared.look(same, one, "q", 1)["a"].html for one in (anna, bert, viewer)] == [
+        "for admins",
+        "for admins",
+        "for viewers",
+    ]
+    assert looks == [Role.ADMIN, Role.VIEWER]
+    assert [shared.look(personal, one, "p", 1)["a"].html for one in (anna, bert, carl, anna)] == [
+        "for anna",
+        "for bert",
+        "for carl",
+        "for anna",
+    ]
 
 
 def test_the_looks_that_are_kept_have_a_bound() -> None:

@@ -1,0 +1,38 @@
+"""Indexes by which pages about large deployments stay quick: when devices finished, and which wait to try again."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+_WAITING = sa.text("next_attempt_at IS NOT NULL")
+_FINISHED = sa.text("finished_at IS NOT NULL")
+
+
+def upgrade() -> None:
+    """Bring the tables of the revision before to this one."""
+    with op.batch_alter_table("device_deployment", schema=None) as batch_op:
+        batch_op.create_index(
+            "device_deployment_waiting",
+            ["deployment_id"],
+            unique=False,
+            sqlite_where=_WAITING,
+            postgresql_where=_WAITING,
+        )
+        batch_op.create_index(
+            "device_deployment_finished",
+            ["deployment_id", "finished_at", "status"],
+            unique=False,
+            sqlite_where=_FINISHED,
+            postgresql_where=_FINISHED,
+        )
+
+
+def downgrade() -> None:
+    """Bring the tables back to the revision before."""
+    with op.batch_alter_table("device_deployment", schema=None) as batch_op:
+        batch_op.drop_index("device_deployment_finished")
+        batch_op.drop_index("device_deployment_waiting")
