@@ -26,14 +26,19 @@ def list_releases(
     context: InContext, q: Search = None, limit: Limit = LIMIT, cursor: Cursor = None
 ) -> Page[ReleaseOut]:
     """List releases by name."""
+    with context.store.read() as connection:
+        return listed(connection, q, limit, cursor)
+
+
+def listed(connection: Connection, q: str | None, limit: int, cursor: str | None) -> Page[ReleaseOut]:
+    """Return a piece of the list of releases; their number is not counted."""
     query = select(ARTIFACT.c.name).distinct().order_by(ARTIFACT.c.name).limit(limit + 1)
     if q:
         query = query.where(ARTIFACT.c.name.icontains(q, autoescape=True))
     if cursor is not None:
         query = query.where(ARTIFACT.c.name > key_of(cursor, tuple[str])[0])
-    with context.store.read() as connection:
-        names, following = cut(connection.execute(query).scalars().all(), limit, lambda name: (name,))
-        artifacts, running = _artifacts(connection, names), _running(connection, names)
+    names, following = cut(connection.execute(query).scalars().all(), limit, lambda name: (name,))
+    artifacts, running = _artifacts(connection, names), _running(connection, names)
     items = [ReleaseOut(**_fields(name, artifacts[name], running.get(name, 0))) for name in names]
     return Page(items=items, next=following)
 
@@ -42,9 +47,14 @@ def list_releases(
 def show_release(name: str, context: InContext) -> ReleaseDetail:
     """Show a release with its artifacts, how many devices run it, and which deployments need it still."""
     with context.store.read() as connection:
-        artifacts = _artifacts(connection, [name])[name]
-        running = _running(connection, [name]).get(name, 0)
-        deployments = list(connection.execute(deployments_with(name)).scalars())
+        return detail(connection, name)
+
+
+def detail(connection: Connection, name: str) -> ReleaseDetail:
+    """Return a release; raises NotFound."""
+    artifacts = _artifacts(connection, [name])[name]
+    running = _running(connection, [name]).get(name, 0)
+    deployments = list(connection.execute(deployments_with(name)).scalars())
     if not artifacts:
         raise NotFound(f"No such release: {name}. `wainwright release list` shows all.")
     shown = [ArtifactOut.of(artifact) for artifact in artifacts]

@@ -13,6 +13,8 @@ from wainwright_controller.web import (
     filters,
     groups,
     live,
+    release,
+    releases,
     sign_in,
     wizard,
 )
@@ -27,5 +29,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     device.router,
     filters.router,
     groups.router,
+    releases.router,
+    release.router,
     audit.router,
 )

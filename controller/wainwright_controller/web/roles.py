@@ -37,6 +37,8 @@ VIEWS: Mapping[str, tuple[str, str]] = {
     "device":      ("GET", "/devices/{device_id}"),
     "group":       ("GET", "/groups/{name}"),
     "audit":       ("GET", "/audit"),
+    "releases":    ("GET", "/releases"),
+    "release":     ("GET", "/releases/{name:path}"),
 }
 
 # What asks for nobody, and why.
