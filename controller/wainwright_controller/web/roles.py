@@ -23,7 +23,7 @@ SHOWS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("GET",  "/groups"):                      ("GET",  "/groups"),
     ("GET",  "/groups/{name}"):               ("GET",  "/groups/{name}"),
     ("GET",  "/releases"):                    ("GET",  "/releases"),
-    ("GET",  "/releases/{name:path}"):        ("GET",  "/releases/{name}"),
+    ("GET",  "/releases/{name}"):             ("GET",  "/releases/{name}"),
     ("GET",  "/audit"):                       ("GET",  "/audit"),
     ("GET",  "/audit.csv"):                   ("GET",  "/audit"),
     ("GET",  "/live"):                        ("GET",  "/events"),
@@ -38,7 +38,7 @@ VIEWS: Mapping[str, tuple[str, str]] = {
     "group":       ("GET", "/groups/{name}"),
     "audit":       ("GET", "/audit"),
     "releases":    ("GET", "/releases"),
-    "release":     ("GET", "/releases/{name:path}"),
+    "release":     ("GET", "/releases/{name}"),
 }
 
 # What asks for nobody, and why.
