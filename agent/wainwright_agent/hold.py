@@ -29,7 +29,9 @@ def hold(offer: Offer, settings: Settings, now: datetime) -> Hold | None:
     """Return why an offer's update must wait before it is installed; None when it need not."""
     policy = offer.policy
     if policy.download_only is True:
-        return Hold("The deployment says to download only; it waits for an offer to install.")
+        return Hold(
+            "The deployment says to download only, until an operator lets it install: wainwright deployment install."
+        )
     own: Sequence[Window] = [parse(text) for text in settings.windows]
     theirs: Sequence[Window] = [] if policy.windows is UNSET else policy.windows
     if not own and not theirs:
