@@ -37,14 +37,16 @@ def hold(offer: Offer, settings: Settings, now: datetime) -> Hold | None:
     if not own and not theirs:
         return None
     try:
-        opens = windows.opening((own, theirs), now, zone(settings.time_zone))
+        local = zone(settings.time_zone)
+        opens = windows.opening((own, theirs), now, local)
     except ValueError as error:
         return Hold(f"When the maintenance window opens is not known: {error}.")
     if opens is None:
         return Hold("No maintenance window opens in the next two weeks; those of device and deployment do not meet.")
     if opens <= now:
         return None
-    return Hold(f"It waits for the maintenance window, which opens at {opens.isoformat(timespec='minutes')}.", opens)
+    at = f"{opens.astimezone(local):%Y-%m-%d %H:%M %Z}"
+    return Hold(f"It waits for the maintenance window, which opens at {at}.", opens)
 
 
 def zone(name: str) -> tzinfo:
