@@ -82,6 +82,7 @@ def test_a_missing_file_that_was_asked_for_is_an_error(tmp_path: Path) -> None:
         ('[update]\nreboot_command = ""\n', ":2: update.reboot_command: expected a list, got a text"),
         ("update.module_timeout_s = true\n", ":1: update.module_timeout_s: expected a number, got true or false"),
         ('[broker]\nurl = "http://x"\n', ":2: broker.url: 'http://x': expected mqtt://HOST[:PORT]"),
+        ('[broker]\nurl = "mqtt://me:hush@x:y"\n', ":2: broker.url: user and password do not belong there"),
         ('[broker]\nurl = "mqtt://x:99999"\n', ":2: broker.url: 'mqtt://x:99999': Port out of range"),
         ('[broker]\nurl = "mqtt://broker.example"\n', ":2: broker.url: mqtt://broker.example would send everything"),
         ('[broker]\nprefix = "a/#"\n', ":2: broker.prefix: 'a/#' is not a topic prefix"),
@@ -98,6 +99,7 @@ def test_an_error_names_file_line_and_key(tmp_path: Path, text: str, expected: s
         load(file, {})
 
     assert str(caught.value).startswith(str(file))
+    assert "hush" not in str(caught.value)
     assert expected in str(caught.value)
 
 
