@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wainwright_agent.config import OWN_MODULES, Config, ConfigError, load
+from wainwright_agent.config import MENDER_MODULES, OWN_MODULES, Config, ConfigError, load
 from wainwright_common import settings
 
 SAMPLE = """\
@@ -52,6 +52,13 @@ def test_a_documented_configuration_is_read_as_it_stands(tmp_path: Path) -> None
 def test_every_key_has_a_default() -> None:
     assert load(None, {}).update.module_timeout_s == 14400
     assert all(default is not msgspec.NODEFAULT for _, _, default in settings.leaves(Config))
+
+
+def test_the_agents_own_modules_go_before_those_of_menders_packages(tmp_path: Path) -> None:
+    config = load(written(tmp_path, '[update]\nmodules = ["/a", "/usr/share/mender/modules/v3", "/b"]'), {})
+
+    assert config.update.modules == (Path("/a"), OWN_MODULES, MENDER_MODULES, Path("/b"))
+    assert load(None, {}).update.modules[-2:] == (OWN_MODULES, MENDER_MODULES)
 
 
 def test_the_agents_own_modules_are_searched_last(tmp_path: Path) -> None:
