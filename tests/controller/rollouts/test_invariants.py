@@ -195,7 +195,6 @@ class Histories(RuleBasedStateMachine):
             do(self.world.operations, deployment.id, "anton")
         except Refused as refused:
             known = {"nothing-to-promote", "not-started", "nothing-to-retry", "nothing-to-roll-back", "is-a-rollback"}
-            known |= {"not-download-only"}
             if may and refused.code not in known:
                 raise AssertionError(f"{act} of {stage_of(deployment)} refused: {refused}") from refused
         else:
