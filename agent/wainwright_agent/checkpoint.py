@@ -26,6 +26,7 @@ from msgspec.structs import replace
 
 from wainwright_agent.synced import sync_folder, write_synced
 from wainwright_common.messages import Artifact
+from wainwright_common.prepared import prepare
 
 HEAD_MAX = 8 * 1024 * 1024  # bytes before the first payload file that are held in memory; the reader's limit is lower
 HOLE_MIN = 1024 * 1024  # bytes; a smaller file is stored twice rather than made a hole, which costs a sync
@@ -58,6 +59,9 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     etag: str | None = None
     synced: int = 0
     holes: tuple[Hole, ...] = ()
+
+
+prepare(Mark)  # the update's thread decodes it
 
 
 def place(tree: Path) -> Path:

@@ -37,6 +37,7 @@ __all__ = [
 
 DEFAULT_FILE = Path("/etc/wainwright/agent.toml")
 OWN_MODULES = Path(__file__).parent / "modules" / "v3"
+MENDER_MODULES = Path("/usr/share/mender/modules/v3")
 """The update modules that come with the agent; searched last, so that an administrator can replace each."""
 
 DAY_S = 86_400.0
@@ -112,12 +113,15 @@ class Update(Section, frozen=True, kw_only=True):
 
     modules: Annotated[
         tuple[Path, ...],
-        Meta(max_length=32, description="Folders searched for update modules, in order; the agent's own come last."),
+        Meta(
+            max_length=32,
+            description="Folders searched for update modules, in order; the agent's own come last, or before Mender's.",
+        ),
     ] = (
         Path("/etc/wainwright/modules/v3"),
         Path("/usr/lib/wainwright/modules/v3"),
-        Path("/usr/share/mender/modules/v3"),
         OWN_MODULES,
+        MENDER_MODULES,
     )
     scripts: Annotated[Path, Meta(description="Folder of the device's own state scripts: Idle, Sync and Download.")] = (
         Path("/etc/wainwright/scripts")
@@ -218,10 +222,20 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
     if found := [_locate(problem, file, text, env) for problem in problems(config)]:
         raise ConfigError("\n".join(found))
     config = _with_credentials(config)
-    if OWN_MODULES in config.update.modules:
-        return config
-    update = msgspec.structs.replace(config.update, modules=(*config.update.modules, OWN_MODULES))
+    update = msgspec.structs.replace(config.update, modules=_with_own(config.update.modules))
     return msgspec.structs.replace(config, update=update)
+
+
+def _with_own(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the folders of modules with our own: the administrator's before them, Mender's after them.
+
+    What Mender's packages bring has names that ours have, too. A module that is to be used in place of ours is put
+    where administrators put theirs.
+    """
+    if OWN_MODULES in folders:
+        return folders
+    at = folders.index(MENDER_MODULES) if MENDER_MODULES in folders else len(folders)
+    return (*folders[:at], OWN_MODULES, *folders[at:])
 
 
 def _with_credentials(config: Config) -> Config:

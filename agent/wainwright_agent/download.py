@@ -24,6 +24,7 @@ from wainwright_agent.spare import PROGRAM
 from wainwright_agent.trust import Trust
 from wainwright_common.codes import Code
 from wainwright_common.messages import Artifact, Progress, Reason
+from wainwright_common.prepared import prepare
 
 # What the child may do silently: wait for the module as long as a call may last, end it, and be slow.
 SILENCE_MARGIN_S = 300.0
@@ -101,6 +102,9 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the server said to the link."""
     looked: Looked | None = None
     unusable: Unusable | None = None
+
+
+prepare(Said)  # the update's thread decodes it
 
 
 def job_process_id() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import ssl
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
+from wainwright_agent.causes import cause, tls_fault
 from wainwright_common.errors import WainwrightError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Est:
         except requests.exceptions.SSLError as error:
             raise EstFailed(self._why_untrusted(error)) from error
         except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be taken apart
-            raise EstFailed(f"Cannot reach the controller at {self._job.url}: {_cause(error)}.") from error
+            raise EstFailed(f"Cannot reach the controller at {self._job.url}: {cause(error)}.") from error
         answer = _Answer(response.status_code, response.headers, body)
         if answer.status == HTTPStatus.ACCEPTED:
             raise EstWaits("Somebody has to accept this device.", _seconds(answer.headers.get("Retry-After", "")))
@@ -144,7 +144,7 @@ class Est:
 
     def _why_untrusted(self, error: BaseException) -> str:
         """Say why TLS failed, with a word about the clock if that may be why."""
-        fault = _tls_fault(error)
+        fault = tls_fault(error)
         now = datetime.now(UTC)
         text = f"Cannot trust the controller at {self._job.url}: {fault}."
         if "not yet valid" not in fault and "expired" not in fault:
@@ -202,29 +202,3 @@ def _fingerprint(certificate: x509.Certificate) -> str:
 def _seconds(text: str) -> int:
     wanted = int(text) if text.isascii() and text.isdigit() else 60
     return min(max(wanted, WAIT_MIN_S), WAIT_MAX_S)
-
-
-def _tls_fault(error: BaseException) -> str:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause.verify_message
-        if isinstance(cause, ssl.SSLError):
-            return str(cause.reason or cause).replace("_", " ").lower()
-        cause = _inner(cause)
-    return "no TLS connection"
-
-
-def _cause(error: BaseException) -> str:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-        cause = _inner(cause)
-    return "no connection"
-
-
-def _inner(error: BaseException) -> BaseException | None:
-    reason = getattr(error, "reason", None)
-    inner = [one for one in error.args if isinstance(one, BaseException)]
-    return (reason if isinstance(reason, BaseException) else None) or next(iter(inner), None) or error.__cause__

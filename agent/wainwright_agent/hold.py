@@ -29,20 +29,24 @@ def hold(offer: Offer, settings: Settings, now: datetime) -> Hold | None:
     """Return why an offer's update must wait before it is installed; None when it need not."""
     policy = offer.policy
     if policy.download_only is True:
-        return Hold("The deployment says to download only; it waits for an offer to install.")
+        return Hold(
+            "The deployment says to download only, until an operator lets it install: wainwright deployment install."
+        )
     own: Sequence[Window] = [parse(text) for text in settings.windows]
     theirs: Sequence[Window] = [] if policy.windows is UNSET else policy.windows
     if not own and not theirs:
         return None
     try:
-        opens = windows.opening((own, theirs), now, zone(settings.time_zone))
+        local = zone(settings.time_zone)
+        opens = windows.opening((own, theirs), now, local)
     except ValueError as error:
         return Hold(f"When the maintenance window opens is not known: {error}.")
     if opens is None:
         return Hold("No maintenance window opens in the next two weeks; those of device and deployment do not meet.")
     if opens <= now:
         return None
-    return Hold(f"It waits for the maintenance window, which opens at {opens.isoformat(timespec='minutes')}.", opens)
+    at = f"{opens.astimezone(local):%Y-%m-%d %H:%M %Z}"
+    return Hold(f"It waits for the maintenance window, which opens at {at}.", opens)
 
 
 def zone(name: str) -> tzinfo:

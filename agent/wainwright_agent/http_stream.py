@@ -20,6 +20,7 @@ from http import HTTPStatus
 import requests
 import urllib3.exceptions
 
+from wainwright_agent.causes import cause
 from wainwright_agent.checkpoint import Checkpoint
 from wainwright_agent.failure import LinkRefused, UpdateError
 from wainwright_agent.masking import mask
@@ -159,7 +160,7 @@ class HttpStream:
             read1: Callable[[int], bytes] | None = getattr(response.raw, "read1", None)
             data: bytes = response.raw.read(min(n, BLOCKING_READ)) if read1 is None else read1(n)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _Broken(f"the connection broke: {error}") from error
+            raise _Broken(f"the connection broke: {cause(error)}") from error
         now = time.monotonic()
         self._waited_s += now - began
         if self._waited_s > STALL_S:
@@ -191,7 +192,7 @@ class HttpStream:
                 uri, headers=headers, stream=True, allow_redirects=False, timeout=timeout, verify=ca
             )
         except (requests.ConnectionError, requests.Timeout) as error:
-            raise _Broken(str(error)) from error
+            raise _Broken(f"the server cannot be reached: {cause(error)}") from error
         except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be taken apart
             raise UpdateError(Code.DOWNLOAD_FAILED, mask(f"The link cannot be used: {error}.")) from error
 

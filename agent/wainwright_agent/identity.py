@@ -19,6 +19,7 @@ from wainwright_agent.config import Config
 from wainwright_common.errors import WainwrightError
 from wainwright_common.topics import DEVICE_ID_MAX
 
+MENDER_IDENTITY = Path("/usr/share/mender/identity/mender-device-identity")
 INTERFACES = Path("/sys/class/net")
 ETHERNET = "1"  # ARPHRD_ETHER of linux/if_arp.h: Ethernet and Wi-Fi, not loopback, not tunnels
 NO_ADDRESS = "00:00:00:00:00:00"
@@ -29,11 +30,11 @@ class IdentityError(WainwrightError):
     """The device has no id."""
 
 
-def device_id(config: Config, interfaces: Path = INTERFACES) -> str:
+def device_id(config: Config, interfaces: Path = INTERFACES, mender_identity: Path = MENDER_IDENTITY) -> str:
     """Return the id of this device; raises IdentityError."""
     if config.device_id:
         return config.device_id
-    program = config.inventory.identity
+    program = config.inventory.identity if config.inventory.identity.exists() else mender_identity
     if program.exists():
         try:
             values = programs.parse(programs.run(program, config.inventory.script_timeout_s))
@@ -45,8 +46,8 @@ def device_id(config: Config, interfaces: Path = INTERFACES) -> str:
     if address := lowest_address(interfaces):
         return id_of({"mac": address})
     raise IdentityError(
-        f"The device has no id: device_id is not configured, {program} does not exist, and there is no network "
-        "interface with an address. Set device_id."
+        f"The device has no id: device_id is not configured, {config.inventory.identity} does not exist, and there is "
+        "no network interface with an address. Set device_id."
     )
 
 

@@ -7,18 +7,15 @@ is better than none. What a script prints goes before what the agent knows.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import platform
-import socket
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from wainwright_agent import programs
+from wainwright_agent import hardware, programs
 from wainwright_agent.config import Config
 from wainwright_common import __version__
 from wainwright_common.messages import PAYLOAD_MAX, Attributes
@@ -27,8 +24,6 @@ MENDER_SCRIPTS = Path("/usr/share/mender/inventory")
 PATTERNS = ("wainwright-inventory-*", "mender-inventory-*")
 ATTRIBUTES_MAX = 512  # of the protocol
 BYTES_MAX = PAYLOAD_MAX - 1024  # leaves room for the message around the attributes
-SIOCGIFADDR = 0x8915  # linux/sockios.h: an interface's IPv4 address
-LOOPBACK = "lo"
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +50,16 @@ def own(config: Config, provides: Mapping[str, str]) -> Attributes:
         "machine": platform.machine(),
         "os": _first(_lines(Path("/etc/os-release"), "="), "PRETTY_NAME").strip('"'),
         "cpu_model": _first(_lines(Path("/proc/cpuinfo"), ":"), "model name", "Model", "Hardware", "Processor"),
+        "cpu_count": os.cpu_count() or "",
+        "root_device": hardware.root_device(),
+        "boot_slot": hardware.boot_slot(),
+        "data_total_kB": hardware.size_of(config.data_dir) or "",
         "python_version": platform.python_version(),
         "update_modules": sorted(update_modules(config.update.modules)),
     }
     if memory := _first(_lines(Path("/proc/meminfo"), ":"), "MemTotal"):
         attributes["mem_total_kB"] = int(memory.split()[0])
-    attributes.update(addresses())
+    attributes |= dict(hardware.disks()) | dict(hardware.interfaces())
     return {key: value for key, value in attributes.items() if value != ""}
 
 
@@ -84,21 +83,6 @@ def update_modules(folders: Iterable[Path]) -> set[str]:
         for file in folder.iterdir()
         if file.is_file() and os.access(file, os.X_OK)
     }
-
-
-def addresses() -> Iterator[tuple[str, str]]:
-    """Return `mac_NAME` and `ipv4_NAME` of the network interfaces that have them."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            if name == LOOPBACK:
-                continue
-            try:
-                yield f"mac_{name}", Path(f"/sys/class/net/{name}/address").read_text(encoding="ascii").strip()
-                request = struct.pack("256s", name.encode()[:15])  # IFNAMSIZ of linux/if.h, with its final zero
-                packed = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, request)[20:24]  # ifr_addr.sin_addr
-                yield f"ipv4_{name}", socket.inet_ntoa(packed)
-            except OSError:
-                continue  # it has no such address, or went away
 
 
 def fitting(attributes: Attributes) -> Attributes:

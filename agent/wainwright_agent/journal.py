@@ -249,10 +249,12 @@ def _read(data_dir: Path, *, is_owner: bool) -> State:
             if is_owner:
                 file.replace(data_dir / CORRUPT)
             continue
-        if problems:
-            log.error("The journal was damaged (%s); going on with the generation before it.", "; ".join(problems))
-            return _skip_numbers(state)
-        return state
+        if name == FILE:
+            return state
+        # It may be gone without a problem now: an agent that found it damaged may have ended before its first write.
+        why = "; ".join(problems) or f"{data_dir / FILE}: is not there"
+        log.error("The journal was damaged (%s); going on with the generation before it.", why)
+        return _skip_numbers(state)
     if problems:
         log.error("No whole journal is left (%s); starting anew: what runs here is unknown.", "; ".join(problems))
     return State()

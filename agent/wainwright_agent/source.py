@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from wainwright_agent.causes import cause, status_told
 from wainwright_agent.download import Looked
 from wainwright_agent.masking import mask
 from wainwright_agent.trust import Trust
@@ -57,7 +58,8 @@ def _look_at_link(link: str, trust: Trust | None) -> Looked:
         headers = {"Accept-Encoding": "identity"}
         ca = trust.ca_for(link) if trust is not None else None
         with requests.get(link, stream=True, timeout=TIMEOUT_S, headers=headers, verify=ca) as response:
-            response.raise_for_status()
+            if not response.ok:
+                raise SourceError(mask(f"{link}: the server answers {status_told(response.status_code)}."))
             size = response.headers.get("Content-Length", "")
             if not size.isdigit():
                 raise SourceError(
@@ -70,7 +72,7 @@ def _look_at_link(link: str, trust: Trust | None) -> Looked:
                 version=response.headers.get("ETag", "")[:256],
             )
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise SourceError(mask(f"{link}: cannot be fetched: {error}.")) from error
+        raise SourceError(mask(f"{link}: cannot be fetched: {cause(error)}.")) from error
 
 
 def _name(stream: ReadableBytes, source: str) -> str:

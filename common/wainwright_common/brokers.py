@@ -26,12 +26,14 @@ class Endpoint(NamedTuple):
 
 def endpoint_of(url: str) -> Endpoint:
     """Return host, port and encryption of a broker's URL; raises BadBroker when it is not one."""
+    if "@" in url:  # and the address is not repeated: a password would stand in terminals and logs
+        raise BadBroker("broker.url: user and password do not belong there, but to broker.username, broker.password.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise BadBroker(f"broker.url: {url!r}: {error}.") from error
-    if parts.scheme not in PORTS or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
+    if parts.scheme not in PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
         raise BadBroker(f"broker.url: {url!r}: expected mqtt://HOST[:PORT] or mqtts://HOST[:PORT].")
     return Endpoint(parts.hostname, port or PORTS[parts.scheme], parts.scheme == "mqtts")
 

@@ -142,6 +142,14 @@ class Ledger(Writer):
             if phase.opened_at is not None:
                 self._wake_phase(self.deployments[deployment_id], phase)
 
+    def wake_under_way(self, deployment_id: str) -> None:
+        """Have all devices asked that carry out an offer of a deployment, for it has changed."""
+        self._flush_parts()
+        query = select(PART.c.device_id).where(
+            PART.c.deployment_id == deployment_id, PART.c.offered.is_(True), PART.c.finished_at.is_(None)
+        )
+        self.wake_for(deployment_id, self.connection.execute(query).scalars())
+
     def _wake_phase(self, deployment: Deployment, phase: Phase) -> None:
         if pace.places(deployment, 0, self.now) is not None:
             return  # ticker.py wakes them one by one, as the pace allows

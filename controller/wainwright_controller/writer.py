@@ -25,7 +25,7 @@ _PROGRESS = ("last_seq", "seen", "substate", "progress_done", "progress_total", 
 _MOVING = (
     *("status", "hold", "hold_reason", "outcome", "started_at", "finished_at", "closed_at", "device_count"),
     *("approved_by", "tokens", "tokens_at", "offers", "regressed", "resumed_at", "seen_failures", "seen_tried"),
-    *("rollback_id", "rollback_ended_at"),
+    *("rollback_id", "rollback_ended_at", "policy"),
 )
 
 
@@ -160,7 +160,8 @@ class Writer(WorkingSet):
 
 
 def _row_of(deployment: Deployment) -> dict[str, object]:
-    return {"key": deployment.id} | {name: getattr(deployment, name) for name in _MOVING}
+    row = to_row(deployment)
+    return {"key": deployment.id} | {name: row[name] for name in _MOVING}
 
 
 def _phase_row(phase: Phase) -> dict[str, object]:

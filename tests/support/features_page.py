@@ -58,6 +58,7 @@ ROWS: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "pause and resume": (("lifecycle", "a_deployment_is_paused_and_resumed"),),
     "rollback with a reason": (("lifecycle", "a_deployment_is_rolled_back_with_a_reason"),),
+    "download now, install later": (("statuses", "devices_that_are_to_download_only_install_when_a_person_lets_them"),),
     "abort": (
         ("lifecycle", "a_deployment_is_aborted_and_devices_under_way_stop"),
         ("statuses", "why_says_that_an_update_is_under_way_and_an_abort_leaves_the_device_as_it_was"),

@@ -18,6 +18,7 @@ import msgspec
 from wainwright_agent import by_hand, status, technician
 from wainwright_agent.cli.exits import Exit, Refused
 from wainwright_agent.cli.output import complain, talk, tell
+from wainwright_agent.cli.show import is_wanted
 from wainwright_agent.config import Config
 from wainwright_agent.control import AgentUnreachable, ask
 from wainwright_agent.download import Look, Looked, Said
@@ -86,10 +87,10 @@ def act(config: Config, arguments: Namespace) -> Exit:
     command = arguments.command
     with _owner(config) as owner:
         if isinstance(owner, _Ourselves) and owner.has_gone_on and (command == "resume" or owner.is_idle):
-            return _follow(owner)  # finding the journal was enough for it to go on
+            return _follow(owner, command=command)  # finding the journal was enough for it to go on
         stood = owner.look().get("trying", {}).get("state", "")  # said before
         answer = owner.do(command, {})
-        return _refused(answer) if "error" in answer else _follow(owner, stood, is_rollback=command == "rollback")
+        return _refused(answer) if "error" in answer else _follow(owner, stood, command=command)
 
 
 def _refused(answer: Answer) -> Exit:
@@ -184,13 +185,13 @@ def _owner(config: Config, spare: Spare | None = None) -> Iterator[Owner]:
             ourselves.close()
 
 
-def _follow(owner: Owner, told: str = "", *, is_rollback: bool = False) -> Exit:
+def _follow(owner: Owner, told: str = "", *, command: str = "install") -> Exit:
     """Wait until an update by hand is done or held, telling its steps, and say how it stands.
 
     `told` is the step that need not be told. Ctrl+C ends the wait, and with it the update only if we carry it out.
     """
     try:
-        return _wait_and_tell(owner, told, is_rollback=is_rollback)
+        return _wait_and_tell(owner, told, command=command)
     except KeyboardInterrupt:
         goes_on = isinstance(owner, _Service)
         talk(
@@ -199,13 +200,13 @@ def _follow(owner: Owner, told: str = "", *, is_rollback: bool = False) -> Exit:
         raise
 
 
-def _wait_and_tell(owner: Owner, told: str, *, is_rollback: bool) -> Exit:
+def _wait_and_tell(owner: Owner, told: str, *, command: str) -> Exit:
     wished = ""
     while True:
         found = owner.look()
         trying = found.get("trying")
         if trying is None or not trying.get("by_hand"):
-            return _ended(found, is_rollback=is_rollback)
+            return _ended(found, command=command)
         if "held" in trying:
             return _held(trying)
         if trying["state"] != told:
@@ -229,7 +230,7 @@ def _held(trying: dict[str, Any]) -> Exit:
     return Exit.DONE
 
 
-def _ended(found: status.Status, *, is_rollback: bool) -> Exit:
+def _ended(found: status.Status, *, command: str) -> Exit:
     last, runs = found.get("last", {}), found["artifact_name"]
     if not by_hand.is_by_hand(last.get("deployment_id", "")):
         complain("It is not known how the update has ended. See: wain status")
@@ -242,7 +243,7 @@ def _ended(found: status.Status, *, is_rollback: bool) -> Exit:
         complain(f"{last['artifact_name']}: {text}")
         talk(f"The device may run a mix, and calls itself {runs}. {SEE_LOG}")
         return Exit.FAILED
-    if is_rollback:
+    if command == "rollback" or (command == "resume" and is_wanted(last)):
         tell(f"Rolled back from {last['artifact_name']}. The device runs {runs}.")
         return Exit.DONE
     complain(f"{last['artifact_name']} was not installed: {text}")

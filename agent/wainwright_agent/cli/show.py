@@ -74,7 +74,7 @@ def table(found: status.Status) -> list[str]:
             lines.append(f"  to do      {to_do}")
     if last := found.get("last"):
         lines.append(f"  last       {last['artifact_name']}   {_last(last)}   {_deployment(last)}, {ago(last['at'])}")
-        if last["outcome"] != "success" and not _is_wanted(last):
+        if last["outcome"] != "success" and not is_wanted(last):
             lines.append("  to do      see what was done: wain logs")
     if waiting := found["unacknowledged_reports"]:
         lines.append(f"  untold     {waiting} report(s) wait for the controller's acknowledgement")
@@ -102,14 +102,14 @@ def _trying(trying: dict[str, Any]) -> str:
     return str(trying["state"])
 
 
-def _is_wanted(last: dict[str, Any]) -> bool:
+def is_wanted(last: dict[str, Any]) -> bool:
     """Say whether an update did not succeed because a technician wanted it so, and all went well with that."""
     is_aborted = last.get("error", {}).get("code") == Code.ABORTED
     return is_aborted and is_by_hand(last["deployment_id"]) and not last["inconsistent"]
 
 
 def _last(last: dict[str, Any]) -> str:
-    if _is_wanted(last):
+    if is_wanted(last):
         return "rolled back, as was asked for"
     text = str(last["outcome"])
     if error := last.get("error"):

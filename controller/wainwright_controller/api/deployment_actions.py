@@ -73,6 +73,14 @@ def resume_deployment(
     return _act(context, actor, deployment_id, context.operations.resume, body)
 
 
+@router.post("/install")
+def install_deployment(
+    deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON
+) -> DeploymentOut:
+    """Let devices install what they were told to download only."""
+    return _act(context, actor, deployment_id, context.operations.install, body)
+
+
 @router.post("/rollback")
 def rollback_deployment(
     deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON

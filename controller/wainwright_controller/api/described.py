@@ -108,6 +108,7 @@ CODES: Mapping[tuple[str, str], tuple[str, ...]] = {
 _MORE: Mapping[Act, tuple[str, ...]] = {
     Act.APPROVE:  ("own-deployment",),
     Act.PROMOTE:  ("nothing-to-promote", "not-started"),
+    Act.INSTALL:  ("not-download-only",),
     Act.RETRY:    ("is-a-rollback", "nothing-to-retry"),
     Act.ROLLBACK: ("is-a-rollback", "nothing-to-roll-back", "rolled-back"),
     Act.FINISH:   ("not-dynamic",),

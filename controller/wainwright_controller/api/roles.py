@@ -81,6 +81,7 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("POST",   "/deployments/{deployment_id}/approve-batch"): _O,
     ("POST",   "/deployments/{deployment_id}/pause"):      _O,
     ("POST",   "/deployments/{deployment_id}/resume"):     _O,
+    ("POST",   "/deployments/{deployment_id}/install"):    _O,
     ("POST",   "/deployments/{deployment_id}/retry"):      _O,
     ("POST",   "/deployments/{deployment_id}/rollback"):   _O,
     ("POST",   "/deployments/{deployment_id}/finish"):     _O,

@@ -26,6 +26,7 @@ _PLAIN: Mapping[str, tuple[str, str]] = {
     "start": ("Start a deployment that waits for it, or for its time.", "started"),
     "approve": ("Let a deployment go on that waits for an approval; for admins.", "approved"),
     "pause": ("Make no more offers; devices under way go on.", "paused"),
+    "install": ("Let devices install what they were told to download only.", "installs now"),
     "resume": ("Go on with a paused deployment; what has failed by now counts for no limit again.", "resumed"),
 }
 

@@ -85,7 +85,9 @@ _OPTIONS = [
         help="Install only then, by the device's clock: 'mon-fri 22:00-04:00'. Repeatable.",
     ),
     click.option("--bandwidth", metavar="BYTES/s", help="Download no faster, each device: 500k, 2M."),
-    click.option("--download-only", is_flag=True, help="Download, and do not install."),
+    click.option(
+        "--download-only", is_flag=True, help="Download, and install when they are let: `deployment install`."
+    ),
     click.option(
         "--retries", type=click.IntRange(0, RETRIES_MAX), default=0, show_default=True, help="More attempts per device."
     ),

@@ -132,7 +132,7 @@ def conditions(deployment: Json) -> Iterator[tuple[str, str]]:
     if "bytes_per_second" in policy:
         yield "bandwidth", f"{size(policy['bytes_per_second'])}/s for each device"
     if policy.get("download_only"):
-        yield "devices", "download, and do not install"
+        yield "devices", "download, and do not install before `deployment install`"
 
 
 def limit_told(limit: Json) -> str:

@@ -100,6 +100,15 @@ class DeploymentOperations(Operator):
             _wake_matching(ledger, resumed)
         return ledger.deployments[deployment_id]
 
+    def install(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
+        """Let devices install what they were told to download only; those that have it are woken."""
+        with self._acting(Act.INSTALL, deployment_id, actor, reason) as ledger:
+            ledger.put_deployment(
+                lifecycle.install(ledger.deployments[deployment_id]), ledger.phases[deployment_id], actor
+            )
+            ledger.wake_under_way(deployment_id)
+        return ledger.deployments[deployment_id]
+
     def abort(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
         """End a deployment: devices under way are told to stop, and roll back what they have not committed."""
         return self._end(Act.ABORT, deployment_id, actor, reason)

@@ -34,6 +34,7 @@ class Act(StrEnum):
     PROMOTE = "promote"
     PAUSE = "pause"
     RESUME = "resume"
+    INSTALL = "install"
     RETRY = "retry"
     ROLLBACK = "rollback"
     FINISH = "finish"
@@ -67,6 +68,7 @@ ALLOWED: Mapping[Act, frozenset[Stage]] = {
     Act.PROMOTE:  _BEGUN,                                            # and only while a later phase is closed
     Act.PAUSE:    _BEGUN | {G.SCHEDULED},
     Act.RESUME:   frozenset({G.PAUSED}),
+    Act.INSTALL:  _BEGUN | {G.PAUSED},                               # and only of one that is downloaded only
     Act.RETRY:    _BEGUN | {G.PAUSED, G.FINISHED},                   # and only with failed devices
     Act.ROLLBACK: _BEGUN | {G.PAUSED, G.FINISHED},                   # and not of a rollback
     Act.FINISH:   _BEGUN | {G.SCHEDULED, G.PAUSED},                  # and only of a dynamic one
@@ -82,6 +84,7 @@ _INSTEAD: Mapping[Act, str] = {
     Act.PROMOTE:  "no phase can be opened now",
     Act.PAUSE:    "there is nothing to pause",
     Act.RESUME:   "only a paused one can be resumed",
+    Act.INSTALL:  "no device has downloaded anything yet",
     Act.RETRY:    "no device has been tried yet",
     Act.ROLLBACK: "no device has the release from it yet: abort it instead",
     Act.FINISH:   "abort it, or wait until it is finished",
@@ -159,6 +162,11 @@ def _of_kind(act: Act, deployment: Deployment) -> Refused | None:
         return Refused(
             "not-dynamic",
             f"Deployment {deployment.name} finishes by itself when all its devices have: abort it to end it now.",
+        )
+    if act is Act.INSTALL and deployment.policy.download_only is not True:
+        return Refused(
+            "not-download-only",
+            f"Deployment {deployment.name} is not downloaded only: its devices install by themselves.",
         )
     if act is Act.ROLLBACK and deployment.rolls_back is not None:
         return Refused(

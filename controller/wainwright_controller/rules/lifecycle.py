@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from wainwright_common.statuses import GOOD, IN_PROGRESS, DeploymentStatus, DeviceStatus, Hold, Outcome
@@ -168,6 +169,12 @@ def resume(deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: f
         tokens_at=now,  # nothing was saved up while it was paused
     )
     return replace(free, hold=hold_of(free, phases, now))
+
+
+def install(deployment: Deployment) -> Deployment:
+    """Return the deployment without the condition that devices only download."""
+    check_allowed(Act.INSTALL, deployment)
+    return replace(deployment, policy=replace(deployment.policy, download_only=UNSET))
 
 
 def promote(deployment: Deployment, phases: Sequence[Phase], now: float) -> list[Phase]:

@@ -77,8 +77,10 @@ def _waiting(device: Device, candidate: Candidate, now: float) -> Answer:
     silent = f"it is offline since {span(now - (device.online_since or device.last_seen_at))}"
     if part.status in ACTIVE:
         tail = "" if device.online else f"; {silent}"
-        text = f"It is {part.status}{_done(part)} {release} in {deployment.name}, attempt {part.attempt}{tail}."
-        return Answer("in-progress", text, deployment.id)
+        if deployment.policy.download_only is True:
+            tail += "; it does not install before it is let: wainwright deployment install"
+        where = f"in {deployment.name}, attempt {part.attempt}{_step(part)}"
+        return Answer("in-progress", f"It is {part.status}{_done(part)} {release} {where}{tail}.", deployment.id)
     wait = wait_of(candidate, now)
     if wait is not None:
         last = f" Last attempt: {part.error_code}: {part.error_text}" if part.error_code is not None else ""
@@ -106,6 +108,11 @@ def _next(device: Device, candidate: Candidate, release: str, now: float) -> tup
     if turn.why:
         return str(WhyCode.RATE_LIMITED), turn.why
     return "due", f"It gets {release} at its next check-in."
+
+
+def _step(part: DeviceDeployment) -> str:
+    """Return the substate, in the device's words, where it says more than the status: ` (wait-window)`."""
+    return "" if not part.substate or part.status.startswith(part.substate) else f" ({part.substate})"
 
 
 def _done(part: DeviceDeployment) -> str:

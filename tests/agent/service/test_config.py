@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wainwright_agent.config import OWN_MODULES, Config, ConfigError, load
+from wainwright_agent.config import MENDER_MODULES, OWN_MODULES, Config, ConfigError, load
 from wainwright_common import settings
 
 SAMPLE = """\
@@ -54,6 +54,13 @@ def test_every_key_has_a_default() -> None:
     assert all(default is not msgspec.NODEFAULT for _, _, default in settings.leaves(Config))
 
 
+def test_the_agents_own_modules_go_before_those_of_menders_packages(tmp_path: Path) -> None:
+    config = load(written(tmp_path, '[update]\nmodules = ["/a", "/usr/share/mender/modules/v3", "/b"]'), {})
+
+    assert config.update.modules == (Path("/a"), OWN_MODULES, MENDER_MODULES, Path("/b"))
+    assert load(None, {}).update.modules[-2:] == (OWN_MODULES, MENDER_MODULES)
+
+
 def test_the_agents_own_modules_are_searched_last(tmp_path: Path) -> None:
     config = load(written(tmp_path, '[update]\nmodules = ["/a", "/b"]'), {})
 
@@ -82,6 +89,7 @@ def test_a_missing_file_that_was_asked_for_is_an_error(tmp_path: Path) -> None:
         ('[update]\nreboot_command = ""\n', ":2: update.reboot_command: expected a list, got a text"),
         ("update.module_timeout_s = true\n", ":1: update.module_timeout_s: expected a number, got true or false"),
         ('[broker]\nurl = "http://x"\n', ":2: broker.url: 'http://x': expected mqtt://HOST[:PORT]"),
+        ('[broker]\nurl = "mqtt://me:hush@x:y"\n', ":2: broker.url: user and password do not belong there"),
         ('[broker]\nurl = "mqtt://x:99999"\n', ":2: broker.url: 'mqtt://x:99999': Port out of range"),
         ('[broker]\nurl = "mqtt://broker.example"\n', ":2: broker.url: mqtt://broker.example would send everything"),
         ('[broker]\nprefix = "a/#"\n', ":2: broker.prefix: 'a/#' is not a topic prefix"),
@@ -98,6 +106,7 @@ def test_an_error_names_file_line_and_key(tmp_path: Path, text: str, expected: s
         load(file, {})
 
     assert str(caught.value).startswith(str(file))
+    assert "hush" not in str(caught.value)
     assert expected in str(caught.value)
 
 

@@ -38,6 +38,15 @@ def test_the_identity_program_gives_a_readable_id(tmp_path: Path) -> None:
     )
 
 
+def test_without_an_identity_program_of_ours_menders_gives_the_id(tmp_path: Path) -> None:
+    mender = program(tmp_path, "echo mac=02:42:ac:11:00:02").inventory.identity
+    none = Config(inventory=Inventory(identity=tmp_path / "none"))
+
+    assert device_id(none, tmp_path / "no-net", mender) == "mac:02:42:ac:11:00:02"
+    (tmp_path / "ours").mkdir()
+    assert device_id(program(tmp_path / "ours", "echo serial=9"), tmp_path / "no-net", mender) == "serial:9"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("exit 3", "exit code 3"), ("echo nothing", "printed no key=value line"), ("sleep 60", "took longer than 5 s")],

@@ -105,7 +105,7 @@ def test_the_agent_knows_the_machine_without_scripts(config: Config, tmp_path: P
 
     found = inventory.collect(config, {"artifact_name": "a", "rootfs-image.version": "3"})
 
-    assert {"agent_version", "hostname", "kernel", "os", "mem_total_kB", "python_version"} <= set(found)
+    assert {"agent_version", "hostname", "kernel", "os", "mem_total_kB", "python_version", "cpu_count"} <= set(found)
     assert isinstance(found["mem_total_kB"], int)
     assert found["update_modules"] == ["single-file"]
     assert found["rootfs-image.version"] == "3"

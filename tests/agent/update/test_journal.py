@@ -72,6 +72,21 @@ def test_a_damaged_journal_falls_back_to_the_generation_before(tmp_path: Path, d
     assert Journal.read(tmp_path) == _named("three")
 
 
+def test_an_agent_that_ends_before_its_first_write_leaves_the_lost_numbers_unused_for_the_next(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.change(_running)
+        first = journal.state
+        journal.change(lambda state: replace(state, provides={"artifact_name": "two"}))
+    (tmp_path / FILE).write_bytes(b"{")
+    assert first.update is not None
+
+    for _ in range(3):
+        with Journal.open(tmp_path) as journal:
+            assert journal.state.provides == first.provides
+            assert journal.state.update is not None
+            assert journal.state.update.reserved_seq >= first.update.reserved_seq + SEQ_BLOCK
+
+
 def test_with_both_generations_damaged_the_device_starts_anew_and_keeps_the_evidence(tmp_path: Path) -> None:
     with Journal.open(tmp_path) as journal:
         journal.change(lambda _: _named("one"))

@@ -127,7 +127,9 @@ def test_no_secret_of_a_link_is_in_a_log_or_a_report(lab: Lab) -> None:
     offer = lab.offer(lab.artifact(), uri="http://user:pass-word@127.0.0.1:1/a?expires=1&signature=5ec2e7")
     with lab.agent() as agent:
         agent.updater.offer(offer)
-        wait_until(lambda: "Connection refused" in logs(lab.data)[0].read_text())
+        wait_until(
+            lambda: "the server cannot be reached: connection refused; trying again" in logs(lab.data)[0].read_text()
+        )
         agent.updater.gone("d-1")
         agent.wait_idle()
     everything = logs(lab.data)[0].read_text() + "".join(encode(report).decode() for report in agent.reports)

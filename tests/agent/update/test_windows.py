@@ -16,7 +16,8 @@ from tests.agent.update.lab import Lab, statuses
 from tests.support.wait import wait_until
 from wainwright_agent import status, waits
 from wainwright_agent.cli.show import table
-from wainwright_agent.config import ConfigError, load
+from wainwright_agent.config import ConfigError, Update, load
+from wainwright_agent.hold import hold
 from wainwright_agent.windows import opening
 from wainwright_common.codes import Code
 from wainwright_common.messages import Policy, Window
@@ -136,6 +137,17 @@ def test_an_update_is_downloaded_at_once_and_installed_when_the_window_opens(lab
         mocker.patch("wainwright_agent.waits.hold", return_value=None)  # the clock goes on
         agent.wait_idle()
     assert statuses(agent.reports) == ["downloading", "installing", "success"]
+
+
+def test_the_time_at_which_a_window_opens_is_told_by_the_clock_of_the_device(lab: Lab) -> None:
+    offer = lab.offer(lab.artifact())
+    settings = Update(windows=("mon-fri 22:00-05:00",), time_zone="Europe/Berlin")
+
+    held = hold(offer, settings, datetime(2026, 7, 20, 12, 0, tzinfo=UTC))
+
+    assert held is not None
+    assert held.why == "It waits for the maintenance window, which opens at 2026-07-20 22:00 CEST."
+    assert held.until == datetime(2026, 7, 20, 20, 0, tzinfo=UTC)
 
 
 def test_waiting_survives_restarts_and_reboots_without_a_link_or_a_server(lab: Lab) -> None:

@@ -58,7 +58,7 @@ def test_the_conditions_of_an_order_are_kept_and_shown_as_they_were_given(served
     assert shown["time_limits"] == CONDITIONS["time_limits"]
     assert shown["phases"][0]["soak_s"] == 60
     assert shown["phases"][1]["waits_for"] == "phase 1 to finish"
-    assert shown["allowed"] == ["promote", "pause", "rollback", "abort"]
+    assert shown["allowed"] == ["promote", "pause", "install", "rollback", "abort"]
 
 
 @pytest.mark.parametrize(

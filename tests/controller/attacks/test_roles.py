@@ -117,7 +117,8 @@ class World:
         self.controller.good("POST", f"deployments/{gone}/abort", json={})
         deployments = {
             "approve": of(approval=True), "deny": of(approval=True), "start": of(manual=True), "promote": self.held(),
-            "approve-batch": self.held(), "pause": of(), "resume": paused, "retry": ended, "rollback": of(),
+            "approve-batch": self.held(), "pause": of(), "resume": paused,
+            "install": of(policy={"download_only": True}), "retry": ended, "rollback": of(),
             "finish": of(where='tags.none = "1"'), "abort": of(),
         }  # fmt: skip
         order = {"release": "panel-3", "devices": [self.device()]}

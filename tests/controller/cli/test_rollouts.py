@@ -60,7 +60,7 @@ def test_every_option_of_a_plan_reaches_the_controller_and_is_shown(run: Run, se
         "attempt at most    60 min",
         "mon,tue,wed,thu,fri 22:00-04:00, by the device's clock",
         "500.0 kB/s for each device",
-        "download, and do not install",
+        "download, and do not install before `deployment install`",
         "approve, deny, abort",
     ):
         assert words_ in shown, shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.controller.rules.samples import NOW, deployment
+from wainwright_common.messages import Policy
 from wainwright_common.statuses import DeploymentStatus, Hold, Outcome
 from wainwright_controller.records import Deployment, Kind
 from wainwright_controller.rules.actions import ALLOWED, Act, Refused, Stage, allowed, check_allowed, code_of, stage_of
@@ -26,6 +27,7 @@ def _dynamic(one: Deployment) -> Deployment:
     return deployment(
         kind=Kind.DYNAMIC,
         filter="device_type exists",
+        policy=Policy(download_only=True),
         status=one.status,
         hold=one.hold,
         outcome=one.outcome,
@@ -56,6 +58,7 @@ def test_the_table_alone_decides_what_a_stage_allows(act: Act, stage: Stage) -> 
     ("act", "one", "code"),
     [
         (Act.FINISH, deployment(status=DeploymentStatus.INPROGRESS), "not-dynamic"),
+        (Act.INSTALL, deployment(status=DeploymentStatus.INPROGRESS), "not-download-only"),
         (Act.ROLLBACK, deployment(status=DeploymentStatus.FINISHED, rolls_back="d0"), "is-a-rollback"),
         (
             Act.ROLLBACK,
@@ -63,7 +66,7 @@ def test_the_table_alone_decides_what_a_stage_allows(act: Act, stage: Stage) -> 
             "rolled-back",
         ),
     ],
-    ids=["finish a static one", "roll a rollback back", "roll back twice"],
+    ids=["finish a static one", "install what installs by itself", "roll a rollback back", "roll back twice"],
 )
 def test_some_actions_need_more_than_the_stage(act: Act, one: Deployment, code: str) -> None:
     assert act not in allowed(one)

@@ -175,6 +175,20 @@ FAILED = part(status=S.FAILURE, attempt=2, error_code="timeout", error_text="lat
             "downloading (62 %) panel-2 in spring, attempt 1.",
         ),
         (
+            device(),
+            [candidate(part=offered(S.DOWNLOADING, substate="download"))],
+            None,
+            "in-progress",
+            "downloading panel-2 in spring, attempt 1.",
+        ),
+        (
+            device(),
+            [candidate(part=offered(S.DOWNLOADING, substate="wait-window", progress_done=9, progress_total=9))],
+            None,
+            "in-progress",
+            "downloading (100 %) panel-2 in spring, attempt 1 (wait-window).",
+        ),
+        (
             device(online=False, online_since=NOW - 600),
             [candidate(part=offered(S.REBOOTING))],
             None,

@@ -189,6 +189,28 @@ def test_a_device_that_failed_waits_and_is_given_its_retries(agents: System, rel
     assert agents.runs(LATHE) == release
 
 
+def test_devices_that_are_to_download_only_install_when_a_person_lets_them(agents: System, release: str) -> None:
+    agents.release(release)
+    before = agents.runs(PRESS)
+    deployment_id = agents.deploy(release, PRESS, policy={"download_only": True})
+    agents.wait_for_deployment(
+        deployment_id, "downloaded", lambda _: agents.part(deployment_id, PRESS).get("substate") == "wait-window"
+    )
+    why = agents.why(PRESS)
+    assert why["code"] == "in-progress"
+    assert "(wait-window); it does not install before it is let: wainwright deployment install" in why["text"]
+    assert "install" in agents.api.deployment(deployment_id)["allowed"]
+
+    agents.act(deployment_id, "install", "the line stands still")
+
+    assert agents.finished(deployment_id)["outcome"] == "success"
+    assert before != agents.runs(PRESS) == release
+    assert ("local", "install: the line stands still") in agents.told(deployment_id)
+    installing = agents.deploy(release, PRESS, force=True, phases=[{"count": 1, "opens": "now"}])
+    assert agents.refusal("POST", f"/deployments/{installing}/install") == (409, "not-download-only")
+    agents.finished(installing)
+
+
 def test_a_device_that_dies_in_its_download_fails_by_the_time_limit(agents: System, release: str) -> None:
     agents.release(release)
     before = agents.runs(PRESS)

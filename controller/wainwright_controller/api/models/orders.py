@@ -96,7 +96,7 @@ class Policy(Taken):
 
     windows: Annotated[list[Window], Field(max_length=WINDOWS_MAX)] = Field(default=[])
     bytes_per_second: Annotated[int, Field(ge=1, le=2**53 - 1)] | None = None
-    download_only: Flag = Field(default=False, description="Get it, and do not install it.")
+    download_only: Flag = Field(default=False, description="Get it, and do not install it before the action `install`.")
 
     @classmethod
     def of(cls, policy: messages.Policy) -> Policy:
