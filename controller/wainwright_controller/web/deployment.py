@@ -59,6 +59,7 @@ _TEXTS: Mapping[Act, tuple[str, str]] = {
     Act.PROMOTE: ("primary", "The next phase opens now, whether or not its turn has come."),
     Act.PAUSE: ("", "No more offers are made until it is resumed; devices under way go on."),
     Act.RESUME: ("primary", "It goes on. What has failed by now is acknowledged, and counts for no limit again."),
+    Act.INSTALL: ("primary", "Devices install what they were told to download only."),
     Act.RETRY: ("", "The devices that failed get it again, in a deployment of their own if this one has finished."),
     Act.ROLLBACK: ("bad", "Devices that have the release get back what they ran before; the others get nothing more."),
     Act.FINISH: ("", "No more devices join; those under way go on."),

@@ -60,6 +60,7 @@ ACTIONS: Mapping[Act, str] = {
     Act.PROMOTE: "Promote",
     Act.PAUSE: "Pause",
     Act.RESUME: "Resume",
+    Act.INSTALL: "Install",
     Act.RETRY: "Retry",
     Act.ROLLBACK: "Roll back",
     Act.FINISH: "Finish",
