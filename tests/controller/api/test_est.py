@@ -388,6 +388,24 @@ def test_who_was_taken_out_of_the_fleet_or_rejected_gets_nothing_more(est: Serve
     assert [one["reason"] for one in est.get("certificates", name=gone.name)["items"]] == ["decommissioned"]
 
 
+def test_who_is_brought_back_into_the_fleet_needs_a_new_key_and_a_person(est: Served, make: Make) -> None:
+    device = accepted(est, make())
+    former = device.key
+    est.post(f"devices/{device.name}/decommission")
+    by_key = est.call("POST", f"/api/v1/devices/{device.name}/accept-key", json={"key": device.digest})
+    assert (by_key.status_code, by_key.json()["code"]) == (409, "decommissioned")
+
+    est.post(f"devices/{device.name}/recommission")
+
+    assert code(device.enrol()) == (403, "key-revoked")
+    device.key = new_key()
+    assert device.enrol().status_code == 202
+    est.post("devices/accept", {"ids": [device.name]})
+    assert device.enrol().status_code == 200
+    device.key = former
+    assert code(device.enrol()) == (403, "key-revoked")
+
+
 def test_certificates_of_others_do_not_get_as_far_as_a_request(est: Served, make: Make, tmp_path: Path) -> None:
     """Another authority's, an expired one, a server's, and one that names our authority but was not signed by it."""
     device = accepted(est, make())
