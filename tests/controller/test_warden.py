@@ -348,6 +348,24 @@ def test_what_is_old_is_forgotten(lab: Lab) -> None:
         assert shelf.load_certificate(connection, record.serial) is None
 
 
+def test_certificates_of_machines_are_renewed_at_once_when_their_authority_is_retired(lab: Lab) -> None:
+    """The broker would refuse the controller, and nobody would ever renew them."""
+    authority, folder = lab.keeper.authority(), lab.keeper.folder
+    authority.issue_server(["broker.example"], folder.broker, folder.broker_key, utc(lab.now))
+    authority.issue_controller(CONTROLLER, folder.controller, folder.controller_key, utc(lab.now))
+    rotated = authority.rotate("Test", utc(lab.now))
+    before = folder.broker.read_bytes(), folder.controller.read_bytes()
+    lab.warden.look()
+    assert (folder.broker.read_bytes(), folder.controller.read_bytes()) == before
+
+    rotated.retire(authority.issuer.id, utc(lab.now))
+    lab.warden.look()
+
+    for file in (folder.broker, folder.controller):
+        made = x509.load_pem_x509_certificate(file.read_bytes())
+        assert made.issuer == rotated.issuer.certificate.subject
+
+
 def test_certificates_of_machines_are_renewed_at_two_thirds_and_written_down(lab: Lab, tmp_path: Path) -> None:
     authority, folder = lab.keeper.authority(), lab.keeper.folder
     authority.issue_server(["broker.example", "192.0.2.1"], folder.broker, folder.broker_key, utc(lab.now))
