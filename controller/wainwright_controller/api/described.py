@@ -39,6 +39,7 @@ _OF_MACHINES = {
         "certificate-revoked",
         "certificate-unknown",
         "key-unknown",
+        "too-many-keys",
         "wrong-name",
     ),
 }

@@ -25,6 +25,7 @@ from wainwright_controller.config import Enrolment
 from wainwright_controller.pki import Authority, Folder
 from wainwright_controller.pki.authority import key_pem
 from wainwright_controller.rows import CERTIFICATE
+from wainwright_controller.rules.enrolment import KEY_CHANGES_MAX
 
 LIFETIME_S = 3600
 NAMES = itertools.count(1)
@@ -420,6 +421,21 @@ def test_a_certificate_that_the_authority_signed_but_nobody_recorded_is_refused(
     device.certificate_file.write_bytes(keeper.authority().chain(forged))
 
     assert code(device.renew()) == (403, "certificate-unknown")
+
+
+def test_a_device_that_changes_its_key_again_and_again_is_stopped_and_others_are_not(est: Served, make: Make) -> None:
+    """Each key and certificate is kept, and all would be in the list of what is revoked once it is decommissioned."""
+    device, other = accepted(est, make()), accepted(est, make())
+    for _ in range(KEY_CHANGES_MAX):
+        assert device.renew(key=new_key()).status_code == 200
+    kept = device.key
+
+    assert code(device.renew(key=new_key())) == (403, "too-many-keys")
+
+    device.key = kept
+    assert device.renew().status_code == 200  # with the key that it has, it goes on
+    assert len(keys_of(est, device.name)) == KEY_CHANGES_MAX + 1
+    assert other.renew(key=new_key()).status_code == 200
 
 
 def test_a_device_certificate_opens_nothing_of_the_operators(est: Served, make: Make, tmp_path: Path) -> None:
