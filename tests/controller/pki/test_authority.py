@@ -87,6 +87,18 @@ def test_a_revoked_certificate_is_refused_and_its_neighbour_is_not(authority: Au
     assert "X509v3 CRL Number" in printed
 
 
+@pytest.mark.parametrize("name", ["", "issuers"])
+@pytest.mark.parametrize("mode", [0o2770, 0o757])
+def test_a_folder_that_others_may_write_to_is_no_authoritys(authority: Authority, name: str, mode: int) -> None:
+    """Whoever can put a key into it, such as a broker that may read its own, signs for every device."""
+    folder = authority.folder.path / name
+    folder.chmod(mode)
+    with pytest.raises(PkiError, match="others may write"):
+        Authority.create(authority.folder, "Test", NOW, 30 * DAY)
+    folder.chmod(0o2750)
+    assert Authority.create(authority.folder, "Test", NOW, 30 * DAY).issuer.id == authority.issuer.id
+
+
 def test_a_list_of_ten_times_as_many_takes_ten_times_as_long(authority: Authority) -> None:
     """While a list is made, no other revocation begins to hold."""
     signer = authority.issuer
