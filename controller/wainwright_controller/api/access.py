@@ -57,7 +57,7 @@ async def admitted(request: Request) -> AsyncIterator[None]:
     nobody = Actor(UNKNOWN, Role.VIEWER, address)
     about = audit.Attempt(nobody, route.name.replace("_", "-"), subject)
     try:
-        _check_origin(request, context)
+        check_origin(request, context)
         actor = await run_in_threadpool(context.gate.admit, _token_of(request), address)
         if actor.name == LOCAL:
             _check_local(request, context)
@@ -85,7 +85,8 @@ def _actor(request: Request) -> Actor:
 InActor = Annotated[Actor, Depends(_actor)]
 
 
-def _check_origin(request: Request, context: Context) -> None:
+def check_origin(request: Request, context: Context) -> None:
+    """Raise Forbidden for what a browser sends on behalf of another site's page, if it may change something."""
     origin = request.headers.get("origin")
     is_foreign = request.headers.get("sec-fetch-site") in _FOREIGN or (
         origin is not None and _host(origin) not in context.hosts

@@ -423,6 +423,19 @@ def test_a_certificate_that_the_authority_signed_but_nobody_recorded_is_refused(
     assert code(device.renew()) == (403, "certificate-unknown")
 
 
+def test_a_page_in_a_browser_cannot_ask_for_a_certificate(est: Served, make: Make) -> None:
+    device = accepted(est, make())
+    mine = _cert(device)
+    for number, headers in enumerate(({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://attacker.example"})):
+        for operation, shown in (("simpleenroll", None), ("simplereenroll", mine)):
+            key, name = new_key(), f"page-{number}"
+            answer = est.call(
+                "POST", f"/.well-known/est/{operation}", data=csr_of(name, key), headers=headers, cert=shown
+            )
+            assert code(answer) == (403, "forbidden")
+            assert est.call("GET", f"/api/v1/devices/{name}").status_code == 404
+
+
 def test_a_device_that_changes_its_key_again_and_again_is_stopped_and_others_are_not(est: Served, make: Make) -> None:
     """Each key and certificate is kept, and all would be in the list of what is revoked once it is decommissioned."""
     device, other = accepted(est, make()), accepted(est, make())
