@@ -6,8 +6,11 @@ import base64
 import itertools
 import socket
 import ssl
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,6 +31,7 @@ from wainwright_controller.rows import CERTIFICATE
 from wainwright_controller.rules.enrolment import KEY_CHANGES_MAX
 
 LIFETIME_S = 3600
+CROWD = 12
 NAMES = itertools.count(1)
 Make = Callable[..., EstDevice]
 
@@ -225,6 +229,25 @@ def test_a_token_that_was_stolen_after_its_use_is_worth_nothing(est: Served, mak
     assert code(thief.enrol(text)) == (401, "token-invalid")
     assert code(thief.enrol(text, name=victim.name)) == (401, "token-invalid")
     assert keys_of(est, victim.name) == {victim.digest: "accepted"}
+
+
+def test_of_a_crowd_with_one_token_at_one_moment_no_more_get_in_than_its_budget_says(est: Served, make: Make) -> None:
+    for budget, names in ((1, {}), (3, {}), (CROWD, {"name": f"press-{next(NAMES):03d}"})):
+        text, crowd = token(est, budget=budget), [make(**names) for _ in range(CROWD)]
+        gate = threading.Barrier(CROWD)
+
+        def ask(device: EstDevice, text: str = text, gate: threading.Barrier = gate) -> int:
+            gate.wait(30)
+            return device.enrol(text).status_code
+
+        with ThreadPoolExecutor(CROWD) as threads:
+            answers = Counter(threads.map(ask, crowd))
+
+        if names:  # all of them are one device, so they say
+            assert answers[200] == 1
+            assert list(keys_of(est, names["name"]).values()).count("accepted") == 1
+        else:
+            assert answers == {200: budget, 401: CROWD - budget}
 
 
 def test_a_token_is_refused_when_it_is_expired_revoked_for_another_bent_or_of_a_person(est: Served, make: Make) -> None:
