@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from wainwright_controller.pki.authority import ID_LENGTH, pem
 from wainwright_controller.pki.profiles import common_name, key_digest
 from wainwright_controller.records import Certificate, CertificateKind, DeviceKey, EnrolmentToken, KeyState
-from wainwright_controller.rows import CERTIFICATE, ENROLMENT_TOKEN, KEY, from_row, in_chunks, to_row
+from wainwright_controller.rows import CERTIFICATE, DEVICE, ENROLMENT_TOKEN, KEY, from_row, in_chunks, to_row
 
 SERIAL_DIGITS = 40  # hexadecimal: RFC 5280 section 4.1.2.2, at most 20 octets
 KEPT_S = 30 * 86_400.0  # a certificate's row, after it has expired: for whoever asks what happened
@@ -141,6 +141,27 @@ def load_revoked(connection: Connection, now: float) -> list[Certificate]:
     query = select(CERTIFICATE).where(CERTIFICATE.c.revoked_at.is_not(None), CERTIFICATE.c.ends_at > now)
     rows = connection.execute(query.order_by(CERTIFICATE.c.serial)).mappings()
     return [from_row(Certificate, row) for row in rows]
+
+
+def heard_after_their_end(connection: Connection, now: float, grace_s: float) -> list[str]:
+    """Return devices without a valid certificate that were heard, longer than `grace_s` after their sessions ended."""
+    good = CERTIFICATE.alias()
+    has_another = select(good.c.serial).where(
+        good.c.name == CERTIFICATE.c.name, good.c.revoked_at.is_(None), good.c.ends_at > now
+    )
+    query = (
+        select(DEVICE.c.id)
+        .distinct()
+        .join(CERTIFICATE, CERTIFICATE.c.name == DEVICE.c.id)
+        .where(
+            CERTIFICATE.c.revoked_at.is_not(None),
+            CERTIFICATE.c.ends_at > now,
+            DEVICE.c.last_seen_at > CERTIFICATE.c.session_ended_at + grace_s,
+            ~has_another.exists(),
+        )
+        .order_by(DEVICE.c.id)
+    )
+    return list(connection.execute(query).scalars())
 
 
 def note_session_ended(connection: Connection, serials: Collection[str], now: float) -> None:

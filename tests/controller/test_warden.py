@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from msgspec.structs import replace
 from sqlalchemy import select
 
 from tests.controller.api.served import Served
@@ -21,13 +22,22 @@ from wainwright_controller import enrolment_store as shelf
 from wainwright_controller.broker_orders import orders_of, takeover_url
 from wainwright_controller.config import BrokerSection, Enrolment
 from wainwright_controller.ingest.link import BrokerRefused, take_over
+from wainwright_controller.ledger import Ledger
 from wainwright_controller.pki import CONTROLLER, Authority, Folder
 from wainwright_controller.pki.keeper import Keeper, utc
-from wainwright_controller.records import Certificate, CertificateKind
+from wainwright_controller.records import Certificate, CertificateKind, Device
 from wainwright_controller.renewals import Renewals
 from wainwright_controller.rows import CERTIFICATE
 from wainwright_controller.store import Store
-from wainwright_controller.warden import FAREWELL_S, REWRITTEN_AT, SETTLE_S, BrokerOrders, Warden
+from wainwright_controller.warden import (
+    FAREWELL_S,
+    REWRITTEN_AT,
+    SETTLE_S,
+    STILL_S,
+    WATCH_EVERY_S,
+    BrokerOrders,
+    Warden,
+)
 
 DAY_S = 86_400.0
 LIST_S = 30 * DAY_S
@@ -209,6 +219,16 @@ class Lab:
             shelf.add_certificate(connection, record)
         return record
 
+    def hear(self, *names: str) -> None:
+        """Have devices said something just now."""
+        with self.store.write() as connection:
+            ledger = Ledger(connection, self.now)
+            ledger.load_devices(names)
+            for name in names:
+                known = ledger.devices.get(name, Device(id=name, created_at=self.now))
+                ledger.put_device(replace(known, last_seen_at=self.now))
+            ledger.flush()
+
     def revoke(self, record: Certificate) -> None:
         """Take a certificate back, and let the time pass that its owner has to say goodbye."""
         with self.store.write() as connection:
@@ -291,6 +311,33 @@ def test_a_session_is_ended_twice_and_only_then_it_is_done(lab: Lab) -> None:
     lab.now += SETTLE_S * 9
     lab.warden.look()
     assert lab.ended == ["press-07"] * 2
+
+
+def test_a_broker_that_lets_in_whom_it_should_refuse_is_noticed(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Its list is read by nobody, or it is never told to read it: no answer of the broker's says so."""
+    good, bad, renewed = (lab.issue(name) for name in ("press-01", "press-02", "press-03"))
+    lab.hear("press-01", "press-02", "press-03")
+    lab.revoke(bad)
+    lab.revoke(renewed)
+    for _ in range(3):
+        lab.warden.look()
+        lab.now += SETTLE_S
+    lab.hear("press-02")  # what it said before its end
+    lab.now += STILL_S
+    lab.warden.look()
+    assert lab.is_done(bad)
+    assert "lets in" not in caplog.text
+
+    lab.now += WATCH_EVERY_S
+    lab.issue("press-03")
+    lab.hear("press-01", "press-02", "press-03")
+    lab.warden.look()
+    lab.now += WATCH_EVERY_S
+    lab.warden.look()
+
+    [said] = [record.getMessage() for record in caplog.records if "lets in" in record.getMessage()]
+    assert "revoked: press-02. Does it read" in said
+    assert good.name not in said
 
 
 def test_what_a_controller_did_not_finish_the_next_one_does(lab: Lab) -> None:
