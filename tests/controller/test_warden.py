@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from msgspec.structs import replace
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from tests.controller.api.served import Served
 from tests.support.est import EstDevice
@@ -27,7 +27,7 @@ from wainwright_controller.pki import CONTROLLER, Authority, Folder
 from wainwright_controller.pki.keeper import Keeper, utc
 from wainwright_controller.records import Certificate, CertificateKind, Device
 from wainwright_controller.renewals import Renewals
-from wainwright_controller.rows import CERTIFICATE
+from wainwright_controller.rows import CERTIFICATE, to_row
 from wainwright_controller.store import Store
 from wainwright_controller.warden import (
     FAREWELL_S,
@@ -311,6 +311,32 @@ def test_a_session_is_ended_twice_and_only_then_it_is_done(lab: Lab) -> None:
     lab.now += SETTLE_S * 9
     lab.warden.look()
     assert lab.ended == ["press-07"] * 2
+
+
+def test_many_revoked_certificates_cost_nothing_while_nothing_changes(lab: Lab) -> None:
+    """It looks every second, for as long as they would be valid."""
+    first = lab.issue("press-0")
+    taken_back = {"revoked_at": lab.now, "reason": "superseded", "session_ended_at": lab.now}
+    with lab.store.write() as connection:
+        rows = [to_row(first) | taken_back | {"serial": f"{i:040x}"} for i in range(1, 5001)]
+        connection.execute(insert(CERTIFICATE), rows)
+    lab.warden.look()
+
+    def seconds(what: Callable[[], object]) -> float:
+        began = time.process_time()
+        for _ in range(10):
+            what()
+        return time.process_time() - began
+
+    def load() -> list[Certificate]:
+        with lab.store.read() as connection:
+            return shelf.load_revoked(connection, lab.now)
+
+    assert len(load()) == 5000
+    assert seconds(lab.warden.look) < seconds(load) / 2
+    lab.revoke(first)
+    lab.warden.look()
+    assert len(list(lab.list)) == 5001
 
 
 def test_a_broker_that_lets_in_whom_it_should_refuse_is_noticed(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
