@@ -21,13 +21,14 @@ from tests.support.wait import wait_until
 from wainwright_controller import enrolment_store as shelf
 from wainwright_controller.broker_orders import orders_of, takeover_url
 from wainwright_controller.config import BrokerSection, Enrolment
+from wainwright_controller.enrolment_store import PENDING_KEPT_S
 from wainwright_controller.ingest.link import BrokerRefused, take_over
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.pki import CONTROLLER, Authority, Folder
 from wainwright_controller.pki.keeper import Keeper, utc
-from wainwright_controller.records import Certificate, CertificateKind, Device
+from wainwright_controller.records import Certificate, CertificateKind, Device, DeviceKey, DeviceState
 from wainwright_controller.renewals import Renewals
-from wainwright_controller.rows import CERTIFICATE, to_row
+from wainwright_controller.rows import CERTIFICATE, DEVICE, TAG, to_row
 from wainwright_controller.store import Store
 from wainwright_controller.warden import (
     FAREWELL_S,
@@ -419,6 +420,42 @@ def test_what_is_old_is_forgotten(lab: Lab) -> None:
     lab.another().look()
     with lab.store.read() as connection:
         assert shelf.load_certificate(connection, record.serial) is None
+
+
+def test_names_that_strangers_chose_and_nobody_decided_about_are_forgotten_and_no_others(lab: Lab) -> None:
+    """Their keys make room for others after a week: the names must, too."""
+    asked = {"asked_at": lab.now, "last_asked_at": lab.now}
+    made = {
+        "stranger": Device(id="stranger", created_at=lab.now),
+        "persistent": Device(id="persistent", created_at=lab.now),
+        "tagged": Device(id="tagged", created_at=lab.now),
+        "heard": Device(id="heard", created_at=lab.now, agent_version="1"),
+        "accepted": Device(id="accepted", created_at=lab.now, state=DeviceState.ACCEPTED),
+        "rejected": Device(id="rejected", created_at=lab.now, state=DeviceState.REJECTED),
+    }
+    with lab.store.write() as connection:
+        ledger = Ledger(connection, lab.now)
+        ledger.load_devices(made)
+        for device in made.values():
+            ledger.put_device(device)
+        ledger.flush()
+        for name in ("stranger", "persistent", "tagged"):
+            shelf.put_key(connection, DeviceKey(device_id=name, digest=name, **asked))  # type: ignore[arg-type]
+        connection.execute(insert(TAG), {"device_id": "tagged", "name": "site", "value": "north"})
+    lab.now += PENDING_KEPT_S - 1
+    lab.another().look()
+    with lab.store.write() as connection:
+        [key] = shelf.load_keys(connection, ["persistent"])["persistent"]
+        shelf.put_key(connection, replace(key, last_asked_at=lab.now))
+
+    def there() -> set[str]:
+        with lab.store.read() as connection:
+            return set(connection.execute(select(DEVICE.c.id)).scalars())
+
+    assert there() == set(made)
+    lab.now += 2
+    lab.another().look()
+    assert there() == set(made) - {"stranger"}
 
 
 def test_certificates_of_machines_are_renewed_at_once_when_their_authority_is_retired(lab: Lab) -> None:
