@@ -4,7 +4,8 @@
 1. A request that changes something and that a browser sends on behalf of another site's page is refused: a controller
    without a token on the operator's own machine must not be steered by a page that he visits.
 2. gate.py says who it is. Whoever needs no token must name this controller as the host: a page may not reach it under a
-   name of its own that it points to this machine (DNS rebinding).
+   name of its own that it points to this machine (DNS rebinding). And nothing may say that a proxy has passed it on:
+   who sits before that, nobody knows.
 3. The person's role must be the one that roles.py asks for, or above it.
 4. What changes something is entered in the audit log with the change itself (audit.py); what is refused is entered
    here, as far as refusals.py lets it.
@@ -38,6 +39,7 @@ PREFIX = "/api/v1"
 UNKNOWN = "unknown"  # who is refused before he is known
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOREIGN = frozenset({"cross-site", "same-site"})  # Fetch Metadata: what Sec-Fetch-Site says of another origin
+_PASSED_ON = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"})
 _ADDRESS_MAX = 64  # characters: the column's
 _OTHER = " "  # what stands for credentials of another kind: no token is a space
 
@@ -55,10 +57,10 @@ async def admitted(request: Request) -> AsyncIterator[None]:
     nobody = Actor(UNKNOWN, Role.VIEWER, address)
     about = audit.Attempt(nobody, route.name.replace("_", "-"), subject)
     try:
-        _check_origin(request, context)
+        check_origin(request, context)
         actor = await run_in_threadpool(context.gate.admit, _token_of(request), address)
-        if actor.name == LOCAL and _host(f"//{request.headers.get('host', '')}") not in context.hosts:
-            raise Forbidden("This request names another host: use this controller's address, or give it a token.")
+        if actor.name == LOCAL:
+            _check_local(request, context)
         about = about._replace(actor=actor)
         needed = roles.least(request.method, route.path_format.removeprefix(PREFIX))
         if not actor.role.includes(needed):
@@ -83,13 +85,25 @@ def _actor(request: Request) -> Actor:
 InActor = Annotated[Actor, Depends(_actor)]
 
 
-def _check_origin(request: Request, context: Context) -> None:
+def check_origin(request: Request, context: Context) -> None:
+    """Raise Forbidden for what a browser sends on behalf of another site's page, if it may change something."""
     origin = request.headers.get("origin")
     is_foreign = request.headers.get("sec-fetch-site") in _FOREIGN or (
         origin is not None and _host(origin) not in context.hosts
     )
     if request.method not in _READING and is_foreign:
         raise Forbidden("This request comes from another site's page: use the controller's own page or its CLI.")
+
+
+def _check_local(request: Request, context: Context) -> None:
+    """Raise Forbidden for who needs no token, and may not be on this machine."""
+    if _host(f"//{request.headers.get('host', '')}") not in context.hosts:
+        raise Forbidden("This request names another host: use this controller's address, or give it a token.")
+    if not _PASSED_ON.isdisjoint(request.headers):
+        raise Forbidden(
+            "This request came through a proxy, and nobody knows from whom: have the controller ask for tokens"
+            " (http.require_token = true)."
+        )
 
 
 def _token_of(request: Request) -> str:

@@ -24,7 +24,7 @@ _ALWAYS = (
     *("store-unavailable", "target-too-long", "too-many-at-once", "too-many-failures"),
 )
 _MACHINES = ("bad-request", "head-too-large", "internal", "store-unavailable", "target-too-long", "too-many-at-once")
-_CSR = ("csr-key", "csr-name", "csr-signature", "csr-unreadable", "authority-unavailable", "not-found")
+_CSR = ("csr-key", "csr-name", "csr-signature", "csr-unreadable", "authority-unavailable", "forbidden", "not-found")
 _KEYED = ("decommissioned", "key-in-use")
 _KEYS = ("decommissioned", "key-in-use", "key-replaced", "key-revoked", "rejected")
 _OF_MACHINES = {
@@ -40,6 +40,7 @@ _OF_MACHINES = {
         "certificate-revoked",
         "certificate-unknown",
         "key-unknown",
+        "too-many-keys",
         "wrong-name",
     ),
 }
