@@ -97,7 +97,7 @@ def test_a_list_takes_as_many_queries_for_many_deployments_as_for_one(served: Se
 def test_a_deployment_says_why_what_it_does_not_allow_is_refused_and_a_list_does_not(served: Served) -> None:
     (device,) = fresh(served, "asked")
     made = served.deploy("panel-2", device, name="asked")
-    acts = {"approve", "deny", "start", "promote", "pause", "resume", "retry", "rollback", "finish", "abort"}
+    acts = {"approve", "deny", "start", "promote", "pause", "resume", "install", "retry", "rollback", "finish", "abort"}
 
     shown = served.get(f"deployments/{made['id']}")
 
