@@ -62,6 +62,7 @@ class Twins(System):
         return "this controller now leads in: clock" in self.processes.log(name).read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_controller_that_is_killed_is_replaced_by_the_other_and_nothing_is_lost_or_done_twice(
     mosquitto: Mosquitto, postgresql: Postgresql, tmp_path: Path

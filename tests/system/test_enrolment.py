@@ -75,6 +75,7 @@ def part_of(plant: Plant, deployment: str, device: str) -> str:
     return next((str(part["status"]) for part in parts if part["device_id"] == device), "")
 
 
+@pytest.mark.long  # security/test_enrolled_fleet.py has it with the printed configuration
 def test_of_two_devices_one_is_accepted_and_updated_and_the_other_rejected(plant: Plant) -> None:
     good, bad = plant.device("good"), plant.device("bad")
     with good, bad:
@@ -98,6 +99,7 @@ def test_of_two_devices_one_is_accepted_and_updated_and_the_other_rejected(plant
         assert not bad.status()["link"]["connected"]
 
 
+@pytest.mark.long  # as above
 def test_a_device_that_is_decommissioned_while_it_downloads_is_cut_off(plant: Plant) -> None:
     device = plant.device("gone")
     plant.served.post("devices/preauthorize", {"ids": ["gone"]})

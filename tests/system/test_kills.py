@@ -57,7 +57,7 @@ def rollout_with_kills(system: System, kills: int, kill: Callable[[], None], see
         assert (installed.count(1), installed.count(0)) == (DEVICES - failing, failing)
 
 
-@pytest.mark.parametrize("kills", [3, LONG])
+@pytest.mark.parametrize("kills", [1, LONG])
 def test_a_controller_that_is_killed_at_any_moment_forgets_nothing_and_repeats_nothing(
     mosquitto: Mosquitto, tmp_path: Path, kills: int
 ) -> None:
@@ -72,7 +72,7 @@ def test_a_controller_that_is_killed_at_any_moment_forgets_nothing_and_repeats_n
         rollout_with_kills(system, kills, kill, seed)
 
 
-@pytest.mark.parametrize("kills", [3, LONG])
+@pytest.mark.parametrize("kills", [1, LONG])
 def test_a_broker_that_is_killed_at_any_moment_costs_a_delay_and_nothing_else(
     own_mosquitto: Mosquitto, tmp_path: Path, kills: int
 ) -> None:
@@ -87,7 +87,7 @@ def test_a_broker_that_is_killed_at_any_moment_costs_a_delay_and_nothing_else(
         rollout_with_kills(system, kills, kill, seed)
 
 
-@pytest.mark.parametrize("kills", [3, LONG])
+@pytest.mark.parametrize("kills", [1, LONG])
 def test_agents_that_are_killed_at_any_moment_end_each_update_once(
     mosquitto: Mosquitto, tmp_path: Path, kills: int
 ) -> None:

@@ -10,6 +10,7 @@ from tests.support.operator_page import ARTIFACTS, FAULT, FLEET, MOMENTS, PAGE, 
 from tests.support.transcripts import commands_of
 
 
+@pytest.mark.long  # half a minute of one core: 200 devices and eleven commands in real terminals
 @pytest.mark.timeout(300)
 def test_the_page_about_an_operators_session_is_current(tmp_path: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from tests.support.technician_page import PAGE, Scene, rendered
 from tests.support.transcripts import commands_of
 
 
+@pytest.mark.long  # half a minute, as the page about an operator
 @pytest.mark.timeout(300)
 def test_the_page_about_a_technicians_day_is_current(tmp_path: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
