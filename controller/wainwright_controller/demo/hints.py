@@ -16,14 +16,15 @@ from wainwright_controller.demo.verdict import Facts, Plan
 
 def where_to_look(stage: Stage, plan: Plan, facts: Facts, *, keep: bool) -> Iterator[str]:
     """Return the lines about what to try next; sentences, and commands that begin with two spaces."""
-    return _running(stage, plan, facts) if keep else _ended()
+    return _running(stage, plan, facts) if keep else _ended(is_secure=stage.ca is not None)
 
 
-def _ended() -> Iterator[str]:
+def _ended(*, is_secure: bool) -> Iterator[str]:
     yield "To leave all this running, and play with it:"
     yield "  make demo ARGS=--keep" if "MAKELEVEL" in os.environ else f"  {program('wainwright')} demo --keep"
-    yield "With TLS, certificates and signatures:"
-    yield "  make demo ARGS=--secure" if "MAKELEVEL" in os.environ else f"  {program('wainwright')} demo --secure"
+    if not is_secure:
+        yield "With TLS, certificates and signatures:"
+        yield "  make demo ARGS=--secure" if "MAKELEVEL" in os.environ else f"  {program('wainwright')} demo --secure"
     yield "To go on reading:"
     yield "  README.md                 a controller and an agent of your own"
     yield "  docs/cli.md               rollouts: canaries, batches, times, approval"
