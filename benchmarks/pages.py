@@ -37,6 +37,7 @@ from tests.support.wait import wait_until
 from wainwright_common.messages import Progress, Report, encode
 from wainwright_common.statuses import DeviceStatus
 from wainwright_common.topics import Kind, Topic
+from wainwright_controller.cli.words import size
 from wainwright_controller.rows import PART
 from wainwright_controller.store import Store
 
@@ -141,7 +142,7 @@ def ask(serve: Serve, path: str, asks: int) -> None:
     headers = {"Cookie": sign_in(serve), "Accept": "text/html"}
     connection = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=60)
     process = psutil.Process(serve.process.pid)
-    took, size, cpu = [], 0, 0.0
+    took, sent, cpu = [], 0, 0.0
     for number in range(asks + 3):
         if number == 3:
             cpu = sum(process.cpu_times()[:2])
@@ -151,14 +152,14 @@ def ask(serve: Serve, path: str, asks: int) -> None:
         body = answer.read()
         if number >= 3:  # the first compile templates and warm caches
             took.append(time.perf_counter() - began)
-        size = len(body) + sum(len(name) + len(value) + 4 for name, value in answer.getheaders())
+        sent = len(body) + sum(len(name) + len(value) + 4 for name, value in answer.getheaders())
         if answer.status != 200:
             print(f"  {answer.status}: {path}")
             return
     connection.close()
-    missed = " !" if percentile(took, 99) > AIM_S or size > AIM_BYTES else ""
+    missed = " !" if percentile(took, 99) > AIM_S or sent > AIM_BYTES else ""
     cpu = 1000 * (sum(process.cpu_times()[:2]) - cpu) / asks
-    print(f"  {milliseconds(took)}; CPU {cpu:.1f} ms; {size / 1000:5.1f} kB: {path}{missed}")
+    print(f"  {milliseconds(took)}; CPU {cpu:.1f} ms; {sent / 1000:5.1f} kB: {path}{missed}")
 
 
 # ---- live -----------------------------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def see(serve: Serve, broker: Mosquitto, reports: int, busy: Sequence[str]) -> N
                 began = time.perf_counter()
                 progress = Progress(done=done, total=SIZE)
                 device.send_report(BIG, 2 + number, DeviceStatus.DOWNLOADING, progress=progress)
-                wanted = f"{done / 2**20:.1f}"
+                wanted = size(done)
 
                 def shows(seen: int = seen, name: str = name, wanted: str = wanted) -> float:
                     events = page.heard[seen:]
