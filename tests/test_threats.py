@@ -16,6 +16,7 @@ THE_LISTS = (  # of TUF and Uptane, by the words of the table
     "arbitrary software",
     "wrong recipient",
     "mix and match",
+    "mixed bundles",
     "partial bundle",
     "rollback",
     "fast-forward",

@@ -28,6 +28,8 @@ PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\A(?:(?!-----BEGIN ).)*?-----END [A-Z0-9 ]*PRIVATE KEY-----", re.DOTALL), HIDDEN),
     (re.compile(r"\b(authorization[\"']?\s*[:=]\s*[\"']?)[^\"'\r\n]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{HIDDEN}"),
+    # A token of a controller, also one that a technician has typed for another device: it may still open something.
+    (re.compile(r"\bww[te]_[0-9a-f]{12}_[A-Za-z0-9_-]{43}"), HIDDEN),
     # What is called a secret: quoted values keep their quotes, so that JSON and TOML stay what they are.
     (re.compile(rf"({_NAME}\\*[\"']?\s*[:=]\s*\\*)\"(?:[^\"\\]|\\.)+\"", re.IGNORECASE), rf'\1"{HIDDEN}"'),
     (re.compile(rf"({_NAME}[\"']?\s*[:=]\s*)'[^']+'", re.IGNORECASE), rf"\1'{HIDDEN}'"),

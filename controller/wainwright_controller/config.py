@@ -51,7 +51,7 @@ class Http(Section, frozen=True, kw_only=True):
         bool, Meta(description="Allows to listen beyond loopback without TLS, for example behind a proxy that has it.")
     ] = False
     connections_max: Annotated[
-        int, Meta(ge=10, le=100_000, description="Connections that may be open at once; each may need two files.")
+        int, Meta(ge=10, le=100_000, description="Connections that may be open at once; each may need three files.")
     ] = 2000
     connections_per_address_max: Annotated[
         int,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cryptography import x509
 from sqlalchemy import select
 
 from wainwright_common import data_folder, messages
@@ -128,13 +129,14 @@ class Controller:
     def _embedded(self, config: Config) -> EmbeddedBroker:
         """Return the embedded broker; with TLS, it and the controller have certificates then."""
         # Imported where it is used: its own client library takes 6 MB that a controller on Mosquitto does not need.
-        from wainwright_controller.embedded import ANY_ADDRESS, Door, Doorman, EmbeddedBroker, make_certificates
+        from wainwright_controller.embedded import ANY_ADDRESS, Book, Door, Doorman, EmbeddedBroker, make_certificates
 
         if not config.broker.tls or self.keeper is None:
             return EmbeddedBroker(config.data_dir, config.broker)
         hosts = [] if config.broker.host in ANY_ADDRESS else [config.broker.host]
         make_certificates(self.store, self.keeper, list(dict.fromkeys([*names_of(config), *hosts])), time.time())
-        door = Door(self.keeper.folder, Doorman(config.broker.prefix, self._is_revoked))
+        book = Book(self._is_revoked, partial(_is_trusted, self.keeper))
+        door = Door(self.keeper.folder, Doorman(config.broker.prefix, book))
         return EmbeddedBroker(config.data_dir, config.broker, door)
 
     def _is_revoked(self, serial: int) -> bool:
@@ -205,6 +207,10 @@ class Controller:
             self.broker.stop()
         self.store.close()
         self._lock.close()
+
+
+def _is_trusted(keeper: Keeper, issuer: x509.Certificate) -> bool:
+    return issuer in {one.certificate for one in keeper.authority().issuers}
 
 
 def make_link(links: Links, public_url: str, artifact: Artifact, now: float) -> messages.Artifact:

@@ -45,6 +45,24 @@ class Crowd:
         self.streams = Turnstile("streams of events", each_max=STREAMS_EACH, all_max=STREAMS_ALL)
         self.uploads = Turnstile("uploads", each_max=UPLOADS_EACH, all_max=UPLOADS_ALL)
         self.turned_away: Counter[str] = Counter()
+        self._handshakes = Turnstile("handshakes", each_max=each, all_max=total)
+        self._arriving: dict[object, str | None] = {}
+
+    def arrive(self, address: object, key: str | None) -> bool:
+        """Let a connection begin its handshake, if there is room, and say so; `address` is its other end."""
+        if not self._handshakes.enter(key):
+            return False
+        self._arriving[address] = key
+        return True
+
+    def is_arriving(self, address: object) -> bool:
+        """Say whether a connection's handshake is under way."""
+        return address in self._arriving
+
+    def settle(self, address: object) -> None:
+        """Count a connection among those no more; nothing happens if it is not."""
+        if address in self._arriving:
+            self._handshakes.leave(self._arriving.pop(address))
 
 
 def key_of(address: str) -> str | None:

@@ -161,6 +161,7 @@ class Desk:
             keys=keys,
             owner=shelf.owner_of(connection, csr.digest, csr.device_id),
             auto_accept=self._settings.auto_accept,
+            key_changes=sum(_was_given_up(key, ledger.now) for key in keys),
         )
         if facts.accepted is not None and facts.accepted.digest == csr.digest:
             return facts  # its token, if it still brings one, has done its service
@@ -240,6 +241,11 @@ def fault_of(token: EnrolmentToken, device_id: str, now: float) -> str | None:
     if token.device_id is not None and token.device_id != device_id:
         return f"is for {token.device_id} alone"
     return None
+
+
+def _was_given_up(key: DeviceKey, now: float) -> bool:
+    """Say whether a key was replaced a short while ago; by a clock that was set back since, not long ago either."""
+    return key.state is KeyState.REPLACED and now - (key.decided_at or 0.0) < enrolment.KEY_CHANGES_S
 
 
 def _was_just_here(key: DeviceKey | None, now: float) -> bool:

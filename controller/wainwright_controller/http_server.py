@@ -4,6 +4,7 @@
 2. A peer that owes a body, or does not take its answer, may keep the server waiting for `stall_timeout_s`, and a second
    more for each RATE_MIN bytes that it has sent or taken. Who takes nothing at all for that long is cut off, too.
 3. There are as many connections as crowd.py has room for, in all and for each address. The rest is told 503, at once.
+   With TLS this begins when the handshake is done; what comes before is handshakes.py's matter.
 4. What is no HTTP is told 400 and disconnected, in whatever state the connection is, and without a line in the log.
    So is a head with lines that end, or go on, in a way that a proxy may read differently (request smuggling).
 
@@ -37,7 +38,7 @@ LOG = logging.getLogger(__name__)
 HEAD_MAX = 48 * 1024  # bytes of an unfinished head; above what envelope.py lets through, so that it can say what it is
 RATE_MIN = 200  # bytes/s: a tenth of what GPRS gives; a download that is cut goes on where it was
 LOOK_S = 1.0  # how often a connection is looked at, at most
-FILES_EACH = 2  # of a connection: itself, and the artifact that it fetches
+FILES_EACH = 3  # of a connection: itself, the artifact that it fetches, and one more that is in its handshake
 FILES_ELSE = 512  # of the store, the broker, uploads and all else
 _LOOSE = re.compile(rb"(?<!\r)\n|\n[ \t]")  # RFC 9112 sections 2.2 and 5.2
 GRACE_S = 5  # how long downloads may go on after the controller is told to stop; agents fetch the rest later
@@ -48,6 +49,7 @@ def config_of(app: ASGIApp, crowd: Crowd, **options: Any) -> uvicorn.Config:  # 
     return uvicorn.Config(
         app,
         http=_protocol(crowd),
+        loop="asyncio",  # which takes connections as handshakes.py counts them
         ws="none",
         forwarded_allow_ips=list(PROXIES),
         server_header=False,
@@ -141,6 +143,7 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._is_refused = False
         peer = transport.get_extra_info("peername")
+        self.crowd.settle(peer)
         self._key = key_of(peer[0]) if isinstance(peer, tuple) else None
         self._timer: asyncio.TimerHandle | None = None
         self._counting = _Transport(transport)  # type: ignore[arg-type]  # a stream's, as uvicorn's own class has it

@@ -280,6 +280,9 @@ _DROP_IN = """\
 [Service]
 ExecStart=
 ExecStart=/usr/sbin/mosquitto -c {folder}/mosquitto.conf
+# Debian's own needs /bin/kill, which a small system has not: revocations would not reach the broker.
+ExecReload=
+ExecReload=/bin/sh -c "kill -HUP $MAINPID"
 # A file for each connection, and some: by default there are 1,024.
 LimitNOFILE={files}
 NoNewPrivileges=yes

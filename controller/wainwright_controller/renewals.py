@@ -1,7 +1,7 @@
 """Renews what the authority has signed for machines: the broker, the controller itself, its HTTPS.
 
-At two thirds of its life each gets a successor with the same names; devices see to theirs themselves. A certificate of
-another authority in the same place is left alone.
+At two thirds of its life each gets a successor with the same names, and at once when the issuing authority that signed
+it is trusted no more; devices see to theirs themselves. A certificate of another root in the same place is left alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from wainwright_controller import enrolment_store as shelf
 from wainwright_controller.https import ServerTls
@@ -57,9 +58,9 @@ class Renewals:
         """Return a certificate of this authority that is due for renewal, None for any other."""
         if not path.exists():
             return None
-        present = x509.load_pem_x509_certificate(path.read_bytes())
+        present, *chain = x509.load_pem_x509_certificates(path.read_bytes())
         if present.issuer not in {issuer.certificate.subject for issuer in authority.issuers}:
-            return None
+            return present if _is_below(authority.root, [present, *chain]) else None
         begins, ends = present.not_valid_before_utc, present.not_valid_after_utc
         return present if utc(now) >= begins + (ends - begins) * RENEWED_AT else None
 
@@ -68,3 +69,15 @@ class Renewals:
         with self._store.write() as connection:
             shelf.add_certificate(connection, shelf.record_of(made, kind, authority.issuer.id, now, ACTOR))
         LOG.info("renewed %s", path)
+
+
+def _is_below(root: x509.Certificate, chain: list[x509.Certificate]) -> bool:
+    """Say whether a certificate with its chain was signed by an issuing authority of this root."""
+    if len(chain) < 2:  # noqa: PLR2004  itself, and who signed it
+        return False
+    try:
+        chain[0].verify_directly_issued_by(chain[1])
+        chain[1].verify_directly_issued_by(root)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True

@@ -14,6 +14,7 @@ from wainwright_controller.rows import PART, all_parts
 from wainwright_controller.rules import phases, rollback
 from wainwright_controller.rules.actions import Act, check_allowed
 from wainwright_controller.rules.phases import PhaseSpec
+from wainwright_controller.rules.possible import check_worth
 from wainwright_controller.working_set import WorkingSet
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def begin(ledger: Ledger, deployment_id: str, actor: str, reason: str = "") -> D
     ledger.note("deployment", f"rollback: {reason}" if reason else "rollback", actor, deployment_id)
     ledger.tally(deployment_id)  # writes what was put, so that the parts read below are the present ones
     parts, restores = what_it_restores(ledger, undone)
-    rollback.check_worth(undone, parts)
+    check_worth(undone, has_release=bool(parts))
     if undone.status is not DeploymentStatus.FINISHED:
         ledger.end_parts(deployment_id, DeviceStatus.ABORTED, actor)
     if not parts:

@@ -17,6 +17,7 @@ from wainwright_controller import http_server
 from wainwright_controller.api.app import create_app
 from wainwright_controller.config import Config
 from wainwright_controller.controller import Controller
+from wainwright_controller.handshakes import Vestibule
 
 LOG = logging.getLogger(__name__)
 
@@ -41,8 +42,9 @@ def main(config: Config) -> int:
         return 1
     LOG.info("serving %s://%s:%d, broker %s", config.scheme, host, port, controller.broker_url)
     server = _Server(server_config(controller), controller)
+    sockets = [listener if controller.tls is None else Vestibule.over(listener, controller.context.crowd)]
     try:
-        server.run([listener])
+        server.run(sockets)
     finally:
         controller.stop()
     return 0

@@ -7,6 +7,7 @@
    SETTLE_S apart: a broker that reads late would let him in again in between. Only then the store says that it is done.
    He has FAREWELL_S before that: a device in the middle of an update is told to stop, and would not hear it otherwise.
 4. All of it may be repeated, and is, after a restart or a failure, until it has worked.
+5. Whether the broker has read its list, nobody tells: a device that is heard again is what shows that it has not.
 
 Besides, it renews the certificates of servers and controllers that the authority made, and removes what is old.
 """
@@ -35,6 +36,9 @@ RETRY_S = 10.0  # after a failure
 FAREWELL_S = 1.0  # for a device to hear that its deployment is over, before it hears nothing more
 SETTLE_S = 5.0  # for a broker to read its list: systemd and a shell take less than one
 TIDY_EVERY_S = 3600.0
+WATCH_EVERY_S = 60.0  # for devices that should not be heard any more
+STILL_S = 60.0  # after its end a session's last messages may still be read
+NAMED_MAX = 10  # devices in one line of the log
 REWRITTEN_AT = 1 / 3  # of a list's life: two thirds of it are left for a controller that is away
 
 
@@ -65,11 +69,15 @@ class Warden:
         self._lifetime_s = crl_lifetime_s
         self._renew = renew
         self._clock = clock
+        self._revoked: list[Certificate] = []
+        self._stamp: tuple[object, ...] = ()
         self._written: Mapping[str, frozenset[str]] | None = None
         self._written_at = 0.0
         self._wants_reload = True
         self._disconnected_at: dict[str, float] = {}
         self._tidy_at = 0.0
+        self._watch_at = 0.0
+        self._let_in: list[str] = []
         self._complained_at = -TIDY_EVERY_S
         self._hurry = threading.Event()
         self._stopping = threading.Event()
@@ -124,8 +132,7 @@ class Warden:
         """Do what there is to do; raises WainwrightError when something has to be tried again."""
         now = self._clock()
         self._renew_machines(now)
-        with self._store.read() as connection:
-            revoked = shelf.load_revoked(connection, now)
+        revoked = self._load_revoked(now)
         authority = self._keeper.authority()
         if self._is_due(authority, revoked, now):
             self._write(authority, revoked, now)
@@ -134,10 +141,19 @@ class Warden:
                 self._orders.reload()
             self._wants_reload = False
         self._disconnect([one for one in revoked if one.session_ended_at is None], now)
+        self._watch(now)
         if now >= self._tidy_at or now < self._tidy_at - TIDY_EVERY_S:
             self._tidy_at = now + TIDY_EVERY_S
             with self._store.write() as connection:
                 shelf.forget_old(connection, now)
+
+    def _load_revoked(self, now: float) -> list[Certificate]:
+        """Return what was taken back and is still valid: many rows, read again only when they have changed."""
+        with self._store.read() as connection:
+            stamp = shelf.stamp_of_revoked(connection, now)
+            if stamp != self._stamp:
+                self._revoked, self._stamp = shelf.load_revoked(connection, now), stamp
+        return self._revoked
 
     def _renew_machines(self, now: float) -> None:
         """Renew what the authority signed for machines; a file that cannot be used must not keep the list from it."""
@@ -148,6 +164,22 @@ class Warden:
             if now - self._complained_at > TIDY_EVERY_S or now < self._complained_at:
                 self._complained_at = now
                 LOG.error("a certificate of the controller or its broker is not renewed: %s", error)  # noqa: TRY400
+
+    def _watch(self, now: float) -> None:
+        """Say so when a broker lets in whom it should refuse; again only when it is others."""
+        if self._watch_at - WATCH_EVERY_S <= now < self._watch_at:
+            return
+        self._watch_at = now + WATCH_EVERY_S
+        with self._store.read() as connection:
+            let_in = shelf.heard_after_their_end(connection, now, STILL_S)
+        if let_in and let_in != self._let_in:
+            more = f" and {len(let_in) - NAMED_MAX} more" if len(let_in) > NAMED_MAX else ""
+            LOG.error(
+                "the broker lets in devices whose certificates are revoked: %s%s. Does it read %s, and is it told to"
+                " read it again? See docs/enrolment.md.",
+                *(", ".join(let_in[:NAMED_MAX]), more, self._keeper.folder.crl),
+            )
+        self._let_in = let_in
 
     # ---- the list ---------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from tests.common.artifact.conftest import KeyFiles, keys, mender_artifact
 from wainwright_common.artifact import ArtifactReader, Header, load_verify_keys
-from wainwright_controller.cli.artifact_create import create
+from wainwright_controller.cli.main import wainwright
 
 __all__ = ["keys"]  # pytest finds the fixture by its name here
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(create, ["module-image", *arguments])
+    return CliRunner().invoke(wainwright, ["artifact", "create", "module-image", *arguments])
 
 
 def read(path: str, *verify_keys: Path) -> tuple[Header, dict[str, bytes]]:

@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.common.artifact.conftest import KeyFiles, keys, mender_artifact
 from wainwright_common.artifact import ArtifactReader, load_verify_keys
-from wainwright_controller.cli.artifact_create import create
 from wainwright_controller.cli.main import wainwright
 
 __all__ = ["keys"]  # pytest finds the fixture by its name here
@@ -41,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "-o",
         "a.mender",
     ]
-    assert CliRunner().invoke(create, arguments).exit_code == 0
+    assert CliRunner().invoke(wainwright, ["artifact", "create", *arguments]).exit_code == 0
     return tmp_path
 
 

@@ -21,6 +21,7 @@ from tests.support.postgresql import Postgresql
 from wainwright_controller import store as store_module
 from wainwright_controller.attribute_store import (
     Source,
+    attribute_names,
     members_of,
     put_attributes,
     sql_of,
@@ -32,7 +33,7 @@ from wainwright_controller.rows import ATTRIBUTE, DEVICE, GROUP, MEMBER, TAG
 from wainwright_controller.rules.filters import Filter, Value, attributes_of, parse
 from wainwright_controller.rules.filters.attributes import rows, scoped
 from wainwright_controller.rules.filters.matching import COMPARED
-from wainwright_controller.rules.filters.terms import Comparison, Literal, Name, Scope, Term
+from wainwright_controller.rules.filters.terms import SYSTEM_NAMES, Comparison, Literal, Name, Scope, Term
 from wainwright_controller.store import Store
 
 
@@ -172,6 +173,20 @@ def test_an_attribute_that_did_not_change_is_not_written_again(store: Store) -> 
         found = connection.execute(select(ATTRIBUTE.c.name, ATTRIBUTE.c.text).order_by(*ATTRIBUTE.primary_key)).all()
 
     assert found == [("inventory.a", "1"), ("inventory.b", "y"), ("inventory.b", "z"), ("tags.a", "1")]
+
+
+def test_every_name_is_known_once_as_a_filter_writes_it(store: Store) -> None:
+    with store.write() as connection:
+        assert set(attribute_names(connection, 10)) == set(SYSTEM_NAMES)
+        tags = {"site": "north", "odd name": "x"}
+        fleet = [Known(Device(id=i, device_type="pi4"), {"group": "a", "mem_mb": 9}, tags, None) for i in ("a", "b")]
+        write(connection, fleet)
+    with store.read() as connection:
+        found = attribute_names(connection, 100)
+        assert set(found) - set(SYSTEM_NAMES) == {"inventory.group", "mem_mb", "tags.site", 'tags."odd name"'}
+        assert found == sorted(set(found))
+        assert all(parse(f"{name} exists") for name in found)
+        assert len(set(attribute_names(connection, 2)) - set(SYSTEM_NAMES)) <= 2
 
 
 def test_a_group_is_a_list_or_what_its_filter_selects_now(store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -18,11 +19,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tests.support.authority import Authority
+from tests.support.debian import authority_steps, guides_configuration
 from tests.support.mosquitto import Mosquitto
 from tests.support.printed_mosquitto import PrintedMosquitto
 from tests.support.wait import wait_until
 from wainwright_controller import mosquitto
 from wainwright_controller.cli.main import wainwright
+from wainwright_controller.config import load
 from wainwright_controller.mosquitto import MARK, LocalListener, Setup
 
 ROOT = Path(__file__).parents[2]
@@ -162,6 +165,17 @@ def test_systemd_takes_the_drop_in_for_debians_unit_and_the_units_that_reload_it
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "LimitNOFILE=10100\n" in made["mosquitto.service.conf"]
     assert "PathChanged=/pki/crl.pem\n" in made["wainwright-broker-reload.path"]
+    reload = made["mosquitto.service.conf"].partition("ExecReload=\nExecReload=")[2].partition("\n")[0]
+    assert shlex.split(reload)[0] == "/bin/sh"  # and not Debian's /bin/kill, which is not on every Debian
+
+
+def test_the_guides_controller_keeps_the_list_of_revocations_current(tmp_path: Path) -> None:
+    """Without an authority of its own nobody would write the list anew, and the broker would let nobody in one day."""
+    file = tmp_path / "controller.toml"
+    file.write_text(guides_configuration(), encoding="utf-8")
+    config = load(file, {})
+    assert config.enrolment.enabled
+    assert str(config.pki_folder) in authority_steps()
 
 
 def test_the_files_are_readable_to_whom_they_must_be(config: Path, tmp_path: Path) -> None:

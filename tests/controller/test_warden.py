@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from sqlalchemy import select
+from msgspec.structs import replace
+from sqlalchemy import insert, select
 
 from tests.controller.api.served import Served
 from tests.support.est import EstDevice
@@ -20,14 +21,24 @@ from tests.support.wait import wait_until
 from wainwright_controller import enrolment_store as shelf
 from wainwright_controller.broker_orders import orders_of, takeover_url
 from wainwright_controller.config import BrokerSection, Enrolment
+from wainwright_controller.enrolment_store import PENDING_KEPT_S
 from wainwright_controller.ingest.link import BrokerRefused, take_over
+from wainwright_controller.ledger import Ledger
 from wainwright_controller.pki import CONTROLLER, Authority, Folder
 from wainwright_controller.pki.keeper import Keeper, utc
-from wainwright_controller.records import Certificate, CertificateKind
+from wainwright_controller.records import Certificate, CertificateKind, Device, DeviceKey, DeviceState
 from wainwright_controller.renewals import Renewals
-from wainwright_controller.rows import CERTIFICATE
+from wainwright_controller.rows import CERTIFICATE, DEVICE, TAG, to_row
 from wainwright_controller.store import Store
-from wainwright_controller.warden import FAREWELL_S, REWRITTEN_AT, SETTLE_S, BrokerOrders, Warden
+from wainwright_controller.warden import (
+    FAREWELL_S,
+    REWRITTEN_AT,
+    SETTLE_S,
+    STILL_S,
+    WATCH_EVERY_S,
+    BrokerOrders,
+    Warden,
+)
 
 DAY_S = 86_400.0
 LIST_S = 30 * DAY_S
@@ -209,6 +220,16 @@ class Lab:
             shelf.add_certificate(connection, record)
         return record
 
+    def hear(self, *names: str) -> None:
+        """Have devices said something just now."""
+        with self.store.write() as connection:
+            ledger = Ledger(connection, self.now)
+            ledger.load_devices(names)
+            for name in names:
+                known = ledger.devices.get(name, Device(id=name, created_at=self.now))
+                ledger.put_device(replace(known, last_seen_at=self.now))
+            ledger.flush()
+
     def revoke(self, record: Certificate) -> None:
         """Take a certificate back, and let the time pass that its owner has to say goodbye."""
         with self.store.write() as connection:
@@ -293,6 +314,59 @@ def test_a_session_is_ended_twice_and_only_then_it_is_done(lab: Lab) -> None:
     assert lab.ended == ["press-07"] * 2
 
 
+def test_many_revoked_certificates_cost_nothing_while_nothing_changes(lab: Lab) -> None:
+    """It looks every second, for as long as they would be valid."""
+    first = lab.issue("press-0")
+    taken_back = {"revoked_at": lab.now, "reason": "superseded", "session_ended_at": lab.now}
+    with lab.store.write() as connection:
+        rows = [to_row(first) | taken_back | {"serial": f"{i:040x}"} for i in range(1, 5001)]
+        connection.execute(insert(CERTIFICATE), rows)
+    lab.warden.look()
+
+    def seconds(what: Callable[[], object]) -> float:
+        began = time.process_time()
+        for _ in range(10):
+            what()
+        return time.process_time() - began
+
+    def load() -> list[Certificate]:
+        with lab.store.read() as connection:
+            return shelf.load_revoked(connection, lab.now)
+
+    assert len(load()) == 5000
+    assert seconds(lab.warden.look) < seconds(load) / 2
+    lab.revoke(first)
+    lab.warden.look()
+    assert len(list(lab.list)) == 5001
+
+
+def test_a_broker_that_lets_in_whom_it_should_refuse_is_noticed(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Its list is read by nobody, or it is never told to read it: no answer of the broker's says so."""
+    good, bad, renewed = (lab.issue(name) for name in ("press-01", "press-02", "press-03"))
+    lab.hear("press-01", "press-02", "press-03")
+    lab.revoke(bad)
+    lab.revoke(renewed)
+    for _ in range(3):
+        lab.warden.look()
+        lab.now += SETTLE_S
+    lab.hear("press-02")  # what it said before its end
+    lab.now += STILL_S
+    lab.warden.look()
+    assert lab.is_done(bad)
+    assert "lets in" not in caplog.text
+
+    lab.now += WATCH_EVERY_S
+    lab.issue("press-03")
+    lab.hear("press-01", "press-02", "press-03")
+    lab.warden.look()
+    lab.now += WATCH_EVERY_S
+    lab.warden.look()
+
+    [said] = [record.getMessage() for record in caplog.records if "lets in" in record.getMessage()]
+    assert "revoked: press-02. Does it read" in said
+    assert good.name not in said
+
+
 def test_what_a_controller_did_not_finish_the_next_one_does(lab: Lab) -> None:
     record = lab.issue("press-07")
     lab.revoke(record)
@@ -346,6 +420,60 @@ def test_what_is_old_is_forgotten(lab: Lab) -> None:
     lab.another().look()
     with lab.store.read() as connection:
         assert shelf.load_certificate(connection, record.serial) is None
+
+
+def test_names_that_strangers_chose_and_nobody_decided_about_are_forgotten_and_no_others(lab: Lab) -> None:
+    """Their keys make room for others after a week: the names must, too."""
+    asked = {"asked_at": lab.now, "last_asked_at": lab.now}
+    made = {
+        "stranger": Device(id="stranger", created_at=lab.now),
+        "persistent": Device(id="persistent", created_at=lab.now),
+        "tagged": Device(id="tagged", created_at=lab.now),
+        "heard": Device(id="heard", created_at=lab.now, agent_version="1"),
+        "accepted": Device(id="accepted", created_at=lab.now, state=DeviceState.ACCEPTED),
+        "rejected": Device(id="rejected", created_at=lab.now, state=DeviceState.REJECTED),
+    }
+    with lab.store.write() as connection:
+        ledger = Ledger(connection, lab.now)
+        ledger.load_devices(made)
+        for device in made.values():
+            ledger.put_device(device)
+        ledger.flush()
+        for name in ("stranger", "persistent", "tagged"):
+            shelf.put_key(connection, DeviceKey(device_id=name, digest=name, **asked))  # type: ignore[arg-type]
+        connection.execute(insert(TAG), {"device_id": "tagged", "name": "site", "value": "north"})
+    lab.now += PENDING_KEPT_S - 1
+    lab.another().look()
+    with lab.store.write() as connection:
+        [key] = shelf.load_keys(connection, ["persistent"])["persistent"]
+        shelf.put_key(connection, replace(key, last_asked_at=lab.now))
+
+    def there() -> set[str]:
+        with lab.store.read() as connection:
+            return set(connection.execute(select(DEVICE.c.id)).scalars())
+
+    assert there() == set(made)
+    lab.now += 2
+    lab.another().look()
+    assert there() == set(made) - {"stranger"}
+
+
+def test_certificates_of_machines_are_renewed_at_once_when_their_authority_is_retired(lab: Lab) -> None:
+    """The broker would refuse the controller, and nobody would ever renew them."""
+    authority, folder = lab.keeper.authority(), lab.keeper.folder
+    authority.issue_server(["broker.example"], folder.broker, folder.broker_key, utc(lab.now))
+    authority.issue_controller(CONTROLLER, folder.controller, folder.controller_key, utc(lab.now))
+    rotated = authority.rotate("Test", utc(lab.now))
+    before = folder.broker.read_bytes(), folder.controller.read_bytes()
+    lab.warden.look()
+    assert (folder.broker.read_bytes(), folder.controller.read_bytes()) == before
+
+    rotated.retire(authority.issuer.id, utc(lab.now))
+    lab.warden.look()
+
+    for file in (folder.broker, folder.controller):
+        made = x509.load_pem_x509_certificate(file.read_bytes())
+        assert made.issuer == rotated.issuer.certificate.subject
 
 
 def test_certificates_of_machines_are_renewed_at_two_thirds_and_written_down(lab: Lab, tmp_path: Path) -> None:

@@ -52,13 +52,17 @@ def build_root(folder: Path, cache: Path) -> Path:
     return root
 
 
-def unpack(folder: Path, cache: Path) -> Path:
-    """Return a root of Debian in a folder, with nothing of ours in it; keeps the archive of it in `cache`."""
-    base = cache / f"{SUITE}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:8]}.tar"
+def unpack(folder: Path, cache: Path, *more: str) -> Path:
+    """Return a root of Debian in a folder, with nothing of ours in it; keeps the archive of it in `cache`.
+
+    `more` are packages besides those that a device has.
+    """
+    packages = ",".join([PACKAGES, *more])
+    base = cache / f"{SUITE}-{hashlib.sha256(packages.encode()).hexdigest()[:8]}.tar"
     if not base.exists():
         part = base.with_suffix(".part.tar")
         options = [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
-        run("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", *options, SUITE, str(part))
+        run("mmdebstrap", "--variant=minbase", f"--include={packages}", *options, SUITE, str(part))
         part.rename(base)
     root = folder / "root"
     root.mkdir(parents=True)
@@ -79,6 +83,24 @@ def install_controller(root: Path) -> None:
     steps = re.search(r"test_controller_service.py -->\n```sh\n(.*?)```", page, re.DOTALL)
     assert steps
     _in_root(root, f"cd /source\nmv wheels/{ours.name} /tmp\n{steps[1]}".replace("wainwright.whl", f"/tmp/{ours.name}"))
+
+
+def authority_steps() -> str:
+    """Return how docs/operations.md makes the authority, and Mosquitto what it has to be, as a shell reads it."""
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    steps = re.search(
+        r"^   <!-- .*test_controller_service.py -->\n   ```sh\n(.*?)^   ```$", page, re.DOTALL | re.MULTILINE
+    )
+    assert steps
+    return re.sub("(?m)^   ", "", steps[1])
+
+
+def guides_configuration() -> str:
+    """Return the controller's configuration that docs/operations.md has for one server."""
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    block = re.search(r"^   ```toml\n(.*?)^   ```$", page, re.DOTALL | re.MULTILINE)
+    assert block
+    return re.sub("(?m)^   ", "", block[1])
 
 
 def install_version(root: Path, version: str) -> None:

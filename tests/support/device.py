@@ -73,6 +73,11 @@ class Device:
         self._client.disconnect()
         self._client.loop_stop()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker has it; after an end it tries again by itself."""
+        return self._client.is_connected()
+
     def _on_connect(self, client: paho.Client, *_: object) -> None:
         self.connections += 1
         connection = client.socket()

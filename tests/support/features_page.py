@@ -56,6 +56,10 @@ ROWS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("strategies", "too_large_a_percentage_of_failures_rolls_a_deployment_back_by_itself"),
         ("strategies", "too_many_failures_roll_a_deployment_back_by_themselves"),
     ),
+    "approval": (
+        ("lifecycle", "a_deployment_that_asks_for_approval_goes_on_once_another_admin_approves_it"),
+        ("lifecycle", "a_deployment_that_is_denied_ends_and_nobody_gets_it"),
+    ),
     "pause and resume": (("lifecycle", "a_deployment_is_paused_and_resumed"),),
     "rollback with a reason": (("lifecycle", "a_deployment_is_rolled_back_with_a_reason"),),
     "download now, install later": (("statuses", "devices_that_are_to_download_only_install_when_a_person_lets_them"),),

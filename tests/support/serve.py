@@ -31,7 +31,8 @@ class Serve:
         self.data_dir = folder / "data"
         self.log_file = folder / "serve.log"
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if settings.get('http__tls') else 'http'}://127.0.0.1:{self.port}"
+        self.root = self.data_dir / "pki" / "root.pem"  # of its authority, if it has one
         self.settings: dict[str, object] = {
             "data_dir": self.data_dir,
             "http__port": self.port,
@@ -76,8 +77,8 @@ class Serve:
     def _is_ready(self) -> bool:
         assert self.process.poll() is None, self.log
         try:
-            return requests.get(f"{self.url}/readyz", timeout=5).ok
-        except requests.RequestException:
+            return requests.get(f"{self.url}/readyz", timeout=5, verify=str(self.root)).ok
+        except (requests.RequestException, OSError):  # the latter while there is no root
             return False
 
     @property
@@ -91,9 +92,9 @@ class Serve:
         """Send a request below /api/v1, as requests takes them, with a token."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         headers |= options.pop("headers", {})
-        return requests.request(
-            method, f"{self.url}/api/v1/{path}", headers=headers, timeout=options.pop("timeout", PATIENCE_S), **options
-        )
+        timeout = options.pop("timeout", PATIENCE_S)
+        url = f"{self.url}/api/v1/{path}"
+        return requests.request(method, url, headers=headers, timeout=timeout, verify=str(self.root), **options)
 
     def good(self, method: str, path: str, token: str = TOKEN, **options: Any) -> Json:  # noqa: ANN401  as above
         """Send a request that must be answered well; returns what came back."""
@@ -110,7 +111,7 @@ class Serve:
 
     def metric(self, name: str) -> int:
         """Return one of the metrics; 0 for one that has not been counted yet."""
-        text = requests.get(f"{self.url}/metrics", timeout=PATIENCE_S).text
+        text = requests.get(f"{self.url}/metrics", timeout=PATIENCE_S, verify=str(self.root)).text
         lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return int(lines.get(f"wainwright_{name}", 0))
 

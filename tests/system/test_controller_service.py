@@ -7,15 +7,18 @@ import re
 import shutil
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
 from tests.controller.api.served import artifact
+from tests.support.authority import Credentials
 from tests.support.container import BOOT_S, Container
-from tests.support.debian import install_controller, require_machine, unpack
+from tests.support.debian import authority_steps, guides_configuration, install_controller, require_machine, unpack
 from tests.support.device import Device
+from tests.support.est import EstDevice
 from tests.support.wait import free_port, wait_until
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.config import Http
@@ -26,6 +29,7 @@ pytestmark = pytest.mark.long
 
 UNIT = "wainwright-controller"
 DATA = "/var/lib/wainwright-controller"
+PKI = "/var/lib/wainwright-pki"
 CONFIG = """
 [http]
 port = {http}
@@ -81,7 +85,7 @@ json.dump(said, open("tried.json", "w"))
 @pytest.fixture(scope="module")
 def ports() -> dict[str, int]:
     """The ports of the host that the container, which shares them, may have."""
-    return {"http": free_port(), "broker": free_port()}
+    return {name: free_port() for name in ("http", "broker", "mosquitto", "mqtts")}
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +96,9 @@ def machine(
     require_machine()
     assert request.config.cache is not None
     folder = tmp_path_factory.mktemp("controller")
-    root = unpack(folder, request.config.cache.mkdir("nspawn"))
+    root = unpack(folder, request.config.cache.mkdir("nspawn"), "mosquitto", "sudo")
     install_controller(root)
+    (root / "etc/systemd/system/multi-user.target.wants/mosquitto.service").unlink()  # its port may be taken here
     (root / "etc/machine-id").unlink(missing_ok=True)
     (root / "etc/wainwright").mkdir()
     (root / "etc/wainwright/controller.toml").write_text(CONFIG.format(**ports))
@@ -114,6 +119,21 @@ def is_ready(port: int) -> bool:
         return False
 
 
+class Api:
+    """The controller's API, for its first admin."""
+
+    def __init__(self, machine: Container, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.token = machine.do("cat", f"{DATA}/{FILE}").strip()
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401  as requests takes them
+        """Send a request that must be answered well."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = requests.request(method, f"{self.url}/api/v1/{path}", headers=headers, timeout=60, **options)
+        assert answer.ok, answer.text
+        return answer
+
+
 def show(machine: Container, *names: str) -> dict[str, str]:
     """Return properties of the service."""
     shown = machine.do("systemctl", "show", UNIT, *(f"--property={name}" for name in names))
@@ -122,27 +142,20 @@ def show(machine: Container, *names: str) -> dict[str, str]:
 
 def test_it_updates_a_device_in_its_sandbox(machine: Container, ports: dict[str, int]) -> None:
     """With its first admin's token, its own broker, its store, an upload and a download."""
-    token = machine.do("cat", f"{DATA}/{FILE}").strip()
-    assert token not in machine.do("journalctl", f"--unit={UNIT}", "--no-pager")
-
-    def call(method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401  as requests takes them
-        headers = {"Authorization": f"Bearer {token}"}
-        url = f"http://127.0.0.1:{ports['http']}/api/v1/{path}"
-        answer = requests.request(method, url, headers=headers, timeout=60, **options)
-        assert answer.ok, answer.text
-        return answer
+    api = Api(machine, ports["http"])
+    assert api.token not in machine.do("journalctl", f"--unit={UNIT}", "--no-pager")
 
     blob = artifact("sandboxed-1")
-    call("POST", "artifacts", data=blob)
-    call("POST", "devices/preauthorize", json={"ids": ["d1"]})
-    deployment = call("POST", "deployments", json={"release": "sandboxed-1", "devices": ["d1"]}).json()["id"]
+    api.call("POST", "artifacts", data=blob)
+    api.call("POST", "devices/preauthorize", json={"ids": ["d1"]})
+    deployment = api.call("POST", "deployments", json={"release": "sandboxed-1", "devices": ["d1"]}).json()["id"]
     with Device(ports["broker"], "d1") as device:
         offer = device.check_in().offer
         assert offer
         assert requests.get(offer.artifact.uri, timeout=60).content == blob
         device.report(deployment, 1, DeviceStatus.INSTALLING)
         device.report(deployment, 2, DeviceStatus.SUCCESS)
-    assert call("GET", f"deployments/{deployment}").json()["outcome"] == "success"
+    assert api.call("GET", f"deployments/{deployment}").json()["outcome"] == "success"
 
 
 def test_it_can_do_nothing_else_to_the_machine(machine: Container, ports: dict[str, int]) -> None:
@@ -204,3 +217,63 @@ def test_it_comes_back_after_a_kill_and_ends_in_good_order(machine: Container, p
     log = machine.do("journalctl", f"--unit={UNIT}", "--no-pager", "--lines=20")
     assert "Traceback" not in log
     assert "Main process exited" not in log.rpartition("Stopping")[2]
+
+
+def test_with_mosquitto_and_an_authority_by_the_guide_it_lets_in_and_takes_back(
+    machine: Container, ports: dict[str, int], tmp_path: Path
+) -> None:
+    """The guide's own configuration and commands, but for the ports: the service writes the authority's folder."""
+    set_up_by_the_guide(machine, ports)
+    api = Api(machine, ports["http"])
+    (tmp_path / "root.pem").write_text(api.call("GET", "ca").json()["pem"])
+
+    def enrolled(name: str) -> Device:
+        device = EstDevice(api.url, tmp_path / "root.pem", tmp_path, name)
+        api.call("POST", "devices/preauthorize", json={"keys": {name: device.digest}})
+        assert device.enrol().status_code == 200
+        credentials = Credentials(device.ca, device.certificate_file, device.key_file)
+        return Device(ports["mqtts"], name, credentials=credentials)
+
+    with enrolled("d2") as device:
+        assert device.check_in().why
+        api.call("POST", "devices/d2/revoke", json={})
+        wait_until(lambda: is_over(api, "d2"), BOOT_S, "the session to have been ended")
+        before = device.connections
+        wait_until(lambda: "certificate verify failed" in broker_log(machine), BOOT_S, "it to be refused")
+        assert (device.is_connected, device.connections) == (False, before)
+    api.call("POST", "ca/rotate", json={})
+    with enrolled("d3") as device:
+        assert device.check_in().why
+
+    found = dict(
+        line.split() for line in machine.do("find", PKI, "-type", "f", "-printf", "%P %m:%u:%g\\n").splitlines()
+    )
+    keys = {name: mode for name, mode in found.items() if name.endswith(".key")}
+    assert keys.pop("broker.key") == "640:wainwright-controller:mosquitto"
+    assert len(keys) == 3  # the root's, and those of two issuing authorities
+    assert {mode.rpartition(":")[0] for mode in keys.values()} == {"600:wainwright-controller"}
+    assert found["crl.pem"].startswith("644:wainwright-controller:")
+
+
+def is_over(api: Api, name: str) -> bool:
+    return all(
+        "session_ended_at" in one for one in api.call("GET", "certificates", params={"name": name}).json()["items"]
+    )
+
+
+def broker_log(machine: Container) -> str:
+    return machine.do("journalctl", "--unit=mosquitto", "--no-pager")
+
+
+def set_up_by_the_guide(machine: Container, ports: dict[str, int]) -> None:
+    local = f"http://127.0.0.1:{ports['http']}"
+    text = guides_configuration().replace('"https://updates.example"', f'"{local}"\nport = {ports["http"]}')
+    text = text.replace(":1883", f":{ports['mosquitto']}").replace("e8f4…", "f" * 64)
+    file = "/etc/wainwright/controller.toml"
+    script = f"cat >{file} <<'END'\n{text}\nEND\nchown root:wainwright-controller {file}; chmod 640 {file}"
+    machine.do("sh", "-euc", script)
+    steps = authority_steps().replace("broker.example", "127.0.0.1")
+    steps = steps.replace("--to", f"--host 127.0.0.1 --port {ports['mqtts']} --to")
+    machine.do("sh", "-euc", steps)
+    machine.do("systemctl", "restart", UNIT)
+    wait_until(lambda: is_ready(ports["http"]), BOOT_S, "the controller to be ready")

@@ -7,6 +7,7 @@
    a second value with what changes something. Whoever needs no token must name this controller as the host: a page may
    not reach it under a name of its own that it points to this machine (DNS rebinding). There, a cookie that is good no
    more is as none: browsers send one to all controllers of a host, whatever their ports (RFC 6265 section 8.5).
+   Who needs none may not have come through a proxy either: who sits before that, nobody knows.
 3. The person's role must be the one that roles.py asks for, or above it.
 4. What changes something is entered in the audit log with the change itself (audit.py); what is refused is entered
    here, as far as refusals.py lets it.
@@ -50,6 +51,7 @@ CSRF_HEADER = "X-CSRF-Token"
 UNKNOWN = "unknown"  # who is refused before he is known
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOREIGN = frozenset({"cross-site", "same-site"})  # Fetch Metadata: what Sec-Fetch-Site says of another origin
+_PASSED_ON = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"})
 _ADDRESS_MAX = 64  # characters: the column's
 _OTHER = " "  # what stands for credentials of another kind: no token is a space
 
@@ -70,8 +72,8 @@ async def admitted(request: Request, needed: Role | None = None) -> AsyncIterato
     try:
         check_origin(request, context)
         actor, request.state.session_end = await run_in_threadpool(_who, request, context, address)
-        if actor.name == LOCAL and _host(f"//{request.headers.get('host', '')}") not in context.hosts:
-            raise Forbidden("This request names another host: use this controller's address, or give it a token.")
+        if actor.name == LOCAL:
+            _check_local(request, context)
         about = about._replace(actor=actor)
         needed = needed or roles.least(request.method, route.path_format.removeprefix(PREFIX))
         if not actor.role.includes(needed):
@@ -130,7 +132,7 @@ def _who(request: Request, context: Context, address: str) -> tuple[Actor, float
 
 
 def check_origin(request: Request, context: Context) -> None:
-    """Raise Forbidden for a request that changes something and comes from the page of another site."""
+    """Raise Forbidden for what a browser sends on behalf of another site's page, if it may change something."""
     origin = request.headers.get("origin")
     is_ours = origin is None or _host(origin) in context.hosts or _is_of_its_host(origin, request, context)
     is_foreign = request.headers.get("sec-fetch-site") in _FOREIGN or not is_ours
@@ -145,6 +147,17 @@ def _is_of_its_host(origin: str, request: Request, context: Context) -> bool:
     """
     host = request.headers.get("host", "")
     return context.gate.needs_token and origin in {f"http://{host}", f"https://{host}"}
+
+
+def _check_local(request: Request, context: Context) -> None:
+    """Raise Forbidden for who needs no token, and may not be on this machine."""
+    if _host(f"//{request.headers.get('host', '')}") not in context.hosts:
+        raise Forbidden("This request names another host: use this controller's address, or give it a token.")
+    if not _PASSED_ON.isdisjoint(request.headers):
+        raise Forbidden(
+            "This request came through a proxy, and nobody knows from whom: have the controller ask for tokens"
+            " (http.require_token = true)."
+        )
 
 
 def _token_of(request: Request) -> str:

@@ -24,7 +24,8 @@ _ALWAYS = (
     *("store-unavailable", "target-too-long", "too-many-at-once", "too-many-failures"),
 )
 _MACHINES = ("bad-request", "head-too-large", "internal", "store-unavailable", "target-too-long", "too-many-at-once")
-_CSR = ("csr-key", "csr-name", "csr-signature", "csr-unreadable", "authority-unavailable", "not-found")
+_CSR = ("csr-key", "csr-name", "csr-signature", "csr-unreadable", "authority-unavailable", "forbidden", "not-found")
+_KEYED = ("decommissioned", "key-in-use")
 _KEYS = ("decommissioned", "key-in-use", "key-replaced", "key-revoked", "rejected")
 _OF_MACHINES = {
     # By the last step of the path.
@@ -39,6 +40,7 @@ _OF_MACHINES = {
         "certificate-revoked",
         "certificate-unknown",
         "key-unknown",
+        "too-many-keys",
         "wrong-name",
     ),
 }
@@ -55,13 +57,14 @@ CODES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("GET",    "/devices/{device_id}/history"):            _FOUND,
     ("GET",    "/devices/{device_id}/timeline"):           _FOUND,
     ("GET",    "/devices/{device_id}/logs/{deployment_id}"): _NAMED,
-    ("POST",   "/devices/accept"):                         ("key-in-use", "which-key", *_FOUND),
-    ("POST",   "/devices/reject"):                         _FOUND,
-    ("POST",   "/devices/preauthorize"):                   ("bad-id", "has-a-key", "key-in-use", "key-revoked"),
+    ("POST",   "/devices/accept"):                         ("which-key", *_KEYED, *_FOUND),
+    ("POST",   "/devices/reject"):                         ("decommissioned", *_FOUND),
+    ("POST",   "/devices/preauthorize"):                   ("bad-id", "has-a-key", "key-revoked", *_KEYED),
     ("POST",   "/devices/tags"):                           ("bad-filter", "bad-tag", *_FOUND),
     ("POST",   "/devices/check-in"):                       _FOUND,
     ("POST",   "/devices/{device_id}/decommission"):       _FOUND,
-    ("POST",   "/devices/{device_id}/accept-key"):         ("key-in-use", "which-key", *_FOUND),
+    ("POST",   "/devices/{device_id}/recommission"):       ("not-decommissioned", *_FOUND),
+    ("POST",   "/devices/{device_id}/accept-key"):         ("which-key", *_KEYED, *_FOUND),
     ("POST",   "/devices/{device_id}/revoke"):             _FOUND,
 
     ("POST",   "/enrolment/tokens"):                       ("bad-id", "token-expired"),

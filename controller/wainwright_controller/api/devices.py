@@ -55,6 +55,7 @@ def accept_devices(body: AcceptIn, context: InContext, actor: InActor) -> Change
     """Let devices take part, with the keys that ask for their names; they are asked to check in.
 
     409 which-key: several keys ask for one name, so somebody has to choose; with `all_pending` such are left out.
+    409 decommissioned: one was taken out of the fleet, which `recommission` takes back.
     """
     ids = list(body.ids)
     if body.all_pending:
@@ -66,7 +67,7 @@ def accept_devices(body: AcceptIn, context: InContext, actor: InActor) -> Change
 
 @router.post("/reject", max_body_size=routing.FLEET_BODY)
 def reject_devices(body: IdsIn, context: InContext, actor: InActor) -> Changed:
-    """Keep devices out."""
+    """Keep devices out. 409 decommissioned: one was taken out of the fleet."""
     return Changed(changed=context.operations.decide_devices(body.ids, DeviceState.REJECTED, actor.name))
 
 
@@ -74,7 +75,8 @@ def reject_devices(body: IdsIn, context: InContext, actor: InActor) -> Changed:
 def preauthorize_devices(body: PreauthorizeIn, context: InContext, actor: InActor) -> Changed:
     """Accept devices before they are heard of; one whose key is given gets a certificate without asking anybody.
 
-    409 has-a-key: the device has another. 409 key-in-use: the key is another device's.
+    409 decommissioned: one was taken out of the fleet. 409 has-a-key: the device has another. 409 key-in-use: the key
+    is another device's.
     """
     ids = list(dict.fromkeys([*body.ids, *body.keys]))
     return Changed(changed=context.operations.preauthorize(ids, actor.name, body.keys))
@@ -101,6 +103,13 @@ def decommission_device(device_id: str, context: InContext, actor: InActor) -> C
     """Take a device out of the fleet for good; its unfinished deployments end as `decommissioned`."""
     changed = context.operations.decommission(device_id, actor.name)
     return Changed(changed=[device_id] if changed else [])
+
+
+@router.post("/{device_id}/recommission")
+def recommission_device(device_id: str, context: InContext, actor: InActor) -> Changed:
+    """Let a device that was decommissioned ask again; then it is accepted or rejected as a new one is."""
+    context.operations.recommission(device_id, actor.name)
+    return Changed(changed=[device_id])
 
 
 @router.get("/{device_id}")

@@ -5,7 +5,8 @@
     POST simplereenroll   the next one, for who shows the present one in TLS
 
 Bodies are PKCS #10 and PKCS #7 in base64. 202 with Retry-After: somebody has to decide, ask again then. A token is the
-password of HTTP Basic authentication, by any user name.
+password of HTTP Basic authentication, by any user name. A page in somebody's browser is no device, and is refused: it
+would reach controllers that its author cannot.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from wainwright_controller.api import routing
+from wainwright_controller.api.access import check_origin
 from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.desk import BadEnrolmentToken, Desk, EnrolmentRefused, Waiting
 from wainwright_controller.https import PEER
@@ -54,6 +56,7 @@ def cacerts(context: InContext) -> Response:
 )
 async def simpleenroll(request: Request, context: InContext) -> Response:
     """Ask for a certificate, with nothing but a key, or with a token; 202 while somebody has to decide."""
+    check_origin(request, context)
     desk, body = _desk(context), await request.body()
     secret = _secret_of(request.headers.get("authorization", ""))
 
@@ -72,6 +75,7 @@ async def simpleenroll(request: Request, context: InContext) -> Response:
 )
 async def simplereenroll(request: Request, context: InContext) -> Response:
     """Ask for the next certificate, with the present one as the client's in TLS; the name must be the same."""
+    check_origin(request, context)
     desk, body = _desk(context), await request.body()
     shown: bytes | None = getattr(request.state, PEER, None)
     if shown is None:

@@ -93,10 +93,10 @@ def _enrolment(context: Context) -> Iterable[str]:
         return
     with context.store.read() as connection:
         waiting = shelf.count_pending(connection)
-        unfinished = [one for one in shelf.load_revoked(connection, context.clock()) if one.session_ended_at is None]
+        unfinished = shelf.count_unfinished(connection, context.clock())
     yield from _metric("keys_pending", "gauge", "Keys that wait for somebody to decide.", "", {"": waiting})
     text = "Revoked certificates whose sessions are not known to have ended."
-    yield from _metric("revocations_unfinished", "gauge", text, "", {"": len(unfinished)})
+    yield from _metric("revocations_unfinished", "gauge", text, "", {"": unfinished})
     try:
         crl = x509.load_pem_x509_crl(context.keeper.folder.crl.read_bytes())
     except (OSError, ValueError):

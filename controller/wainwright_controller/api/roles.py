@@ -30,6 +30,7 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("POST",   "/devices/tags"):                           _O,
     ("POST",   "/devices/check-in"):                       _O,
     ("POST",   "/devices/{device_id}/decommission"):       _A,
+    ("POST",   "/devices/{device_id}/recommission"):       _A,
     ("POST",   "/devices/{device_id}/accept-key"):         _O,
     ("POST",   "/devices/{device_id}/revoke"):             _A,
 

@@ -25,6 +25,7 @@ from wainwright_controller.api.models import (
     PhaseOut,
     Policy,
     ProgressOut,
+    RefusalOut,
     RollbackOut,
     TimeLimits,
     known_moment,
@@ -32,10 +33,12 @@ from wainwright_controller.api.models import (
 )
 from wainwright_controller.api.problems import Ambiguous
 from wainwright_controller.operations import NotFound
+from wainwright_controller.prospects import prospects
 from wainwright_controller.records import Artifact, Deployment, DeviceDeployment, Phase, Tally
 from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, EVENT, PART, PHASE, TALLY, from_row, in_chunks
-from wainwright_controller.rules.lifecycle import is_being_undone, possible
+from wainwright_controller.rules.lifecycle import is_being_undone
 from wainwright_controller.rules.phases import waits_for
+from wainwright_controller.rules.possible import Prospects, possible, refusals
 
 PREFIX_MIN = 4  # characters of an id that are enough to name it, if no other begins so
 LAST_AT = (
@@ -101,12 +104,18 @@ def _one(rows: Sequence[RowMapping], noun: str, reference: str) -> RowMapping:
     return rows[0]
 
 
-def deployments_out(connection: Connection, deployments: Sequence[Deployment], now: float) -> list[DeploymentOut]:
-    """Return the views of deployments, in their order, with four queries for all of them."""
+def deployments_out(
+    connection: Connection, deployments: Sequence[Deployment], now: float, *, says_why_not: bool = False
+) -> list[DeploymentOut]:
+    """Return the views of deployments, in their order, with four queries for all of them, or six.
+
+    With `says_why_not` each has the refusal of what is not allowed.
+    """
     phases: defaultdict[str, list[Phase]] = defaultdict(list)
     tallies: defaultdict[str, Tally] = defaultdict(dict)
     updated: dict[str, float] = {}
     undoing: dict[str, Deployment] = {}
+    found: dict[str, Prospects] = {}
     for piece in in_chunks(deployments):
         ids = [deployment.id for deployment in piece]
         rollback_ids = [deployment.rollback_id for deployment in piece if deployment.rollback_id is not None]
@@ -120,9 +129,11 @@ def deployments_out(connection: Connection, deployments: Sequence[Deployment], n
         updated |= {row.id: row.at for row in changes}
         for row in connection.execute(select(DEPLOYMENT).where(DEPLOYMENT.c.id.in_(rollback_ids))).mappings():
             undoing[row["id"]] = from_row(Deployment, row)
+        found |= prospects(connection, piece, tallies)
     return [
         DeploymentOut(
             **_shown(d, phases[d.id], tallies[d.id], now)
+            | _actions(d, phases[d.id], found[d.id], says_why_not=says_why_not)
             | {
                 "updated_at": known_moment(max(updated.get(d.id) or 0.0, d.created_at)),
                 "rollback": _rollback_out(d, undoing.get(d.rollback_id or ""), tallies[d.rollback_id or ""]),
@@ -134,7 +145,7 @@ def deployments_out(connection: Connection, deployments: Sequence[Deployment], n
 
 def deployment_out(connection: Connection, deployment: Deployment, now: float) -> DeploymentOut:
     """Return the view of one deployment; `now` is what spans in its sentences are counted from."""
-    return deployments_out(connection, [deployment], now)[0]
+    return deployments_out(connection, [deployment], now, says_why_not=True)[0]
 
 
 def state_of(connection: Connection, deployment: Deployment, now: float) -> DeploymentState:
@@ -172,7 +183,6 @@ def _shown(deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: f
         "closed_at": moment(deployment.closed_at),
         "hold_reason": deployment.hold_reason or None,
         "margo_state": margo_of_deployment(deployment.status, deployment.outcome, is_being_undone=undone),
-        "allowed": possible(deployment, phases, tally),
         "counts": _counts(tally),
         "summary": summary(tally, deployment.device_count),
         "phases": [_phase_out(deployment, phases, number, tally, now) for number in range(1, len(phases) + 1)],
@@ -184,6 +194,16 @@ def _shown(deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: f
         "started_at": moment(deployment.started_at),
         "finished_at": moment(deployment.finished_at),
     }
+
+
+def _actions(
+    deployment: Deployment, phases: Sequence[Phase], found: Prospects, *, says_why_not: bool
+) -> dict[str, Any]:
+    shown: dict[str, Any] = {"allowed": possible(deployment, phases, found)}
+    if says_why_not:
+        refused = refusals(deployment, phases, found)
+        shown["refused"] = {act: RefusalOut(code=why.code, text=str(why)) for act, why in refused.items()}
+    return shown
 
 
 def _counts(tally: Tally, phase: int | None = None) -> dict[DeviceStatus, int]:

@@ -11,6 +11,7 @@ import click
 from wainwright_common.artifact import ArtifactReader, describe, load_verify_keys
 from wainwright_common.errors import ArtifactError, WainwrightError
 from wainwright_controller.cli.artifact_create import create
+from wainwright_controller.cli.artifact_payloads import directory, rootfs_image, single_file
 from wainwright_controller.cli.artifact_sign import sign
 from wainwright_controller.cli.client import open_artifact, seg
 from wainwright_controller.cli.confirm import confirm
@@ -39,6 +40,8 @@ def artifact() -> None:
     """Artifacts: the files that releases are made of."""
 
 
+for kind in (rootfs_image, single_file, directory):
+    create.add_command(kind)
 artifact.add_command(create)
 artifact.add_command(sign)
 

@@ -1,5 +1,7 @@
 """`wainwright artifact create`: builds artifacts on the release engineer's machine; no controller takes part.
 
+Here is what all of them have in common, and `module-image`; `artifact_payloads` has those for the shipped modules.
+
 Options, short forms, meanings and defaults of `module-image` are those of `mender-artifact write module-image`, so that
 scripts (the community's generators of module artifacts too) need a new command name and nothing else.
 """
@@ -48,7 +50,7 @@ class KeyValue(click.ParamType):  # type: ignore[type-arg]  # generic in newer c
 
 @click.group("create")
 def create() -> None:
-    """Build an artifact from files, for any update module."""
+    """Build an artifact from files."""
 
 
 def artifact_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -104,7 +106,9 @@ def artifact_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--software-filesystem", default="", help="First part of the software version's key. [rootfs-image]"
         ),
-        click.option("--software-name", default="", help="Second part of that key. [the payload type]"),
+        click.option(
+            "--software-name", default="", help="Second part of that key. [the payload type; rootfs-image: none]"
+        ),
         click.option("--software-version", default="", help="The software version. [the artifact name]"),
         click.option("--no-default-software-version", is_flag=True, help="Provide no software version by default."),
         click.option("--no-default-clears-provides", is_flag=True, help="Clear nothing by default."),
@@ -120,7 +124,7 @@ def artifact_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("-m", "--meta-data", "meta_data", type=_FILE, help="A JSON object for the update module.")
 @artifact_options
 def module_image(payload_type: str, files: tuple[Path, ...], meta_data: Path | None, **options: Any) -> None:  # noqa: ANN401  as click gives them
-    """Build an artifact for an update module."""
+    """Build an artifact for any update module, from the payload files that it expects."""
     with failures():
         create_artifact(
             payload_type,
@@ -134,7 +138,8 @@ def create_artifact(
     payload_type: str,
     *,
     files: tuple[PayloadSource, ...],
-    meta_data: bytes,
+    meta_data: bytes = b"",
+    software: str | None = None,
     artifact_name: str,
     device_types: tuple[str, ...],
     output_path: Path,
@@ -155,11 +160,13 @@ def create_artifact(
 ) -> Header:
     """Write the artifact that the options of `artifact_options` describe, say so on stderr, and return its header.
 
+    `software` is the second part of the software version's key where no option gives it; None is the payload type.
     The file appears under its name only when it is complete. Raises WainwrightError and OSError.
     """
+    default_name = payload_type if software is None else software
     version = software_provides(
         artifact_name=artifact_name,
-        payload_type=payload_type,
+        default_name=default_name,
         filesystem=software_filesystem,
         name=software_name,
         version=software_version,
@@ -178,7 +185,7 @@ def create_artifact(
         depends={name: (value,) for name, value in depends},
         clears=software_clears(
             given=clears,
-            payload_type=payload_type,
+            default_name=default_name,
             filesystem=software_filesystem,
             name=software_name,
             no_default_version=no_default_software_version,

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ import msgspec
 
 from wainwright_common import windows
 from wainwright_controller.cli.plan import BadOption
+from wainwright_controller.cli.words import count
 
 Json = dict[str, Any]
 
@@ -54,6 +56,29 @@ def _limit(text: str, min_sample: int | None) -> Json:
     if percent > 100:  # noqa: PLR2004  percent
         raise BadOption(f"{text} is more than all devices: write at most 100%.")
     return {"percent": percent} | ({"min_sample": min_sample} if min_sample is not None else {})
+
+
+def first_failures(limits: Sequence[Json], devices: int | None) -> list[str]:
+    """Return a sentence for each percentage that the first failure would break without --min-sample having been given.
+
+    `devices` are those of the deployment, None where more may join.
+    """
+    said = []
+    for limit in limits:
+        percent = limit.get("percent", 0.0)
+        if not 0 < percent < 100 or "min_sample" in limit:  # noqa: PLR2004  percent; 0 % is meant so
+            continue
+        enough = math.ceil(100 / percent)  # of so many, one is not more than the percentage
+        if devices is not None and devices < enough:
+            said.append(
+                f"The first failure breaks the limit: of {count(devices, 'device')}, 1 is more than {percent:g}%."
+            )
+        else:
+            said.append(
+                f"The first failure may break the limit: 1 of 1 tried is more than {percent:g}%. To have {enough} tried"
+                f" before it counts: --min-sample {enough}."
+            )
+    return said
 
 
 def pace_of(*, rate: str | None, ramp: str | None, concurrency: int | None) -> Json:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from wainwright_controller.cli.conditions import first_failures
 from wainwright_controller.cli.deployment_order import device_count, order_of, order_options
 from wainwright_controller.cli.deployment_show import conditions
 from wainwright_controller.cli.exits import ExitCode
@@ -46,14 +47,20 @@ def create(settings: Settings, /, *, release: str, watches: bool, until_held: bo
     """Roll a release out."""
     if until_held and not watches:
         raise click.UsageError("--until-held is about watching: give --watch, too.")
-    made = settings.client.post("deployments", order_of(release, given, partial(device_count, settings)))
+    order = order_of(release, given, partial(device_count, settings))
+    made = settings.client.post("deployments", order)
     told = f"Created {made['name']} ({short(made['id'])}) for {_whom(settings, made)}."
+    told = "\n".join([told, *_first_failures(order, made["kind"], made["device_count"])])
     if watches:
         settings.say(told)
         return watch(settings, made["id"], after=0, timeout_s=None, until_held=until_held)
     step = next_step(made) or f"To watch it: wainwright deployment watch {short(made['id'])}"
     put_done(settings, made, f"{told}\n{step}")
     return ExitCode.DONE
+
+
+def _first_failures(order: Json, kind: str, devices: int) -> list[str]:
+    return first_failures(order.get("limits", []), devices if kind == "static" else None)
 
 
 def _whom(settings: Settings, made: Json) -> str:
@@ -92,6 +99,7 @@ def _told(order: Json, plan: Json) -> Iterable[str]:
             *conditions(order),
         ]
     )
+    yield from _first_failures(order, plan["kind"], plan["devices"])
     yield from table(plan["phases"], PHASES)
     if len(plan["artifacts"]) > 1:
         yield from table(plan["artifacts"], ARTIFACTS)

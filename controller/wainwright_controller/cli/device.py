@@ -205,10 +205,23 @@ def decommission(settings: Settings, device_id: str) -> None:
         settings,
         found["id"],
         "decommission",
-        f"This takes {found['id']} out of the fleet; its unfinished deployments end.",
+        f"This takes {found['id']} out of the fleet; its unfinished deployments end, its keys are revoked.",
     )
     answer = settings.client.post(f"devices/{seg(found['id'])}/decommission")
     put_done(settings, answer, f"{found['id']} is decommissioned{'' if answer['changed'] else ' already'}.")
+
+
+@device.command()
+@click.argument("device_id", metavar="DEVICE")
+@in_settings
+def recommission(settings: Settings, device_id: str) -> None:
+    """Let a device that was decommissioned ask again.
+
+    It is pending then, as a new one is, and needs a new key where devices have certificates. Former deployments stay
+    ended.
+    """
+    answer = settings.client.post(f"devices/{seg(device_id)}/recommission")
+    put_done(settings, answer, f"{device_id} is pending. To let it take part: wainwright device accept {device_id}")
 
 
 @device.command()

@@ -107,16 +107,31 @@ def _exit_code(run: Callable[[], object]) -> int:
     type=click.Path(path_type=Path, dir_okay=False),
     help="PEM file of the authority that signed the controller's certificate. [the system's]",
 )
+@click.option(
+    "--allow-plain",
+    is_flag=True,
+    envvar="WAINWRIGHT_ALLOW_PLAIN",
+    show_envvar=True,
+    help="Send the token by http:// to another machine, where a network can read it.",
+)
 @click.version_option(__version__, prog_name="wainwright", message="%(prog)s %(version)s")
 @click.pass_context
-def wainwright(ctx: click.Context, controller: str, token: str, token_file: Path | None, ca: Path | None) -> None:
+def wainwright(
+    ctx: click.Context,
+    *,
+    controller: str,
+    token: str,
+    token_file: Path | None,
+    ca: Path | None,
+    allow_plain: bool,
+) -> None:
     """Keep the software of a fleet of devices current.
 
     Data goes to stdout, talk to stderr. -o, --yes and --quiet may also stand after the command.
     """
     settings = ctx.ensure_object(Settings)
     settings.controller, settings.token, settings.token_file = controller, token, token_file
-    settings.ca = ca
+    settings.ca, settings.allow_plain = ca, allow_plain
     ctx.call_on_close(settings.close)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ Json = dict[str, Any]
 Columns = Mapping[str, Callable[[Json], object]]
 _GAP = "  "
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and those of East Asian widths
+_INNER = re.compile(rf";(?=[\s\"']*[{re.escape(''.join(FORMULA))}])")
 _WIDEST = 60  # characters of a cell that count for a column's width; longer ones stick out
 _LAST_MIN = 12  # columns that are left for a last cell; with less room, breaking it makes it harder to read
 _LAST_WANTED = 20  # columns for a last cell that others are cut for
@@ -76,8 +78,11 @@ def _csv_line(row: Sequence[str]) -> str:
 
 
 def _csv_cell(value: object) -> str:
-    """Return a cell that no spreadsheet takes for a formula (OWASP, CSV injection): a device may be called `=1+1`."""
-    text = _cell(value)
+    """Return a cell that no spreadsheet takes for a formula (OWASP, CSV injection): a device may be called `=1+1`.
+
+    Nor for several cells of which one is, where spreadsheets of the country separate them by semicolons.
+    """
+    text = _INNER.sub(";'", _cell(value))
     return f"'{text}" if text.startswith(FORMULA) else text
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import click
 
@@ -30,6 +31,7 @@ class Settings:
     token: str = field(default="", repr=False)
     token_file: Path | None = None
     ca: Path | None = None
+    allow_plain: bool = False
     output: Output = "table"
     yes: bool = False
     quiet: bool = False
@@ -39,7 +41,10 @@ class Settings:
         """The connection to the controller."""
         from wainwright_controller.cli.client import Client
 
-        return Client(self.controller, self.token or _token_in(self.token_file), self.ca)
+        token = self.token or _token_in(self.token_file)
+        if token and not self.allow_plain:
+            _check_encryption(self.controller)
+        return Client(self.controller, token, self.ca)
 
     def close(self) -> None:
         """End the connection, if there is one."""
@@ -50,6 +55,23 @@ class Settings:
         """Talk to the person, unless he wants quiet; data goes to stdout instead."""
         if not self.quiet:
             click.echo(fitted(printable_lines(text), columns(sys.stderr)), err=True)
+
+
+def _check_encryption(url: str) -> None:
+    """Raise CliError where a network could read the token; an address that cannot be taken apart is told later."""
+    from wainwright_common.brokers import is_loopback
+
+    try:
+        parts = urlsplit(url)
+        is_plain = parts.scheme.lower() == "http" and not is_loopback(parts.hostname or "")
+    except ValueError:
+        return
+    if is_plain:
+        raise CliError(
+            ExitCode.REFUSED,
+            f"{url} would send your token readable to another machine: use https://, or --allow-plain if you accept"
+            " that.",
+        )
 
 
 def _token_in(file: Path | None) -> str:

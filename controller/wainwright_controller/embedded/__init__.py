@@ -13,7 +13,7 @@ certificates.py    the broker's own certificate, and the controller's
 """
 
 from wainwright_controller.embedded.certificates import make_certificates
-from wainwright_controller.embedded.doorman import Doorman
+from wainwright_controller.embedded.doorman import Book, Doorman
 from wainwright_controller.embedded.process import ANY_ADDRESS, BrokerError, Door, EmbeddedBroker, free_port
 
-__all__ = ["ANY_ADDRESS", "BrokerError", "Door", "Doorman", "EmbeddedBroker", "free_port", "make_certificates"]
+__all__ = ["ANY_ADDRESS", "Book", "BrokerError", "Door", "Doorman", "EmbeddedBroker", "free_port", "make_certificates"]

@@ -4,7 +4,8 @@ The broker asks for each connection (NATS calls it an auth callout); it has veri
 that holds decides:
 
 1. No MQTT, or no certificate → out. Nobody speaks NATS's own protocol but the keeper.
-2. A certificate that was revoked → out. The broker knows no revocation lists; the store is asked instead, each time.
+2. A certificate that was revoked, or that an issuing authority signed which is not trusted any more → out. The broker
+   knows no revocation lists, and believes what is below the root: store and authority are asked instead, each time.
 3. A controller's name → a controller's topics, by whatever client id. By that of a device it ends that device's
    session, and may say that the device is gone: NATS tells no last will of a session that another takes over.
 4. A device id → that device's topics, if the client id is its own too: two with one id would end each other's session.
@@ -35,11 +36,12 @@ LOG = logging.getLogger(__name__)
 
 
 class Visitor(NamedTuple):
-    """Who asks to be let in; `certificate` has been verified."""
+    """Who asks to be let in; `certificate` has been verified, and `issuer` is the authority that signed it."""
 
     is_mqtt: bool
     client_id: str
     certificate: x509.Certificate | None
+    issuer: x509.Certificate | None = None
 
 
 class Permit(NamedTuple):
@@ -55,13 +57,24 @@ class Refused(Exception):  # noqa: N818  what happened
     """A visitor is not let in; the text says why."""
 
 
-def permit(visitor: Visitor, prefix: str, is_revoked: Callable[[int], bool]) -> Permit:
+class Book(NamedTuple):
+    """What the controller knows of certificates."""
+
+    is_revoked: Callable[[int], bool]
+    """Whether the certificate of a number was taken back."""
+    is_trusted: Callable[[x509.Certificate], bool]
+    """Whether an issuing authority is one of those that there are."""
+
+
+def permit(visitor: Visitor, prefix: str, book: Book) -> Permit:
     """Return what a visitor may do, by the rules of this module; raises Refused."""
     certificate = visitor.certificate
     if not visitor.is_mqtt or certificate is None:
         raise Refused("no MQTT client with a certificate")
     name = common_name(certificate)
-    if is_revoked(certificate.serial_number):
+    if visitor.issuer is None or not book.is_trusted(visitor.issuer):
+        raise Refused(f"the certificate of {name!r} is of an authority that is not trusted any more")
+    if book.is_revoked(certificate.serial_number):
         raise Refused(f"the certificate of {name!r} was revoked")
     until = certificate.not_valid_after_utc.timestamp()
     if is_reserved(name):
@@ -89,10 +102,10 @@ def device_of(client: str) -> str | None:
 class Doorman:
     """Answers the broker; `serve` for each connection to it."""
 
-    def __init__(self, prefix: str, is_revoked: Callable[[int], bool]) -> None:
+    def __init__(self, prefix: str, book: Book) -> None:
         self.signer = Signer()
         self._prefix = prefix
-        self._is_revoked = is_revoked
+        self._book = book
 
     async def serve(self, client: Client) -> None:
         """Answer from now on."""
@@ -102,7 +115,7 @@ class Doorman:
         asked = claims_of(message.data)["nats"]
         user, server, now = asked["user_nkey"], asked["server_id"]["id"], time.time()
         try:
-            allowed = permit(_visitor(asked), self._prefix, self._is_revoked)
+            allowed = permit(_visitor(asked), self._prefix, self._book)
         except Refused as error:
             LOG.debug("not let in to the embedded broker: %s", error)
             await message.respond(self.signer.answer(user, server, now, error=str(error)))
@@ -123,6 +136,7 @@ class Doorman:
 
 def _visitor(asked: Mapping[str, Any]) -> Visitor:
     about = asked.get("client_info", {})
-    chains = asked.get("client_tls", {}).get("verified_chains") or []
-    certificate = x509.load_pem_x509_certificate(chains[0][0].encode()) if chains and chains[0] else None
-    return Visitor(about.get("type") == "mqtt", about.get("mqtt_id", ""), certificate)
+    chains = asked.get("client_tls", {}).get("verified_chains") or [[]]
+    shown = [x509.load_pem_x509_certificate(pem.encode()) for pem in chains[0][:2]]
+    certificate, issuer = (*shown, None, None)[:2]
+    return Visitor(about.get("type") == "mqtt", about.get("mqtt_id", ""), certificate, issuer)

@@ -15,6 +15,7 @@ from wainwright_common.messages import Artifact as ArtifactLink
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.records import Artifact, Device, DeviceDeployment
 from wainwright_controller.regressions import note_regression
+from wainwright_controller.rules import presence
 from wainwright_controller.rules.selection import choose
 
 MakeLink = Callable[[Artifact, float], ArtifactLink]
@@ -25,7 +26,7 @@ def take(ledger: Ledger, device: Device, check_in: CheckIn, make_link: MakeLink,
     """Put what a known device says of itself, and return what it is told; `interval_s` is its usual pause."""
     wants_inventory = check_in.inventory_digest != device.inventory_digest
     running = None if check_in.running is UNSET else check_in.running.deployment_id
-    device = _as_it_is(ledger, device, check_in, is_busy=running is not None)
+    device = presence.asked(_as_it_is(ledger, device, check_in, is_busy=running is not None), ledger.now)
     candidates = [*ledger.candidates(device.id), *ledger.joinable(device)]
     choice = choose(device, candidates, ledger.now, running)
     for part in choice.changed:

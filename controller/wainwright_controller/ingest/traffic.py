@@ -34,6 +34,7 @@ from wainwright_controller.ingest.intake import Arrival
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.records import Device, DeviceState
 from wainwright_controller.rows import DEVICE, LOG_LINE
+from wainwright_controller.rules import presence as presence_rules
 from wainwright_controller.rules.filters import Attributes
 from wainwright_controller.rules.filters.attributes import scoped
 from wainwright_controller.rules.filters.terms import Scope
@@ -191,29 +192,12 @@ class _Batch:
         self._answers.append((Topic(device_id, Kind.REPLY), reply))
 
     def _presence(self, device_id: str, presence: Presence, *, is_retained: bool) -> None:
-        """Keep whether a device is connected.
-
-        An old will may come after the presence of a newer connection, from a broker that was cut off: the later `since`
-        holds. A retained presence comes again at every subscription, and tells nothing about when the device was heard.
-        """
         device = self._device(device_id)
         if device is None:
             return
-        since, now = presence.since.timestamp(), self._ledger.now
-        before = device.online_since
-        if not presence.online and device.online and before is not None and since < before:
-            return
-        went_offline = before is None or device.online
-        offline_since = now if went_offline else before
-        self._ledger.put_device(
-            replace(
-                device,
-                online=presence.online,
-                online_since=since if presence.online else offline_since,
-                last_seen_at=device.last_seen_at if is_retained and before is not None else now,
-                agent_version=presence.agent_version,
-            )
-        )
+        known = presence_rules.told(device, presence, self._ledger.now, is_retained=is_retained)
+        if known is not device:
+            self._ledger.put_device(known)
 
     def _inventory(self, device_id: str, inventory: Inventory) -> None:
         device = self._device(device_id)

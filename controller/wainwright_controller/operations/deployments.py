@@ -18,9 +18,10 @@ from wainwright_controller.operations.previews import Preview, RollbackPreview, 
 from wainwright_controller.records import Deployment, DeviceState, Kind, Strategy
 from wainwright_controller.rows import ARTIFACT, DEVICE, LOG_LINE, PART
 from wainwright_controller.rules import lifecycle, phases
-from wainwright_controller.rules.actions import Act, Refused, check_allowed
+from wainwright_controller.rules.actions import Act, check_allowed
 from wainwright_controller.rules.filters import parse
 from wainwright_controller.rules.phases import PhaseSpec
+from wainwright_controller.rules.possible import check_retry
 from wainwright_controller.targets import matching_devices
 
 
@@ -141,12 +142,7 @@ class DeploymentOperations(Operator):
         with self._acting(Act.RETRY, deployment_id, actor, reason) as ledger:
             failed = _failed_devices(ledger, deployment_id)
             old = ledger.deployments[deployment_id]
-            if old.rolls_back is not None:
-                raise Refused(
-                    "is-a-rollback", f"{old.name} is a rollback: roll its deployment's devices out anew instead."
-                )
-            if not failed:
-                raise Refused("nothing-to-retry", f"No device of {old.name} has failed and is still in the fleet.")
+            check_retry(old, has_failed=bool(failed))
             words = f"{len(failed)} failed device{'' if len(failed) == 1 else 's'} of {old.name}"
             target = Target(Kind.STATIC, words, failed)
             again = _again(old, target, actor, ledger.now)

@@ -12,7 +12,13 @@ from wainwright_common.topics import check_device_id
 from wainwright_controller.enrolment_store import load_keys
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations.base import NotFound, Operator, listed
-from wainwright_controller.operations.enrolment import DECOMMISSIONED, accept_pending, give_name, take_back
+from wainwright_controller.operations.enrolment import (
+    DECOMMISSIONED,
+    accept_pending,
+    check_in_fleet,
+    give_name,
+    take_back,
+)
 from wainwright_controller.operations.witness import Witness
 from wainwright_controller.records import (
     Deployment,
@@ -40,13 +46,14 @@ class DeviceOperations(Operator):
 
         With a device, the key that asks for its name is accepted. Where several do, somebody has to name one: Refused,
         or with `skips_disputed` left out. The unfinished deployments of a rejected device end as `aborted`: it gets
-        nothing more, and nobody waits for it.
+        nothing more, and nobody waits for it. Raises Refused, for all, where one was decommissioned.
         """
         with self._transaction() as ledger:
             ledger.load_devices(ids)
             unknown = [i for i in ids if i not in ledger.devices]
             if unknown:
                 raise NotFound(f"No such device: {listed(unknown)}. `wainwright device list` shows all.")
+            check_in_fleet([ledger.devices[i] for i in ids])
             keys = load_keys(ledger.connection, ids) if state is DeviceState.ACCEPTED else {}
             changed = []
             for device_id in dict.fromkeys(ids):
@@ -72,10 +79,13 @@ class DeviceOperations(Operator):
     def preauthorize(self, ids: Sequence[str], actor: str, keys: Mapping[str, str] | None = None) -> list[str]:
         """Accept devices before they are heard of; returns those that changed. Raises BadTopic for what is no id.
 
+        Raises Refused, for all, where one was decommissioned.
+
         `keys` are the digests of their keys, by device: those get certificates without asking anybody.
         """
         with self._transaction() as ledger:
             ledger.load_devices([check_device_id(i) for i in ids])
+            check_in_fleet([ledger.devices[i] for i in ids if i in ledger.devices])
             changed = []
             for device_id in dict.fromkeys(ids):
                 known = ledger.devices.get(device_id)
@@ -108,6 +118,22 @@ class DeviceOperations(Operator):
             ledger.connection.execute(delete(MEMBER).where(MEMBER.c.device_id == device_id))
             ledger.note("device", "decommissioned", actor, device_id=device_id)
         return True
+
+    def recommission(self, device_id: str, actor: str) -> None:
+        """Let a device that was decommissioned ask again, as one that nobody has decided about.
+
+        Its history stays; what was ended or revoked stays so: no former deployment goes on, and where devices have
+        certificates it needs a new key. Raises Refused for a device that is in the fleet.
+        """
+        with self._transaction() as ledger:
+            device = self._device(ledger, device_id)
+            if device.state is not DeviceState.DECOMMISSIONED:
+                raise Refused(
+                    "not-decommissioned", f"{device_id} is {device.state}: only a decommissioned one is brought back."
+                )
+            ledger.put_device(replace(device, state=DeviceState.PENDING))
+            ledger.note("device", "recommissioned", actor, device_id=device_id)
+            ledger.wakes.append(device_id)
 
     def check_in_now(self, ids: Sequence[str], actor: str) -> int:
         """Ask devices to check in; returns how many were asked. Raises NotFound when one is unknown."""

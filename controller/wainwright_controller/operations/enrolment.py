@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import insert, update
 
 from wainwright_controller import enrolment_store as shelf
-from wainwright_controller.operations.base import NotFound, Operator
+from wainwright_controller.operations.base import NotFound, Operator, listed
 from wainwright_controller.operations.people import NewToken
 from wainwright_controller.operations.witness import Witness
 from wainwright_controller.people import ENROLMENT, digest, new_token
 from wainwright_controller.pki.revocation import REASONS
-from wainwright_controller.records import Certificate, DeviceKey, DeviceState, EnrolmentToken, KeyState
+from wainwright_controller.records import Certificate, Device, DeviceKey, DeviceState, EnrolmentToken, KeyState
 from wainwright_controller.rows import ENROLMENT_TOKEN, to_row
 from wainwright_controller.rules import enrolment
 from wainwright_controller.rules.actions import Refused
@@ -33,6 +33,7 @@ class EnrolmentOperations(Operator):
         """
         with self._transaction() as ledger:
             device = self._device(ledger, device_id)
+            check_in_fleet([device])
             keys = shelf.load_keys(ledger.connection, [device_id])[device_id]
             accepted = accept_pending(ledger, device_id, keys, key, actor)
             if device.state is not DeviceState.ACCEPTED:
@@ -118,6 +119,16 @@ class EnrolmentOperations(Operator):
             row = {"revoked_at": ledger.now}
             ledger.connection.execute(update(ENROLMENT_TOKEN).where(ENROLMENT_TOKEN.c.id == token_id).values(row))
             ledger.tell(f"enrolment token {token_id}", {"used": token.used}, {"used": token.used, **row})
+
+
+def check_in_fleet(devices: Sequence[Device]) -> None:
+    """Raise Refused where a device was taken out of the fleet: an admin did that, and it is not undone by the way."""
+    gone = [device.id for device in devices if device.state is DeviceState.DECOMMISSIONED]
+    if gone:
+        raise Refused(
+            DECOMMISSIONED,
+            f"Decommissioned: {listed(gone)}. `wainwright device recommission {gone[0]}` lets it ask again.",
+        )
 
 
 def accept_pending(

@@ -16,8 +16,9 @@ from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations.orders import Order, Target
 from wainwright_controller.records import Artifact, Deployment, Device, Kind, Opens
 from wainwright_controller.rows import PART, in_chunks
-from wainwright_controller.rules import phases, rollback
+from wainwright_controller.rules import phases
 from wainwright_controller.rules.phases import PhaseSpec
+from wainwright_controller.rules.possible import check_worth
 from wainwright_controller.rules.selection import choose_artifact, unmet
 
 LISTED_MAX = 1_000  # devices that are named in each list of a preview; the counts are of all
@@ -178,7 +179,7 @@ def _phases(
 def rollback_preview(ledger: Ledger, deployment: Deployment) -> RollbackPreview:
     """Return what a rollback of a deployment would do as things are now; raises Refused when that is nothing."""
     parts, restores = rollbacks.what_it_restores(ledger, deployment)
-    rollback.check_worth(deployment, parts)
+    check_worth(deployment, has_release=bool(parts))
     good = [restore for restore in restores if restore.obstacle is None]
     bad = [restore for restore in restores if restore.obstacle is not None]
     return RollbackPreview(

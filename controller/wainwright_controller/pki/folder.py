@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from pathlib import Path
 from wainwright_common.errors import WainwrightError
 
 FOLDER_MODE = 0o750  # the broker's user may be given the group, to read its own key
+FOR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 SECRET_MODE = 0o600
 GROUP_MODE = 0o640
 PUBLIC_MODE = 0o644
@@ -48,10 +50,16 @@ class Folder:
         self.controller, self.controller_key = path / "controller.pem", path / "controller.key"
 
     def prepare(self) -> None:
-        """Make the folder if it is not there; raises PkiError."""
+        """Make the folder if it is not there; raises PkiError, also where others could put keys into it."""
         try:
             for folder in (self.path, self.issuers):
                 folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+                found = folder.stat()
+                if found.st_mode & FOR_OTHERS or found.st_uid not in {0, os.geteuid()}:
+                    raise PkiError(
+                        f"{folder} belongs to somebody else, or others may write to it, and whose key is in it may sign"
+                        " for every device. See whether all in it is as it should be, and close it: chmod go-w, chown."
+                    )
         except OSError as error:
             raise PkiError(f"Cannot make the authority's folder {self.path}: {error.strerror}.") from error
 

@@ -2,7 +2,7 @@
 
 1. A deployment is in exactly one stage (`stage_of`).
 2. `ALLOWED` says which actions a stage allows; every pair that is not in it is refused, with a stable word.
-3. Some actions need more than the stage (a promotion needs a closed phase): lifecycle.py and rollback.py refuse those.
+3. Some actions need more than the stage (a promotion needs a closed phase): possible.py refuses those.
 
 Nothing here reads a clock, the store or the network.
 """

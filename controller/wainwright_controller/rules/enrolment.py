@@ -14,6 +14,8 @@ from typing import NamedTuple
 from wainwright_controller.records import Device, DeviceKey, DeviceState, EnrolmentToken, KeyState
 
 PENDING_KEYS_MAX = 4  # of one name at a time: a name that more ask for is being fought over, or attacked
+KEY_CHANGES_MAX = 8  # of one device within KEY_CHANGES_S by itself: each is kept, and may have to be revoked one day
+KEY_CHANGES_S = 86_400.0
 WAIT_FIRST_S, WAIT_MAX_S = 10, 600  # between two questions of a device that waits
 WAIT_SHARE = 0.1  # of the time that it has waited already: who is new will be decided about soon, or not today
 
@@ -43,7 +45,8 @@ class Verdict(NamedTuple):
 class Facts(NamedTuple):
     """What is known about a key that asks for a name.
 
-    `token` is valid, and for this device. `owner` is another device that the key is accepted for.
+    `token` is valid, and for this device. `owner` is another device that the key is accepted for. `key_changes` is how
+    many keys the device has given up within KEY_CHANGES_S.
     """
 
     device_id: str
@@ -54,6 +57,7 @@ class Facts(NamedTuple):
     token: EnrolmentToken | None = None
     auto_accept: bool = False
     has_room: bool = True
+    key_changes: int = 0
 
     @property
     def key(self) -> DeviceKey | None:
@@ -106,6 +110,9 @@ def renew(facts: Facts, shown: DeviceKey | None) -> Verdict:
         return Verdict(Answer.ISSUE)
     if shown.digest != accepted.digest:
         return Verdict(Answer.REFUSE, "key-replaced", "This certificate's key was replaced: use the newer one.")
+    if facts.key_changes >= KEY_CHANGES_MAX:
+        text = f"This device has changed its key {facts.key_changes} times within a day: ask again tomorrow."
+        return Verdict(Answer.REFUSE, "too-many-keys", text)
     return Verdict(Answer.REPLACE, text="gave its name to a new key")
 
 

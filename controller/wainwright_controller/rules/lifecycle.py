@@ -23,10 +23,9 @@ from wainwright_common.statuses import GOOD, IN_PROGRESS, DeploymentStatus, Devi
 from wainwright_controller.records import Deployment, Kind, Opens, Phase, Tally
 from wainwright_controller.rules import gates
 from wainwright_controller.rules import phases as phase_rules
-from wainwright_controller.rules.actions import Act, Refused, allowed, check_allowed
+from wainwright_controller.rules.actions import Act, Refused, check_allowed
+from wainwright_controller.rules.possible import next_closed
 
-# How a device may have finished that runs the release: an abort or a time limit may have come too late (rollback.py).
-_MAY_HAVE_IT = frozenset({DeviceStatus.SUCCESS, DeviceStatus.FAILURE, DeviceStatus.ABORTED})
 _HELD = frozenset({Hold.PAUSED, Hold.AWAITING_START, Hold.AWAITING_APPROVAL})
 
 
@@ -57,24 +56,6 @@ def hold_of(deployment: Deployment, phases: Sequence[Phase], now: float) -> Hold
     if before is not None and before.ailment:
         return Hold.AWAITING_PROMOTION  # it opens by itself when the phase has recovered, and may never
     return None
-
-
-def possible(deployment: Deployment, phases: Sequence[Phase], tally: Tally) -> list[Act]:
-    """Return what a person may do with a deployment now: what its stage allows, where there is something to do it to.
-
-    Who may do it is not asked here: an approval needs an admin other than who made the deployment.
-    """
-    closed = [phase for phase in phases if phase.opened_at is None]
-    there = {status for (_, status), n in tally.items() if n}
-    in_vain: set[Act] = set()
-    if not closed or closed[0].number == 1:
-        in_vain.add(Act.PROMOTE)
-    if DeviceStatus.FAILURE not in there or deployment.rolls_back is not None:
-        in_vain.add(Act.RETRY)
-    has_offered = deployment.started_at is not None and there & _MAY_HAVE_IT
-    if deployment.status is DeploymentStatus.FINISHED and not has_offered:
-        in_vain.add(Act.ROLLBACK)
-    return [act for act in allowed(deployment) if act not in in_vain]
 
 
 def is_being_undone(deployment: Deployment) -> bool:
@@ -183,12 +164,7 @@ def promote(deployment: Deployment, phases: Sequence[Phase], now: float) -> list
     Raises Refused when every phase is open, or the first one is not yet.
     """
     check_allowed(Act.PROMOTE, deployment)
-    closed = next((phase for phase in phases if phase.opened_at is None), None)
-    if closed is None:
-        raise Refused("nothing-to-promote", f"Every phase of {deployment.name} is open already.")
-    if closed.number == 1:
-        raise Refused("not-started", f"Deployment {deployment.name} has not started: start it instead.")
-    return _with_open(phases, closed, now)
+    return _with_open(phases, next_closed(deployment, phases), now)
 
 
 def _with_open(phases: Sequence[Phase], opening: Phase, now: float) -> list[Phase]:

@@ -35,7 +35,6 @@ from wainwright_controller.records import (
     Tally,
 )
 from wainwright_controller.rules import lifecycle
-from wainwright_controller.rules.actions import Refused
 from wainwright_controller.rules.selection import choose_artifact, unmet
 
 RETRIES_MIN = 3  # a rollback tries harder than the rollout did: what it leaves behind is known to be bad
@@ -47,17 +46,6 @@ class Restore(NamedTuple):
     device_id: str
     name: str | None
     obstacle: str | None
-
-
-def check_worth(undone: Deployment, parts: Sequence[DeviceDeployment]) -> None:
-    """Raise Refused when a deployment has ended and `parts`, which a rollback would concern, are none.
-
-    One that has not ended is stopped by its rollback, whoever has the release by then.
-    """
-    if undone.status is DeploymentStatus.FINISHED and not parts:
-        raise Refused(
-            "nothing-to-roll-back", f"No device has the release from {undone.name}: there is nothing to give back."
-        )
 
 
 def concerns(part: DeviceDeployment, device: Device | None, release: str) -> bool:

@@ -180,6 +180,8 @@ def test_a_log_that_cannot_be_read_costs_only_itself(device: Agent, tmp_path: Pa
         ("password = hunter22", f"password = {HIDDEN}"),
         ('"apiKey": "abc", "b": 1', f'"apiKey": "{HIDDEN}", "b": 1'),
         ("secret: 'a b'", f"secret: '{HIDDEN}'"),
+        (f"enrolled with wwe_0123456789ab_{'x' * 43}, used up", f"enrolled with {HIDDEN}, used up"),
+        (f"curl -H X:wwt_0123456789ab_{'-' * 43}", f"curl -H X:{HIDDEN}"),
         (
             "broker.password: a password needs broker.username",
             f"broker.password: {HIDDEN} password needs broker.username",

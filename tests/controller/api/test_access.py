@@ -56,6 +56,19 @@ def test_a_page_cannot_reach_a_controller_without_token_under_a_name_of_its_own(
     assert accept(Host=f"localhost:{served.port}", Origin=f"http://localhost:{served.port}") == 200
 
 
+@pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP"])
+def test_nobody_is_the_local_admin_through_a_proxy(served: Served, guarded: Served, header: str) -> None:
+    """Not even if it names the controller's own address as the host, as nginx does when nobody says otherwise."""
+    for sender in ("192.0.2.7", "127.0.0.1"):
+        for method, path in (("GET", "/api/v1/devices"), ("POST", "/api/v1/devices/accept")):
+            answer = served.call(method, path, json={"all_pending": True}, headers={header: sender})
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+            assert "http.require_token" in answer.json()["detail"]
+    assert served.call("GET", "/healthz", headers={header: "192.0.2.7"}).status_code == 200
+    with guarded:
+        assert guarded.call("GET", "/api/v1/devices", headers={header: "192.0.2.7"}).status_code == 200
+
+
 def test_a_request_that_is_too_large_is_refused(served: Served) -> None:
     answer = served.call("POST", "/api/v1/devices/accept", data=b" " * (16 * 2**20 + 1))
     assert (answer.status_code, answer.json()["code"]) == (413, "body-too-large")

@@ -94,6 +94,23 @@ def test_a_list_takes_as_many_queries_for_many_deployments_as_for_one(served: Se
     assert needed[1] == needed[0] > 0
 
 
+def test_a_deployment_says_why_what_it_does_not_allow_is_refused_and_a_list_does_not(served: Served) -> None:
+    (device,) = fresh(served, "asked")
+    made = served.deploy("panel-2", device, name="asked")
+    acts = {"approve", "deny", "start", "promote", "pause", "resume", "install", "retry", "rollback", "finish", "abort"}
+
+    shown = served.get(f"deployments/{made['id']}")
+
+    assert {*shown["allowed"], *shown["refused"]} == acts | {"delete"}
+    for act in acts & set(shown["refused"]):
+        refused = served.call("POST", f"/api/v1/deployments/{made['id']}/{act}", json={})
+        assert refused.status_code == 409
+        assert shown["refused"][act] == {"code": refused.json()["code"], "text": refused.json()["detail"]}
+    (listed,) = served.get("deployments", name="asked")["items"]
+    assert "refused" not in listed
+    assert listed["allowed"] == shown["allowed"]
+
+
 def test_the_devices_of_a_deployment_are_listed_with_progress_and_errors(served: Served) -> None:
     devices = fresh(served, "parts", 3)
     made = served.deploy("panel-2", *devices)

@@ -115,6 +115,7 @@ BAD = [
     ("POST", "devices/reject", {"ids": ["nobody"]}, 404, "not-found"),
     ("POST", "devices/check-in", {"ids": ["nobody"]}, 404, "not-found"),
     ("POST", "devices/nobody/decommission", {}, 404, "not-found"),
+    ("POST", "devices/nobody/recommission", {}, 404, "not-found"),
     ("POST", "devices/preauthorize", {"ids": ["a/b"]}, 422, "bad-id"),
     ("POST", "devices/preauthorize", {"ids": ["+"]}, 422, "bad-id"),
     ("POST", "devices/accept", {"idz": []}, 422, "invalid"),
@@ -215,6 +216,40 @@ def test_a_decommissioned_device_is_out_for_good(served: Served) -> None:
     assert served.get("devices/old-1")["state"] == "decommissioned"
     assert served.post("devices/old-1/decommission") == {"changed": []}
     assert served.get(f"deployments/{deployment['id']}")["counts"] == {"decommissioned": 1}
+
+
+@pytest.mark.parametrize("how", ["accept", "reject", "preauthorize"])
+def test_a_decommissioned_device_is_not_brought_back_in_passing(served: Served, how: str) -> None:
+    gone, other = f"gone-{how}", f"other-{how}"
+    with Device(served.broker.port, other) as device:
+        device.check_in()
+    served.accept(gone)
+    served.post(f"devices/{gone}/decommission")
+
+    refused = served.call("POST", f"/api/v1/devices/{how}", json={"ids": [other, gone]})
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "decommissioned")
+    assert f"wainwright device recommission {gone}" in refused.json()["detail"]
+    assert [served.get(f"devices/{i}")["state"] for i in (gone, other)] == ["decommissioned", "pending"]
+
+
+def test_a_recommissioned_device_is_as_one_that_nobody_has_decided_about(served: Served) -> None:
+    served.accept("back-1")
+    served.release("back-2")
+    former = served.deploy("back-2", "back-1")["id"]
+    served.post("devices/back-1/decommission")
+
+    assert served.post("devices/back-1/recommission") == {"changed": ["back-1"]}
+
+    assert served.get("devices/back-1")["state"] == "pending"
+    assert "recommissioned" in {line["text"] for line in served.get("devices/back-1/timeline")["items"]}
+    again = served.call("POST", "/api/v1/devices/back-1/recommission")
+    assert (again.status_code, again.json()["code"]) == (409, "not-decommissioned")
+    served.post("devices/accept", {"ids": ["back-1"]})
+    with Device(served.broker.port, "back-1") as device:
+        assert getattr(device.check_in().why, "code", None) == "no-deployment"  # the former one has ended for it
+    assert served.get(f"deployments/{former}")["counts"] == {"decommissioned": 1}
+    served.carry_out(served.deploy("back-2", "back-1")["id"], "back-1")
 
 
 def test_a_time_at_the_end_of_the_calendar_is_refused_wherever_it_comes_from(served: Served) -> None:

@@ -6,8 +6,11 @@ import base64
 import itertools
 import socket
 import ssl
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,8 +28,10 @@ from wainwright_controller.config import Enrolment
 from wainwright_controller.pki import Authority, Folder
 from wainwright_controller.pki.authority import key_pem
 from wainwright_controller.rows import CERTIFICATE
+from wainwright_controller.rules.enrolment import KEY_CHANGES_MAX
 
 LIFETIME_S = 3600
+CROWD = 12
 NAMES = itertools.count(1)
 Make = Callable[..., EstDevice]
 
@@ -226,6 +231,25 @@ def test_a_token_that_was_stolen_after_its_use_is_worth_nothing(est: Served, mak
     assert keys_of(est, victim.name) == {victim.digest: "accepted"}
 
 
+def test_of_a_crowd_with_one_token_at_one_moment_no_more_get_in_than_its_budget_says(est: Served, make: Make) -> None:
+    for budget, names in ((1, {}), (3, {}), (CROWD, {"name": f"press-{next(NAMES):03d}"})):
+        text, crowd = token(est, budget=budget), [make(**names) for _ in range(CROWD)]
+        gate = threading.Barrier(CROWD)
+
+        def ask(device: EstDevice, text: str = text, gate: threading.Barrier = gate) -> int:
+            gate.wait(30)
+            return device.enrol(text).status_code
+
+        with ThreadPoolExecutor(CROWD) as threads:
+            answers = Counter(threads.map(ask, crowd))
+
+        if names:  # all of them are one device, so they say
+            assert answers[200] == 1
+            assert list(keys_of(est, names["name"]).values()).count("accepted") == 1
+        else:
+            assert answers == {200: budget, 401: CROWD - budget}
+
+
 def test_a_token_is_refused_when_it_is_expired_revoked_for_another_bent_or_of_a_person(est: Served, make: Make) -> None:
     device = make()
     revoked, bound, other = token(est), token(est, device="press-of-another"), token(est)
@@ -388,6 +412,24 @@ def test_who_was_taken_out_of_the_fleet_or_rejected_gets_nothing_more(est: Serve
     assert [one["reason"] for one in est.get("certificates", name=gone.name)["items"]] == ["decommissioned"]
 
 
+def test_who_is_brought_back_into_the_fleet_needs_a_new_key_and_a_person(est: Served, make: Make) -> None:
+    device = accepted(est, make())
+    former = device.key
+    est.post(f"devices/{device.name}/decommission")
+    by_key = est.call("POST", f"/api/v1/devices/{device.name}/accept-key", json={"key": device.digest})
+    assert (by_key.status_code, by_key.json()["code"]) == (409, "decommissioned")
+
+    est.post(f"devices/{device.name}/recommission")
+
+    assert code(device.enrol()) == (403, "key-revoked")
+    device.key = new_key()
+    assert device.enrol().status_code == 202
+    est.post("devices/accept", {"ids": [device.name]})
+    assert device.enrol().status_code == 200
+    device.key = former
+    assert code(device.enrol()) == (403, "key-revoked")
+
+
 def test_certificates_of_others_do_not_get_as_far_as_a_request(est: Served, make: Make, tmp_path: Path) -> None:
     """Another authority's, an expired one, a server's, and one that names our authority but was not signed by it."""
     device = accepted(est, make())
@@ -420,6 +462,34 @@ def test_a_certificate_that_the_authority_signed_but_nobody_recorded_is_refused(
     device.certificate_file.write_bytes(keeper.authority().chain(forged))
 
     assert code(device.renew()) == (403, "certificate-unknown")
+
+
+def test_a_page_in_a_browser_cannot_ask_for_a_certificate(est: Served, make: Make) -> None:
+    device = accepted(est, make())
+    mine = _cert(device)
+    for number, headers in enumerate(({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://attacker.example"})):
+        for operation, shown in (("simpleenroll", None), ("simplereenroll", mine)):
+            key, name = new_key(), f"page-{number}"
+            answer = est.call(
+                "POST", f"/.well-known/est/{operation}", data=csr_of(name, key), headers=headers, cert=shown
+            )
+            assert code(answer) == (403, "forbidden")
+            assert est.call("GET", f"/api/v1/devices/{name}").status_code == 404
+
+
+def test_a_device_that_changes_its_key_again_and_again_is_stopped_and_others_are_not(est: Served, make: Make) -> None:
+    """Each key and certificate is kept, and all would be in the list of what is revoked once it is decommissioned."""
+    device, other = accepted(est, make()), accepted(est, make())
+    for _ in range(KEY_CHANGES_MAX):
+        assert device.renew(key=new_key()).status_code == 200
+    kept = device.key
+
+    assert code(device.renew(key=new_key())) == (403, "too-many-keys")
+
+    device.key = kept
+    assert device.renew().status_code == 200  # with the key that it has, it goes on
+    assert len(keys_of(est, device.name)) == KEY_CHANGES_MAX + 1
+    assert other.renew(key=new_key()).status_code == 200
 
 
 def test_a_device_certificate_opens_nothing_of_the_operators(est: Served, make: Make, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import psutil
 import pytest
 
 from tests.controller.api.served import artifact
@@ -136,6 +137,28 @@ def test_slow_uploads_of_one_person_do_not_keep_others_from_theirs(
         taken = controller.call("POST", "artifacts", otto, data=blob, timeout=STALL_S / 2)
         assert taken.status_code == 201
         assert sum(map(is_open, begun)) >= UPLOADS_EACH
+
+
+def test_connections_that_never_begin_tls_are_as_few_and_do_not_stay(
+    tmp_path_factory: pytest.TempPathFactory, mosquitto: Mosquitto
+) -> None:
+    """Each costs a file, and as much memory as one that is in use."""
+    limits = {"http__connections_max": ALL, "http__connections_per_address_max": EACH, "http__head_timeout_s": 6}
+    folder = tmp_path_factory.mktemp("serve")
+    with Serve(folder, mosquitto.url, http__tls=True, **limits) as controller, ExitStack() as stack:
+        files = psutil.Process(controller.process.pid)
+        before = files.num_fds()
+        silent = [stack.enter_context(controller.socket(CROWDED)) for _ in range(5 * EACH)]
+        silent += [stack.enter_context(controller.socket("127.0.0.3")) for _ in range(EACH)]
+        silent += [stack.enter_context(controller.socket("127.0.0.4")) for _ in range(EACH)]
+        wait_until(lambda: sum(map(is_open, silent)) <= ALL, what="the others to be closed")
+        assert sum(map(is_open, silent[: 5 * EACH])) <= EACH
+        assert files.num_fds() < before + ALL + EACH
+        wait_until(lambda: not any(map(is_open, silent)), what="all of them to be given up")
+        assert controller.turned_away("too-many") >= 7 * EACH - ALL
+        assert controller.turned_away("slow-head") > 0
+        for _ in range(2 * ALL):  # nothing is counted for ever
+            assert controller.call("GET", "me").ok
 
 
 def test_who_is_refused_for_good_finds_room_again(controller: Serve) -> None:

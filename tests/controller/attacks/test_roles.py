@@ -63,6 +63,8 @@ class World:
         self.former_issuer = controller.good("GET", "ca")["issuers"][0]["id"]
         controller.good("POST", "ca/rotate", json={})
         controller.good("POST", "devices/reject", json={"ids": [self.accept]})
+        self.recommission = self.device()
+        controller.good("POST", f"devices/{self.recommission}/decommission")
 
     def device(self) -> str:
         """Accept a device of its own for a request."""
@@ -144,6 +146,9 @@ class World:
         table |= {
             ("POST", "/devices/{device_id}/decommission"): Request(
                 "POST", f"/devices/{self.decommission}/decommission"
+            ),
+            ("POST", "/devices/{device_id}/recommission"): Request(
+                "POST", f"/devices/{self.recommission}/recommission"
             ),
             ("POST", "/devices/{device_id}/accept-key"): Request(
                 "POST", f"/devices/{self.disputed.name}/accept-key", {"key": self.disputed.digest}

@@ -180,6 +180,11 @@ def test_devices_are_accepted_rejected_grouped_and_retired(run: Run, served: Ser
     assert run("device decommission shop-3").code == 4
     assert run("device decommission shop-3 --yes").code == 0
     assert run("device show shop-3 -o json").json["state"] == "decommissioned"
+    refused = run("device accept shop-3")
+    assert refused.code != 0
+    assert "wainwright device recommission shop-3" in refused.err
+    assert "shop-3 is pending" in run("device recommission shop-3").err
+    assert run("device accept shop-3").code == 0
     assert run("group delete shop").code == 4
     assert run("group delete shop -y").code == 0
 

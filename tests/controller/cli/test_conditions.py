@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wainwright_controller.cli.conditions import limits_of, pace_of, policy_of
+from wainwright_controller.cli.conditions import first_failures, limits_of, pace_of, policy_of
 from wainwright_controller.cli.plan import BadOption, with_soak
 
 Json = dict[str, Any]
@@ -119,3 +119,27 @@ def test_a_soak_is_for_every_phase_but_the_last() -> None:
     assert with_soak(plan, None) == plan
     with pytest.raises(BadOption, match="one phase"):
         with_soak([{}], 60)
+
+
+@pytest.mark.parametrize(
+    ("limit", "devices", "words"),
+    [
+        ({"percent": 5.0}, 120, "--min-sample 20"),
+        ({"percent": 5.0}, None, "--min-sample 20"),
+        ({"percent": 5.0}, 20, "--min-sample 20"),
+        ({"percent": 5.0}, 19, "of 19 devices, 1 is more than 5%"),
+        ({"percent": 30.0}, 120, "--min-sample 4"),
+        ({"percent": 0.5}, 120, "of 120 devices, 1 is more than 0.5%"),
+    ],
+)
+def test_a_percentage_that_one_failure_breaks_is_told(limit: Json, devices: int | None, words: str) -> None:
+    (told,) = first_failures([limit], devices)
+
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    "limit", [{"count": 0}, {"percent": 0.0}, {"percent": 100.0}, {"percent": 5.0, "min_sample": 1}]
+)
+def test_a_limit_that_says_what_is_meant_is_not_explained(limit: Json) -> None:
+    assert first_failures([limit], 120) == []

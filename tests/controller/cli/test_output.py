@@ -52,6 +52,9 @@ def test_no_cell_of_a_csv_is_a_formula(capsys: pytest.CaptureFixture[str], text:
         {"a": f"\t{text}"},
         {"a": f'x",{text}'},
         {"a": [text, text]},
+        {"a": f"x;{text}"},
+        {"a": f'x;"{text}"'},
+        {"a": f'x"; {text}, y'},
     ]
     put_csv(items, {"name": lambda item: item["a"], "after": lambda _: 1})
     lines = capsys.readouterr().out.split("\r\n")
@@ -60,3 +63,6 @@ def test_no_cell_of_a_csv_is_a_formula(capsys: pytest.CaptureFixture[str], text:
         assert len(row) == 2
         assert not row[0].startswith(FORMULA)
         assert row[0].isprintable()
+    # As spreadsheets take it apart in half of Europe.
+    cells = [cell.strip(" \"'") for row in csv.reader(lines, delimiter=";") for cell in row if not cell.startswith("'")]
+    assert [cell for cell in cells if cell.startswith(FORMULA)] == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,35 @@ def test_commands_by_rows(run: Run, line: str, code: int, said: str) -> None:
 
     assert ran.code == code
     assert said in ran.out + ran.err
+
+
+def test_a_token_is_sent_to_another_machine_by_tls_alone_unless_that_is_accepted(run: Run, tmp_path: Path) -> None:
+    """0.0.0.0 is this machine, and not its loopback by name: what is sent there is heard here."""
+    (tmp_path / "token").write_text("wwt_of_anna", encoding="ascii")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        url = f"http://0.0.0.0:{listener.getsockname()[1]}"
+        for given in (("--token", "wwt_of_anna"), ("--token-file", str(tmp_path / "token"))):
+            refused = run("--controller", url, *given, "user", "list")
+            assert (refused.code, "--allow-plain" in refused.err) == (4, True)
+            assert "wwt_of_anna" not in refused.err
+            refused = run("--controller", url.replace("http", "HTTP"), *given, "user", "list")
+            assert refused.code == 4
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+        heard: list[bytes] = []
+
+        def listen() -> None:
+            listener.settimeout(30)
+            with listener.accept()[0] as connection:
+                heard.append(connection.recv(65_536))
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        assert run("--controller", url, "--allow-plain", "--token", "wwt_of_anna", "user", "list").code == 3
+        thread.join()
+    assert b"Bearer wwt_of_anna" in heard[0]
 
 
 def test_the_audit_log_as_a_table_and_as_csv(run: Run) -> None:

@@ -82,6 +82,7 @@ def test_a_plan_tells_who_would_get_it_who_not_and_why_and_starts_nothing(run: R
     assert "would not get it: 1 no-artifact\n" in told.out
     assert "  planned-4  No artifact fits it" in told.out
     assert "limit         pause when more than 5% of those tried have failed\n" in told.out
+    assert "The first failure breaks the limit: of 4 devices, 1 is more than 5%.\n" in told.out
     assert [line.split()[:3] for line in told.out.splitlines() if line[:2] in {"1 ", "2 "}] == [
         ["1", "1", "1"],  # phase, devices, and those of them that would get it
         ["2", "3", "2"],
@@ -91,6 +92,17 @@ def test_a_plan_tells_who_would_get_it_who_not_and_why_and_starts_nothing(run: R
     assert told.out.endswith("Nothing was started: `deployment create` with the same options does it.\n")
     assert run("deployment list --search planned -o json").json == []
     assert run("deployment", "plan", "panel-2", *to(ids), "-o", "json").json["left_counts"] == {"no-artifact": 1}
+
+
+def test_a_new_deployment_says_that_its_first_failure_may_stop_it(run: Run, served: Served) -> None:
+    ids = fleet(served, "first", 4)
+
+    told = run("deployment", "create", "panel-2", *to(ids), "--max-failures", "25%", "--manual")
+    meant = run("deployment", "create", "panel-2", *to(ids), "--max-failures", "25%", "--min-sample", "1", "--manual")
+
+    sentence = "The first failure may break the limit: 1 of 1 tried is more than 25%."
+    assert f"{sentence} To have 4 tried before it counts: --min-sample 4.\n" in told.err
+    assert (meant.code, "first failure" in meant.err) == (0, False)
 
 
 def test_a_rollout_to_a_filter_is_paused_resumed_and_finished(run: Run, served: Served) -> None:

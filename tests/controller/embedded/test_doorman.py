@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from tests.support.authority import Authority
 from wainwright_common.topics import PREFIX
 from wainwright_controller.embedded.configuration import controllers_rights, devices_rights, subject
-from wainwright_controller.embedded.doorman import Refused, Visitor, permit
+from wainwright_controller.embedded.doorman import Book, Refused, Visitor, permit
 from wainwright_controller.embedded.tickets import Signer, claims_of
 
 Certificates = Callable[[str], x509.Certificate]
@@ -27,8 +27,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return lambda name: authority.issue(name, file_name="one").loaded
 
 
-def never(_serial: int) -> bool:
-    return False
+BOOK = Book(is_revoked=lambda _serial: False, is_trusted=lambda _issuer: True)
+
+
+def visitor(client_id: str, shown: x509.Certificate) -> Visitor:
+    """Return who shows a certificate; it stands for its issuer's, too, which the book decides about."""
+    return Visitor(is_mqtt=True, client_id=client_id, certificate=shown, issuer=shown)
 
 
 @pytest.mark.parametrize(("name", "client_id"), [("press-07", "press-07"), ("press.07", "press%2E07")])
@@ -37,7 +41,7 @@ def test_a_device_gets_its_own_topics_for_as_long_as_its_certificate_holds(
 ) -> None:
     shown = certificate(name)
 
-    allowed = permit(Visitor(is_mqtt=True, client_id=client_id, certificate=shown), PREFIX, never)
+    allowed = permit(visitor(client_id, shown), PREFIX, BOOK)
 
     assert {"publish": allowed.publish, "subscribe": allowed.subscribe} == devices_rights(PREFIX, name)
     assert timedelta(hours=23) < datetime.fromtimestamp(allowed.until, UTC) - datetime.now(UTC) < timedelta(hours=25)
@@ -58,23 +62,33 @@ def test_a_device_gets_its_own_topics_for_as_long_as_its_certificate_holds(
     ],
 )
 def test_who_is_not_who_he_says_stays_outside(certificate: Certificates, name: str, client_id: str, words: str) -> None:
-    visitor = Visitor(is_mqtt=True, client_id=client_id, certificate=certificate(name))
-
     with pytest.raises(Refused, match=words):
-        permit(visitor, PREFIX, never)
+        permit(visitor(client_id, certificate(name)), PREFIX, BOOK)
 
 
 def test_who_shows_nothing_or_speaks_another_protocol_stays_outside(certificate: Certificates) -> None:
-    for visitor in (Visitor(True, "press-07", None), Visitor(False, "press-07", certificate("press-07"))):  # noqa: FBT003
+    shown = certificate("press-07")
+    for who in (Visitor(True, "press-07", None), Visitor(False, "press-07", shown, shown)):  # noqa: FBT003
         with pytest.raises(Refused, match="no MQTT client with a certificate"):
-            permit(visitor, PREFIX, never)
+            permit(who, PREFIX, BOOK)
 
 
 @pytest.mark.parametrize("name", ["press-07", "wainwright-controller"])
 def test_a_revoked_certificate_opens_nothing_whoever_has_it(certificate: Certificates, name: str) -> None:
     shown = certificate(name)
     with pytest.raises(Refused, match="was revoked"):
-        permit(Visitor(is_mqtt=True, client_id=name, certificate=shown), PREFIX, lambda s: s == shown.serial_number)
+        permit(visitor(name, shown), PREFIX, BOOK._replace(is_revoked=lambda serial: serial == shown.serial_number))
+
+
+@pytest.mark.parametrize("name", ["press-07", "wainwright-controller"])
+def test_a_certificate_of_an_authority_that_is_not_there_any_more_opens_nothing(
+    certificate: Certificates, name: str
+) -> None:
+    shown = certificate(name)
+    book = BOOK._replace(is_trusted=lambda issuer: issuer != shown)
+    for who in (visitor(name, shown), Visitor(is_mqtt=True, client_id=name, certificate=shown, issuer=None)):
+        with pytest.raises(Refused, match="not trusted any more"):
+            permit(who, PREFIX, book)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +102,7 @@ def test_a_revoked_certificate_opens_nothing_whoever_has_it(certificate: Certifi
 def test_a_controller_gets_what_is_the_controllers_and_can_say_that_a_device_is_gone(
     certificate: Certificates, client_id: str, more: list[str]
 ) -> None:
-    visitor = Visitor(is_mqtt=True, client_id=client_id, certificate=certificate("wainwright-controller"))
-
-    allowed = permit(visitor, PREFIX, never)
+    allowed = permit(visitor(client_id, certificate("wainwright-controller")), PREFIX, BOOK)
 
     rights = controllers_rights(PREFIX)
     assert (allowed.publish, allowed.subscribe) == ([*rights["publish"], *more], rights["subscribe"])

@@ -298,6 +298,19 @@ def test_presence_follows_the_connection_and_an_old_will_does_not_end_a_new_one(
         assert rows(controller, DEVICE)[0]["online"] is False
 
 
+def test_a_device_whose_presence_was_lost_is_online_once_it_asks_and_offline_by_its_last_will(
+    controller: Controller, own_mosquitto: Mosquitto
+) -> None:
+    """As where it connects while the controller subscribes: what is retained may reach nobody."""
+    with Device(own_mosquitto.port, "press-07") as device:
+        device.check_in()
+        assert rows(controller, DEVICE)[0]["online"] is True
+        will = b'{"online":false,"since":"2020-01-01T00:00:00Z","agent_version":"1"}'
+        device.send_raw("wain/v1/press-07/up/presence", will)
+        device.check_in()  # as one that has waited behind the will
+        assert rows(controller, DEVICE)[0]["online"] is False
+
+
 def test_a_retained_presence_that_comes_again_does_not_make_a_dead_device_seem_alive(
     controller: Controller, own_mosquitto: Mosquitto
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from cryptography import x509
 
 from tests.support.openssl import openssl, openssl_says
-from wainwright_controller.pki import CONTROLLER, Authority, Folder, PkiError
+from wainwright_controller.pki import CONTROLLER, Authority, Folder, PkiError, revocation
 from wainwright_controller.pki.authority import pem
 from wainwright_controller.pki.profiles import new_key
 from wainwright_controller.pki.revocation import Revoked
@@ -84,6 +85,32 @@ def test_a_revoked_certificate_is_refused_and_its_neighbour_is_not(authority: Au
     printed = openssl("crl", "-in", authority.folder.crl, "-noout", "-text")
     assert "Key Compromise" in printed
     assert "X509v3 CRL Number" in printed
+
+
+@pytest.mark.parametrize("name", ["", "issuers"])
+@pytest.mark.parametrize("mode", [0o2770, 0o757])
+def test_a_folder_that_others_may_write_to_is_no_authoritys(authority: Authority, name: str, mode: int) -> None:
+    """Whoever can put a key into it, such as a broker that may read its own, signs for every device."""
+    folder = authority.folder.path / name
+    folder.chmod(mode)
+    with pytest.raises(PkiError, match="others may write"):
+        Authority.create(authority.folder, "Test", NOW, 30 * DAY)
+    folder.chmod(0o2750)
+    assert Authority.create(authority.folder, "Test", NOW, 30 * DAY).issuer.id == authority.issuer.id
+
+
+def test_a_list_of_ten_times_as_many_takes_ten_times_as_long(authority: Authority) -> None:
+    """While a list is made, no other revocation begins to hold."""
+    signer = authority.issuer
+
+    def seconds(number: int) -> float:
+        revoked = [Revoked(2**158 + i, NOW, "superseded") for i in range(number)]
+        began = time.process_time()
+        revocation.crl(signer.certificate, signer.key, revoked, 1, NOW, 30 * DAY)
+        return time.process_time() - began
+
+    seconds(100)
+    assert seconds(40_000) < 20 * seconds(4000)
 
 
 def test_after_a_rotation_old_and_new_certificates_hold_for_who_knows_the_root_alone(

@@ -188,6 +188,21 @@ class Histories(RuleBasedStateMachine):
             may = allowed(deployment) if keeps_to_the_table else []
             self.act(data.draw(st.sampled_from(may or list(Act))), deployment)
 
+    @precondition(lambda self: self.made)
+    @rule(data=st.data())
+    def somebody_looks_what_is_possible(self, data: st.DataObject) -> None:
+        """What is shown as possible is not refused, and what is shown as refused is, by the same words."""
+        deployments = self.watch.deployments()
+        if deployments:
+            deployment = data.draw(st.sampled_from(deployments))
+            shown, refused = self.world.shown(deployment.id), self.world.refused(deployment.id)
+            assert shown.refused is not None
+            assert {act: (why.code, why.text) for act, why in shown.refused.items()} == refused
+            assert shown.allowed == [act for act in Act if act not in refused]
+            DONE["looks"] += 1
+            for code in {code for code, _ in refused.values()}:
+                DONE[code] += 1
+
     def act(self, act: Act, deployment: Deployment) -> None:
         """Do it; it must be refused exactly when the table says so, or for a reason of its own."""
         may = act in allowed(deployment)

@@ -10,7 +10,6 @@ from wainwright_common.statuses import DeploymentStatus, Hold, Outcome
 from wainwright_controller.records import DeviceState, Kind
 from wainwright_controller.rows import MEMBER
 from wainwright_controller.rules.actions import Act, Refused
-from wainwright_controller.rules.lifecycle import possible
 
 FIVE = [f"d{i}" for i in range(5)]
 NOBODY = "no-deployment"
@@ -188,7 +187,7 @@ def test_what_has_ended_without_bringing_anything_to_a_device_has_not_started_an
             do()
         assert refused.value.code == "nothing-to-roll-back"
     assert world.deployment(made.id) == denied
-    assert possible(denied, [], world.tally(made.id)) == [Act.DELETE]
+    assert world.shown(made.id).allowed == [Act.DELETE]
 
 
 def test_a_rollback_is_possible_of_what_was_aborted_while_a_device_was_under_way(world: World) -> None:
@@ -198,8 +197,29 @@ def test_a_rollback_is_possible_of_what_was_aborted_while_a_device_was_under_way
 
     aborted = world.operations.abort(made.id, "olga")
 
-    assert Act.ROLLBACK in possible(aborted, [], world.tally(made.id))
+    assert aborted.outcome is Outcome.ABORTED
+    assert Act.ROLLBACK in world.shown(made.id).allowed
     assert world.operations.rollback(made.id, "olga").rollback_id is not None
+
+
+def test_what_nobody_has_and_nobody_is_to_try_again_is_not_offered(world: World) -> None:
+    gone, failed = _fleet(world, "d0", "d1")
+    made = world.create("os-2", devices=["d0", "d1"])
+    gone.update("failure", "no-space")
+    failed.update("failure", "no-space")
+    assert world.shown(made.id).allowed == [Act.RETRY, Act.DELETE]
+
+    for device in (gone, failed):
+        world.operations.decommission(device.id, "anton")
+
+    shown = world.shown(made.id)
+    assert shown.allowed == [Act.DELETE]
+    assert shown.refused is not None
+    assert (shown.refused[Act.RETRY].code, shown.refused[Act.ROLLBACK].code) == (
+        "nothing-to-retry",
+        "nothing-to-roll-back",
+    )
+    assert "still in the fleet" in shown.refused[Act.RETRY].text
 
 
 def test_a_rollback_that_is_aborted_lets_its_deployment_end_as_well(world: World) -> None:

@@ -5,7 +5,8 @@ Everything between the message and the store is the real thing. What is sent to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import msgspec
@@ -31,13 +32,17 @@ from wainwright_common.messages import (
 from wainwright_common.statuses import DeviceStatus
 from wainwright_common.topics import Kind
 from wainwright_controller import records
+from wainwright_controller.api.models import DeploymentOut
+from wainwright_controller.api.views import deployment_out
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.ingest.intake import Arrival
 from wainwright_controller.ingest.traffic import Settings, Traffic
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations import Operations, Order
+from wainwright_controller.operations.witness import Witness
 from wainwright_controller.records import Deployment, DeviceDeployment, Tally
 from wainwright_controller.rows import DEPLOYMENT, PART, from_row
+from wainwright_controller.rules.actions import Act, Refused
 from wainwright_controller.store import Store
 from wainwright_controller.ticker import Ticker
 from wainwright_controller.timeline import Keep
@@ -93,6 +98,25 @@ class World:
         with self.store.read() as connection:
             row = connection.execute(DEPLOYMENT.select().where(DEPLOYMENT.c.id == deployment_id)).mappings().one()
             return from_row(Deployment, row)
+
+    def shown(self, deployment_id: str) -> DeploymentOut:
+        """Return what the API shows of a deployment."""
+        deployment = self.deployment(deployment_id)
+        with self.store.read() as connection:
+            return deployment_out(connection, deployment, self.now)
+
+    def refused(self, deployment_id: str) -> dict[Act, tuple[str, str]]:
+        """Have every action tried, and taken back; returns the code and the text of those that are refused."""
+        trial = _Trial(self.store, Bulletin(), self.waker, clock=lambda: self.now)
+        found = {}
+        for act in Act:
+            try:
+                getattr(Operations, act.value)(trial, deployment_id, "anton")
+            except Refused as refused:
+                found[act] = (refused.code, str(refused))
+            except _TakenBackError:
+                pass
+        return found
 
     def parts(self, deployment_id: str) -> dict[str, DeviceDeployment]:
         with self.store.read() as connection:
@@ -190,6 +214,20 @@ class Device:
         self.report("downloading")
         self.report(status, code)
         return f"{'restore ' if self.offer.action is Action.RESTORE else ''}{name}"
+
+
+class _TakenBackError(Exception):
+    """Ends a trial's transaction, which so changes nothing."""
+
+
+class _Trial(Operations):
+    """Operations that end before they are stored."""
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Witness]:
+        with super()._transaction() as ledger:
+            yield ledger
+            raise _TakenBackError
 
 
 class _Listening(Waker):

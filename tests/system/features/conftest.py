@@ -44,6 +44,15 @@ class MakeFleet(Protocol):
     ) -> Fleet: ...
 
 
+def check_in(system: System, fleet: Fleet, *ids: str) -> None:
+    """Have devices ask, all of a fleet without any id, and wait until each has its answer."""
+    asked = {i: fleet.devices[i].replies for i in ids or fleet.ids}
+    system.api.call("POST", "/devices/check-in", json={"ids": list(asked)})
+    wait_until(
+        lambda: all(fleet.devices[i].replies > n for i, n in asked.items()), PATIENCE_S, f"answers to {list(asked)}"
+    )
+
+
 @pytest.fixture(scope="package")
 def system(mosquitto: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A controller with releases for everybody; the agents' fixture starts agents."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.system import PATIENCE_S, System
 from tests.support.wait import wait_until
-from tests.system.features.conftest import MakeFleet
+from tests.system.features.conftest import MakeFleet, check_in
 from wainwright_controller.simulate import Fleet
 
 FOR_EVER = 600.0  # seconds that a download takes which a person ends
@@ -38,6 +38,59 @@ def test_a_deployment_is_paused_and_resumed(system: System, fleet: MakeFleet) ->
     assert system.finished(made)["summary"] == "3/3 successful"
     said = [text for actor, text in system.told(made) if actor == "local"]
     assert {"pause: the line is running", "resume: the line stands still"} <= set(said)
+
+
+def by(system: System, name: str, role: str) -> dict[str, str]:
+    """Return the headers of a new person's requests."""
+    system.api.call("POST", "/users", json={"name": name, "role": role})
+    token = system.api.call("POST", "/tokens", json={"user": name})["token"]
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_a_deployment_that_asks_for_approval_goes_on_once_another_admin_approves_it(
+    system: System, fleet: MakeFleet
+) -> None:
+    anton, olga = by(system, "anton-approves", "admin"), by(system, "olga-asks", "operator")
+    devices = fleet(2)
+    order = {"release": "two", "devices": devices.ids, "approval": True}
+    made = system.api.call("POST", "/deployments", json=order, headers=olga)
+    path = f"/deployments/{made['id']}"
+    check_in(system, devices)
+
+    assert (made["hold"], made["created_by"]) == ("awaiting-approval", "olga-asks")
+    assert [memory.taken for memory in devices.memories.values()] == [[], []]
+    assert all("approv" in system.why(i)["text"] for i in devices.ids)
+    assert system.refusal("POST", f"{path}/approve", headers=olga) == (403, "not-allowed")
+    assert system.refusal("POST", f"{path}/start", headers=anton) == (409, "not-awaiting-start")
+    own = system.api.call("POST", "/deployments", json=order, headers=anton)["id"]
+    assert system.refusal("POST", f"/deployments/{own}/approve", headers=anton) == (409, "own-deployment")
+    system.act(own, "deny")
+
+    approved = system.api.call("POST", f"{path}/approve", json={"reason": "tried in the lab"}, headers=anton)
+
+    assert (approved["approved_by"], "hold" in approved) == ("anton-approves", False)
+    assert system.finished(made["id"])["summary"] == "2/2 successful"
+    assert ("anton-approves", "approve: tried in the lab") in system.told(made["id"])
+    assert system.refusal("POST", f"{path}/approve", headers=anton) == (409, "deployment-finished")
+
+
+def test_a_deployment_that_is_denied_ends_and_nobody_gets_it(system: System, fleet: MakeFleet) -> None:
+    anton = by(system, "anton-denies", "admin")
+    devices = fleet(2)
+    made = system.deploy("two", *devices.ids, approval=True)
+    unasked = system.deploy("one", *devices.ids, manual=True)
+    assert system.refusal("POST", f"/deployments/{unasked}/deny", headers=anton) == (409, "not-awaiting-approval")
+
+    path = f"/deployments/{made}"
+    denied = system.api.call("POST", f"{path}/deny", json={"reason": "not before the fair"}, headers=anton)
+    check_in(system, devices)
+
+    assert (denied["status"], denied["outcome"], denied["counts"]) == ("finished", "aborted", {"aborted": 2})
+    assert "started_at" not in denied
+    assert [memory.taken for memory in devices.memories.values()] == [[], []]
+    assert ("anton-denies", "deny: not before the fair") in system.told(made)
+    assert system.refusal("POST", f"{path}/approve", headers=anton) == (409, "deployment-finished")
+    system.act(unasked, "abort")
 
 
 def test_a_deployment_is_rolled_back_with_a_reason(system: System, fleet: MakeFleet) -> None:

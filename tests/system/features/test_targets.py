@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from tests.support.system import PATIENCE_S, System
-from tests.support.wait import wait_until
-from tests.system.features.conftest import OTHER_PRESS, MakeFleet
+from tests.support.system import System
+from tests.system.features.conftest import OTHER_PRESS, MakeFleet, check_in
 from wainwright_controller.simulate import Fleet
-
-
-def check_in(system: System, fleet: Fleet, *ids: str) -> None:
-    """Have devices ask, all of a fleet without any id, and wait until each has its answer."""
-    asked = {i: fleet.devices[i].replies for i in ids or fleet.ids}
-    system.api.call("POST", "/devices/check-in", json={"ids": list(asked)})
-    wait_until(
-        lambda: all(fleet.devices[i].replies > n for i, n in asked.items()), PATIENCE_S, f"answers to {list(asked)}"
-    )
 
 
 def whom(fleet: Fleet) -> str:

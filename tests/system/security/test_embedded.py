@@ -274,6 +274,36 @@ def test_a_device_that_takes_nothing_does_not_end_the_controllers_connection(
     assert log.read_text().count("lost the broker") == losses
 
 
+def test_what_a_retired_authority_signed_is_not_let_in_and_the_controllers_own_is_made_anew(tmp_path: Path) -> None:
+    """Whoever has stolen its key shows its certificate beside the one that he made: both are below the root."""
+    with EmbeddedSystem(tmp_path / "system", tls=True) as system:
+        pki = tmp_path / "system" / "controller" / "pki"
+        thief, former = Authority.with_keys_of(pki, tmp_path / "stolen"), (pki / "issuing.pem").read_bytes()
+        forged = {name: thief.issue(name) for name in ("press-07", CONTROLLER)}
+        for one in forged.values():
+            assert one.certificate
+            one.certificate.write_bytes(one.certificate.read_bytes() + former)
+
+        def knock(name: str) -> None:
+            with Attacker(system.port, forged[name], name, prefix=system.stage.prefix, version="3.1.1"):
+                pass
+
+        knock("press-07")
+        issuer = system.api.call("GET", "/ca")["issuers"][0]["id"]
+        system.api.call("POST", "/ca/rotate", json={})
+        system.api.call("POST", "/ca/retire", json={"issuer": issuer})
+
+        for name in forged:
+            with pytest.raises(Refused):
+                knock(name)
+        files = [pki / "broker.pem", pki / "controller.pem"]
+        wait_until(lambda: all(former not in f.read_bytes() for f in files), PATIENCE_S, "certificates of the new one")
+        wait_until(lambda: system.api.call("GET", "/status")["broker"]["connected"], PATIENCE_S, "the controller")
+        fresh = Authority.with_keys_of(pki, tmp_path / "fresh").issue("press-08")
+        with Attacker(system.port, fresh, "press-08", prefix=system.stage.prefix, version="3.1.1"):
+            pass
+
+
 # ---- by TLS ------------------------------------------------------------------------------------------------------
 
 

@@ -73,6 +73,17 @@ ROLLOUTS: dict[str, dict[str, object]] = {
         "status": "inprogress",
         "margo_state": "installing",
         "allowed": ["promote", "pause", "retry", "rollback", "abort"],
+        "refused": {
+            "finish": {
+                "code": "not-dynamic",
+                "text": "Deployment panel-2 to group plant-a finishes by itself when all its devices have: abort it to"
+                " end it now.",
+            },
+            "delete": {
+                "code": "deployment-not-finished",
+                "text": "Deployment panel-2 to group plant-a is in progress: abort it, or wait until it is finished.",
+            },
+        },
         "device_count": 120,
         "counts": {"pending": 108, "downloading": 2, "success": 9, "failure": 1},
         "summary": "9/120 successful",

@@ -28,6 +28,7 @@ from wainwright_controller.api.models.deployments import (
     PartOut,
     PhaseOut,
     ProgressOut,
+    RefusalOut,
     RollbackOut,
 )
 from wainwright_controller.api.models.devices import (
@@ -128,6 +129,7 @@ __all__ = [
     "ProgressOut",
     "Readiness",
     "ReasonIn",
+    "RefusalOut",
     "ReleaseDetail",
     "ReleaseOut",
     "RequestOut",

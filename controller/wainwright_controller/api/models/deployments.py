@@ -49,10 +49,18 @@ class RollbackOut(BaseModel):
     ended_at: datetime | None = None
 
 
+class RefusalOut(BaseModel):
+    """Why something is refused: a stable word, and a sentence."""
+
+    code: str
+    text: str
+
+
 class DeploymentOut(BaseModel):
     """A deployment; `hold` is what it waits for other than its devices, `outcome` how it ended.
 
-    `allowed` is what a person may do with it now. `regressed` counts devices that fell back after their success.
+    `allowed` is what a person may do with it now, `refused` why not the rest; who may do it is not considered.
+    `regressed` counts devices that fell back after their success.
     `rollback` is the deployment that undoes this one, `rolls_back` the one that this undoes, `retry_of` the one whose
     failed devices this one tries again. `updated_at` is when anything last happened to it.
     """
@@ -73,6 +81,7 @@ class DeploymentOut(BaseModel):
     outcome: Outcome | None = None
     margo_state: MargoState
     allowed: list[Act]
+    refused: dict[Act, RefusalOut] | None = Field(None, description="Not in lists: why what is not allowed is not.")
     device_count: int
     counts: dict[DeviceStatus, int]
     summary: str

@@ -50,7 +50,7 @@ class Upload {
     });
     request.addEventListener("load", () => this.answered());
     request.addEventListener("error", () => this.fail("The connection to the controller was lost: try again."));
-    request.addEventListener("abort", () => this.over("off", "Cancelled: nothing of it was kept."));
+    request.addEventListener("abort", () => this.fail("Cancelled: nothing of it was kept.", "off"));
     request.addEventListener("loadend", () => {
       active -= 1;
       startNext();
@@ -74,8 +74,8 @@ class Upload {
     this.over("good", "Stored: an artifact of release ", link);
   }
 
-  fail(text) {
-    this.over("bad", text);
+  fail(text, tone = "bad") {
+    this.over(tone, text);
     this.again.hidden = false;
   }
 
@@ -83,8 +83,7 @@ class Upload {
     const place = waiting.indexOf(this);
     if (place < 0) return this.request?.abort();
     waiting.splice(place, 1);
-    this.over("off", "Cancelled before it began.");
-    this.again.hidden = false;
+    return this.fail("Cancelled before it began.", "off");
   }
 
   over(tone, ...nodes) {

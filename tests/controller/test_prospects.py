@@ -1,0 +1,68 @@
+"""What is read of a deployment's devices is what a rollback and a retry then find: for every way that a part can stand.
+
+One deployment for each way, with one part; the operations' own functions say what is expected.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import insert
+
+from tests.controller.rules.samples import NOW, deployment, device, part
+from wainwright_common.codes import Code
+from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus
+from wainwright_controller import rollbacks
+from wainwright_controller.ledger import Ledger
+from wainwright_controller.operations.deployments import _failed_devices
+from wainwright_controller.prospects import prospects
+from wainwright_controller.records import Device, DeviceDeployment, DeviceState
+from wainwright_controller.rows import DEPLOYMENT, DEVICE, PART, TALLY, to_row
+from wainwright_controller.store import Store
+
+ENDED = sorted(FINISHED)
+
+
+def ways() -> Iterator[tuple[Device, DeviceDeployment]]:
+    """Yield every way a device and its part can stand in a deployment of panel-2 that has ended."""
+    offers = [(False, 1), (True, 1), (False, 2), (True, 2)]
+    asked = [None, NOW - 50, NOW + 50]
+    errors = [None, Code.TIMEOUT, Code.NO_SPACE]
+    runs = ["panel-1", "panel-2"]
+    for status, (is_offered, attempt), at, release in itertools.product(ENDED, offers, asked, runs):
+        if status is DeviceStatus.SUCCESS and not is_offered:
+            continue  # nobody succeeds with what was not offered
+        for code in errors if status is DeviceStatus.FAILURE else errors[:1]:
+            for state in (DeviceState.ACCEPTED, DeviceState.DECOMMISSIONED):
+                yield (
+                    device(last_check_in_at=at, artifact_name=release, state=state),
+                    part(status=status, offered=is_offered, attempt=attempt, error_code=code, finished_at=NOW),
+                )
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_what_is_read_is_what_the_operations_find(store: Store) -> None:
+    made = []
+    with store.write() as connection:
+        for number, (who, stands) in enumerate(ways()):
+            name = f"n{number}"
+            one = deployment(id=name, name=name, sequence=number, status=DeploymentStatus.FINISHED)
+            stood = replace(stands, deployment_id=name, device_id=name, sequence=number)
+            connection.execute(insert(DEVICE), to_row(replace(who, id=name)) | {"attributes": "{}"})
+            connection.execute(insert(DEPLOYMENT), to_row(one))
+            connection.execute(insert(PART), to_row(stood))
+            row = {"deployment_id": name, "phase": 1, "status": stood.status, "n": 1}
+            connection.execute(insert(TALLY), row)
+            made.append((one, stood))
+    with store.read() as connection:
+        tallies = {one.id: {(1, stood.status): 1} for one, stood in made}
+        found = prospects(connection, [one for one, _ in made], tallies)
+        ledger = Ledger(connection, NOW)
+        for one, stood in made:
+            concerned, _ = rollbacks.what_it_restores(ledger, one)
+            assert found[one.id].has_release == bool(concerned), stood
+            assert found[one.id].has_failed == bool(_failed_devices(ledger, one.id)), stood
+    assert {(p.has_failed, p.has_release) for p in found.values()} == set(itertools.product((False, True), repeat=2))
