@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import statistics
 import tempfile
 import threading
@@ -197,17 +198,17 @@ class Page:
 
 def see(serve: Serve, broker: Mosquitto, reports: int, busy: Sequence[str]) -> None:
     """Report progress, and wait until an open page shows it; prints how long that took."""
-    took = []
+    took, first = [], sequence()
     prefix = str(serve.settings["broker__prefix"])
     with Page(serve, f"view=deployment&id={BIG}&status=downloading", sign_in(serve)) as page:
         for number in range(reports):
             name = busy[number % 25]  # of those that the page shows
-            done = SIZE // 2 + (number + 1) * 100_000
+            done = SIZE // 2 + (first + number) % 200 * 100_000
             with Device(broker.port, name, prefix=prefix) as device:
                 seen = len(page.heard)
                 began = time.perf_counter()
                 progress = Progress(done=done, total=SIZE)
-                device.send_report(BIG, 2 + number, DeviceStatus.DOWNLOADING, progress=progress)
+                device.send_report(BIG, first + number, DeviceStatus.DOWNLOADING, progress=progress)
                 wanted = size(done)
 
                 def shows(seen: int = seen, name: str = name, wanted: str = wanted) -> float:
@@ -224,7 +225,7 @@ def see(serve: Serve, broker: Mosquitto, reports: int, busy: Sequence[str]) -> N
 def slow(serve: Serve, broker: Mosquitto, rounds: int, busy: Sequence[str]) -> None:
     """Send rounds of reports, without and with ten open pages in turn; prints both and the ratio."""
     cookies = [sign_in(serve, serve.person(f"viewer-{n}", "viewer")) for n in range(len(OPEN))]
-    sequences: Iterator[int] = iter(range(1000, 1_000_000))
+    sequences = itertools.count(sequence())
     total = len(busy) * REPORTS_EACH
     alone, beside = [], []
     for _ in range(rounds):
@@ -274,6 +275,11 @@ def send(serve: Serve, broker: Mosquitto, busy: Sequence[str], sequences: Iterat
     publish_all(urlsplit(broker.url).port or 1883, packets)
     wait_until(lambda: taken(serve) - before >= len(packets), 300, "the reports to be taken")
     return Spent(time.perf_counter() - began, sum(process.cpu_times()[:2]) - cpu)
+
+
+def sequence() -> int:
+    """Return a number of a report that is above those of earlier runs on the same store."""
+    return int(time.time()) - 1_700_000_000
 
 
 def taken(serve: Serve) -> int:
