@@ -270,7 +270,7 @@ class Ledger(Writer):
 
 def _shown(device: Device) -> tuple[object, ...]:
     """Return what lists of devices are read for: not when it was heard last, which changes with every message."""
-    return device.state, device.online, device.artifact_name, device.device_type, device.last_why
+    return device.state, device.online, device.online_since, device.artifact_name, device.device_type, device.last_why
 
 
 def _sentence(part: DeviceDeployment, before: DeviceDeployment) -> str:

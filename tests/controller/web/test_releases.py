@@ -110,7 +110,7 @@ def test_every_name_leads_to_its_release(viewer: Looker, operator: Looker, named
     assert len(page.all("input", data_confirm=name)) == 1
     deploy = f"/deployments/new?release={quote(name, safe='').replace('%20', '+')}"
     assert page.one("a", href=deploy).text == "Deploy this release"
-    assert operator.page(deploy).one("input", name="release", checked="")["value"] == name
+    assert operator.page(deploy).one("input", name="release")["value"] == name
 
 
 def test_a_release_that_is_not_there_is_not_found(viewer: Looker) -> None:
