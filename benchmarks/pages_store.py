@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 
 from benchmarks.filters import SYSTEM, made
 from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus, Hold, Outcome
+from wainwright_controller import audit
 from wainwright_controller.records import (
     Artifact,
     Deployment,
@@ -37,6 +38,7 @@ from wainwright_controller.rows import (
     MEMBER,
     PART,
     PHASE,
+    SETTING,
     TAG,
     TALLY,
     in_chunks,
@@ -297,3 +299,5 @@ def _audit(connection: Connection, chance: random.Random, now: float) -> None:
             for number in range(AUDITED)
         ),
     )
+    last = {"value": f"{AUDITED}:{AUDITED:064x}"}
+    connection.execute(update(SETTING).where(SETTING.c.key == audit.HEAD).values(last))

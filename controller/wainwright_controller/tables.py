@@ -17,6 +17,7 @@ class DeviceTable(SQLModel, table=True):
     """One row a device, as last heard of."""
 
     __tablename__ = "device"
+    __table_args__ = (Index("device_running", "artifact_name", "state"),)  # how many run a release: this index alone
     id: str = Field(primary_key=True, max_length=128)
     state: str = Field(index=True, max_length=16)
     created_at: float
@@ -24,7 +25,7 @@ class DeviceTable(SQLModel, table=True):
     online: bool
     online_since: float | None = None
     device_type: str = Field(max_length=256)
-    artifact_name: str = Field(index=True, max_length=256)
+    artifact_name: str = Field(max_length=256)
     provides: str = Field(sa_type=Text)
     boot_id: str = Field(max_length=64)
     agent_version: str = Field(max_length=64)

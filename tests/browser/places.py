@@ -43,7 +43,7 @@ def furnished(house: House, fleet: Fleet) -> Mapping[str, str]:
         "{deployment_id}": last["id"],
         "{device_id}": ids[0],
         "/groups/{name}": "/groups/" + quote(HOSTILE.replace("/", "|"), safe=""),
-        "{name:path}": quote(HOSTILE, safe=""),
+        "/releases/{name}": "/releases/" + quote(HOSTILE, safe=""),
     }
     return {path: _filled(path, places) for path in pages()}
 

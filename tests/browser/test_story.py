@@ -23,7 +23,7 @@ def test_the_story_of_the_web_page_goes_as_it_is_told(browser: Browser, mosquitt
         assert window.errors == []
         window.context.close()
 
-        assert system.api.deployment(told)["hold"] == "paused" or system.api.deployment(told)["status"] == "finished"
+        assert system.api.deployment(told)["rollback"]["outcome"] == "success"
         assert {system.runs(device.id) for device in system.stage.devices} == {FORMER}
         whos = {who for who, _ in system.told(told)}
         assert whos <= {"local", "controller", "device"}

@@ -43,6 +43,7 @@ from wainwright_controller.api.views import (
 )
 from wainwright_controller.records import Deployment, DeviceDeployment, Event
 from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, TALLY, from_row
+from wainwright_controller.texts_within import within
 
 router = routing.router("deployments", "/deployments")
 
@@ -143,7 +144,7 @@ def parts_listed(
     if chosen.is_regressed:
         where = and_(where, PART.c.regressed_at.is_not(None))
     if chosen.q:
-        where = and_(where, PART.c.device_id.icontains(chosen.q, autoescape=True))
+        where = and_(where, within(PART.c.device_id, chosen.q))
     piece = PARTS.where(where).order_by(*key).limit(limit + 1)
     if cursor is not None:
         piece = piece.where(tuple_(*key) > key_of(cursor, tuple[int, str]))

@@ -14,6 +14,7 @@ from wainwright_controller.attribute_store import members_of, sql_of
 from wainwright_controller.records import Device, DeviceState, KeyState
 from wainwright_controller.rows import DEVICE, KEY, MEMBER, from_row
 from wainwright_controller.rules.filters import parse
+from wainwright_controller.texts_within import within
 
 WITH_GROUP = select(DEVICE, MEMBER.c.group_name).join(MEMBER, MEMBER.c.device_id == DEVICE.c.id, isouter=True)
 # A list has no use for inventories, which are most of a device's row.
@@ -40,7 +41,7 @@ class DeviceFilters:
             matching.append(DEVICE.c.state.in_(self.state))
         if self.q:
             fields = (DEVICE.c.id, DEVICE.c.device_type, DEVICE.c.artifact_name)
-            matching.append(or_(*(field.icontains(self.q, autoescape=True) for field in fields)))
+            matching.append(or_(*(within(field, self.q) for field in fields)))
         if self.online is not None:
             matching.append(DEVICE.c.online.is_(self.online))
         if self.group is not None:

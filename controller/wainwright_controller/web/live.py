@@ -38,6 +38,8 @@ from wainwright_controller.web.rendering import Viewer, release_of_pages
 from wainwright_controller.web.roles import least_of_view
 
 LOOKS_PER_S = 2  # an eye does not follow more, and each costs the controller a few milliseconds
+LOOK_PART = 0.05  # of a processor's time, that one page's looks may take: what is large is looked at less often
+PAUSE_MAX_S = 0.8
 IDLE_LOOK_S = 5.0
 SLICE_S = 1.0  # how soon a stream notices that the server closes
 HEARTBEAT_S = 15.0  # shorter than the idle time-outs of common proxies (nginx: 60 s)
@@ -127,7 +129,7 @@ async def _stream(
     while not context.closing.is_set():
         seen = context.bulletin.number  # before the look: what is posted during it is looked at again
         try:
-            regions = await run_in_threadpool(read, seen)
+            regions, look_s = await run_in_threadpool(_timed, read, seen)
         except WainwrightError as error:  # what the page is about was deleted
             yield event("gone", {"text": str(error)})
             return
@@ -144,8 +146,20 @@ async def _stream(
         if said:
             quiet_since = time.monotonic()
             yield said
-        await asyncio.sleep(1 / LOOKS_PER_S)
+        await asyncio.sleep(pause_after(look_s))
         await _news(context, seen)
+
+
+def _timed(read: Callable[[int], Regions | Role | None], number: int) -> tuple[Regions | Role | None, float]:
+    """Return what was read, and how much of a processor's time that took; others' work beside it does not count."""
+    began = time.thread_time()
+    found = read(number)
+    return found, time.thread_time() - began
+
+
+def pause_after(look_s: float) -> float:
+    """Return how long a page is not looked at after a look that took so much of a processor's time, in seconds."""
+    return min(max(1 / LOOKS_PER_S, look_s / LOOK_PART), PAUSE_MAX_S)
 
 
 async def _news(context: Context, seen: int) -> None:

@@ -1,4 +1,4 @@
-"""Indexes by which pages about large deployments stay quick: when devices finished, and which wait to try again."""
+"""Indexes by which pages stay quick: when devices finished, which wait to try again, how many run a release."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,6 +14,9 @@ _FINISHED = sa.text("finished_at IS NOT NULL")
 
 def upgrade() -> None:
     """Bring the tables of the revision before to this one."""
+    with op.batch_alter_table("device", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_device_artifact_name"))
+        batch_op.create_index("device_running", ["artifact_name", "state"], unique=False)
     with op.batch_alter_table("device_deployment", schema=None) as batch_op:
         batch_op.create_index(
             "device_deployment_waiting",
@@ -36,3 +39,6 @@ def downgrade() -> None:
     with op.batch_alter_table("device_deployment", schema=None) as batch_op:
         batch_op.drop_index("device_deployment_finished")
         batch_op.drop_index("device_deployment_waiting")
+    with op.batch_alter_table("device", schema=None) as batch_op:
+        batch_op.drop_index("device_running")
+        batch_op.create_index(batch_op.f("ix_device_artifact_name"), ["artifact_name"], unique=False)
