@@ -1,8 +1,9 @@
 """Live pages: one stream for each open page, with those of its regions that changed.
 
 1. A stream begins with all regions of its page, so that one that was away catches up by connecting again.
-2. Then the regions that changed follow, at most LOOKS_PER_S times a second, as soon as something was committed. What is
-   told to nobody (that a device was heard again, or a request refused) shows after IDLE_LOOK_S at the latest.
+2. Then the regions that changed follow, as soon as something was committed, at most LOOKS_PER_S times a second; less
+   often where many or large pages are open and something happens all the time (`pause_after`). What is told to nobody
+   (that a device was heard again, or a request refused) shows after IDLE_LOOK_S at the latest.
 3. A region that is a list of rows is sent as the rows that changed, as long as the same rows are in it.
 4. Pages that show the same to people of the same role are looked at and rendered once for all of them; those that ask
    for a person's name are not.
@@ -38,8 +39,8 @@ from wainwright_controller.web.rendering import Viewer, release_of_pages
 from wainwright_controller.web.roles import least_of_view
 
 LOOKS_PER_S = 2  # an eye does not follow more, and each costs the controller a few milliseconds
-LOOK_PART = 0.05  # of a processor's time, that one page's looks may take: what is large is looked at less often
-PAUSE_MAX_S = 0.8
+LOOK_PART = 0.04  # of a processor's time, that the looks of all pages may take: devices come first
+PAUSE_MAX_S = 5.0  # between two looks at a large page, among many, while something happens all the time
 IDLE_LOOK_S = 5.0
 SLICE_S = 1.0  # how soon a stream notices that the server closes
 HEARTBEAT_S = 15.0  # shorter than the idle time-outs of common proxies (nginx: 60 s)
@@ -146,7 +147,7 @@ async def _stream(
         if said:
             quiet_since = time.monotonic()
             yield said
-        await asyncio.sleep(pause_after(look_s))
+        await asyncio.sleep(pause_after(look_s, context.crowd.streams.inside))
         await _news(context, seen)
 
 
@@ -157,9 +158,12 @@ def _timed(read: Callable[[int], Regions | Role | None], number: int) -> tuple[R
     return found, time.thread_time() - began
 
 
-def pause_after(look_s: float) -> float:
-    """Return how long a page is not looked at after a look that took so much of a processor's time, in seconds."""
-    return min(max(1 / LOOKS_PER_S, look_s / LOOK_PART), PAUSE_MAX_S)
+def pause_after(look_s: float, pages: int) -> float:
+    """Return for how many seconds a page is not looked at after a look that took `look_s` of a processor's time.
+
+    All `pages` that are open share LOOK_PART. What happens after a quiet time is seen at once all the same.
+    """
+    return min(max(1 / LOOKS_PER_S, look_s * pages / LOOK_PART), PAUSE_MAX_S)
 
 
 async def _news(context: Context, seen: int) -> None:

@@ -222,9 +222,10 @@ def test_the_looks_that_are_kept_have_a_bound() -> None:
 
 
 def test_a_page_that_costs_much_to_look_at_is_looked_at_less_often() -> None:
-    assert live.pause_after(0.001) == 0.5
-    assert live.pause_after(0.03) == pytest.approx(0.6)
-    assert live.pause_after(60.0) == live.PAUSE_MAX_S
+    assert live.pause_after(0.001, 1) == 0.5
+    assert live.pause_after(0.03, 1) == pytest.approx(0.75)
+    assert live.pause_after(0.006, 10) == pytest.approx(1.5), "ten pages together take as much as one"
+    assert live.pause_after(60.0, 1) == live.PAUSE_MAX_S
 
 
 # ---- the stream -----------------------------------------------------------------------------------------------------
