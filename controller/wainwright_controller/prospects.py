@@ -18,13 +18,19 @@ from wainwright_controller.rules.possible import Prospects
 
 _RETRIED = and_(PART.c.status == DeviceStatus.FAILURE, DEVICE.c.state == DeviceState.ACCEPTED)
 
-# As rollback.concerns, of a part that has ended otherwise than by success.
+# As rollback.concerns, of a part that has ended.
 _HAS_ASKED_SINCE = func.coalesce(DEVICE.c.last_check_in_at, 0.0) > func.coalesce(PART.c.finished_at, 0.0)
 _MAY_RUN_IT = and_(
-    or_(PART.c.offered.is_(True), PART.c.attempt > 1),
-    PART.c.status != DeviceStatus.DECOMMISSIONED,
-    or_(PART.c.status != DeviceStatus.FAILURE, PART.c.error_code == Code.TIMEOUT),
-    or_(~_HAS_ASKED_SINCE, DEVICE.c.artifact_name == DEPLOYMENT.c.artifact_name),
+    DEVICE.c.state != DeviceState.DECOMMISSIONED,
+    or_(
+        PART.c.status == DeviceStatus.SUCCESS,
+        and_(
+            or_(PART.c.offered.is_(True), PART.c.attempt > 1),
+            PART.c.status != DeviceStatus.DECOMMISSIONED,
+            or_(PART.c.status != DeviceStatus.FAILURE, PART.c.error_code == Code.TIMEOUT),
+            or_(~_HAS_ASKED_SINCE, DEVICE.c.artifact_name == DEPLOYMENT.c.artifact_name),
+        ),
+    ),
 )
 
 
@@ -35,9 +41,8 @@ def prospects(
     there = {d.id: {status for (_, status), n in tallies[d.id].items() if n} for d in deployments}
     failed = [d.id for d in deployments if DeviceStatus.FAILURE in there[d.id] and d.rolls_back is None]
     ended = [d.id for d in deployments if d.status is DeploymentStatus.FINISHED and d.rolls_back is None]
-    succeeded = {i for i in ended if DeviceStatus.SUCCESS in there[i]}
     has_failed = _which(connection, failed, _RETRIED)
-    has_release = succeeded | _which(connection, [i for i in ended if i not in succeeded], _MAY_RUN_IT)
+    has_release = _which(connection, ended, _MAY_RUN_IT)
     return {d.id: Prospects(d.id in has_failed, d.id in has_release) for d in deployments}
 
 
