@@ -44,7 +44,7 @@ def test_a_page_can_be_read_without_scripts_and_with_a_keyboard(
     bare = window(Role.ADMIN, java_script_enabled=False)
     bare.page.goto(house.url + places[path])
     expect(bare.page.locator("h1")).to_have_count(1)
-    expect(bare.page.locator("noscript, .banner").first).to_contain_text("Without JavaScript")
+    assert "Without JavaScript" in bare.page.content()
     bare.errors.clear()  # scripts that were not run are told as errors
 
     one = window(Role.ADMIN)
