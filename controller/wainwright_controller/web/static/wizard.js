@@ -36,7 +36,7 @@ function arrange() {
   }
 }
 
-function show(step) {
+function show(step, isFirst = false) {
   for (const one of form.querySelectorAll(".step")) one.hidden = one.dataset.step !== step;
   for (const link of document.querySelectorAll(".steps a")) {
     if (link.dataset.step === step) link.setAttribute("aria-current", "step");
@@ -47,7 +47,7 @@ function show(step) {
   submit.hidden = step !== "review";
   submit.disabled = true;
   complain("");
-  form.querySelector(`#step-${step} h2`).focus({ preventScroll: true });
+  if (!isFirst) form.querySelector(`#step-${step} h2`).focus({ preventScroll: true });
   if (step === "review") plan();
 }
 
@@ -169,4 +169,4 @@ const filter = form.elements.where;
 watch(filter, document.getElementById("where-found"));
 setInterval(() => now() === "review" && document.visibilityState === "visible" && plan(), 15_000); // the fleet moves on
 arrange();
-show(now());
+show(now(), true);
