@@ -141,7 +141,8 @@ def test_a_queue_grows_to_its_limit_and_an_outcome_that_is_dropped_there_arrives
     assert system.finished(deployment_id)["counts"] == {"success": 1}
     assert victim.connections == 1
     read = system.metric("throttled_total", kind="log") + system.metric("refused_total", reason="invalid")
-    assert read == QUEUE
+    # What the controller had taken and not acknowledged when it was killed has a place of the queue, too.
+    assert QUEUE - 2 <= read <= QUEUE
 
 
 def test_a_queue_of_large_messages_grows_to_its_limit_in_bytes(
