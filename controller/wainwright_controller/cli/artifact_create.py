@@ -35,7 +35,7 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=
 _FILE_OR_FOLDER: Final = click.Path(exists=True, readable=True, path_type=Path)
 
 
-class KeyValue(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
+class KeyValue(click.ParamType[tuple[str, str]]):
     """KEY:VALUE, split at the first colon; the value may have more."""
 
     name = "KEY:VALUE"

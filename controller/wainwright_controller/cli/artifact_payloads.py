@@ -35,7 +35,7 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=
 _FOLDER: Final = click.Path(exists=True, file_okay=False, readable=True, path_type=Path)
 
 
-class Place(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
+class Place(click.ParamType[str]):
     """The absolute path of a folder on the device, without a slash at its end."""
 
     name = "PATH"
@@ -48,7 +48,7 @@ class Place(click.ParamType):  # type: ignore[type-arg]  # generic in newer clic
         return text.rstrip("/") or "/"
 
 
-class Mode(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
+class Mode(click.ParamType[str]):
     """Permissions in octal, 3 or 4 digits."""
 
     name = "OCTAL"

@@ -93,7 +93,7 @@ def words_of(fields: Fields) -> list[str]:
             if option.is_flag:
                 words.append(f"--{name}")
                 break
-            words += [f"--{name}={one}"] if one.startswith("-") else [f"--{name}", one]
+            words += [f"--{name}", one]
     return words
 
 
