@@ -218,7 +218,7 @@ def test_one_controller_leads_until_its_session_ends_and_then_another(two: tuple
         first.is_ours()
     assert [first.is_ours(), second.is_ours()] == [False, True]
     second.give_up()
-    assert first.is_ours()
+    wait_until(first.is_ours, PATIENCE_S, "the first to lead again, when the server has ended the other's session")
     first.give_up()
     another.give_up()
 
