@@ -70,7 +70,7 @@ class FleetSpec:
     late_s: float = 0.0
     check_in_s: float = 60.0
     resend_s: float = 5.0
-    """Pause before a report that was not acknowledged is sent again."""
+    """Pause before a report that was not acknowledged is sent again; an unanswered check-in waits twice as long."""
     connects_per_s: float = 200.0
     real_download: bool = False
     """Fetch the offered link, and check length and digest."""

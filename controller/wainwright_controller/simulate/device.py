@@ -52,6 +52,7 @@ RECONNECT_FIRST_S = 0.5  # the bound of the random pause; doubles with each atte
 RECONNECT_MAX_S = 15.0
 FAREWELL_S = 5.0  # for the broker to take the presence of a device that ends; a fleet does not wait longer
 LASTING_S = 2.0  # a connection that lasted this long was one: the pauses begin anew
+UNANSWERED_MAX = 10  # doublings of the pause before an unanswered check-in is repeated; the planned pause comes first
 
 
 class SimulatedDevice:
@@ -67,6 +68,7 @@ class SimulatedDevice:
         self._began = datetime.now(UTC)
         self._check_in_id = ""
         self._check_in_after_s = spec.check_in_s
+        self._unanswered = 0
         self._wanted = asyncio.Event()
         self._reason = CheckInReason.START
         self._work: asyncio.Task[None] | None = None
@@ -178,7 +180,7 @@ class SimulatedDevice:
 
     async def _check_in_when_due(self) -> None:
         while True:
-            after_s = min(self._check_in_after_s, self._spec.check_in_s) * self._random.uniform(0.9, 1.1)
+            after_s = self._pause_s() * self._random.uniform(0.9, 1.1)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), after_s)
             heed_cancellation()
@@ -186,8 +188,14 @@ class SimulatedDevice:
             self._wanted.clear()
             await self._check_in(reason)
 
+    def _pause_s(self) -> float:
+        """Return the pause until the next check-in: soon after one without an answer, like an agent, then less soon."""
+        planned_s = min(self._check_in_after_s, self._spec.check_in_s)
+        return min(planned_s, self._spec.resend_s * 2**self._unanswered) if self._unanswered else planned_s
+
     async def _check_in(self, reason: CheckInReason) -> None:
         self._check_in_id = uuid.uuid4().hex
+        self._unanswered = min(self._unanswered + 1, UNANSWERED_MAX)
         check_in = CheckIn(
             id=self._check_in_id,
             reason=reason,
@@ -235,6 +243,7 @@ class SimulatedDevice:
         if reply.check_in_id != self._check_in_id:
             return
         self.replies += 1
+        self._unanswered = 0
         self._check_in_after_s = reply.check_in_after_s
         if reply.send_inventory:
             await self._send_inventory()

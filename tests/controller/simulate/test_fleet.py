@@ -35,3 +35,12 @@ def test_a_fleet_without_a_broker_says_why_it_is_not_connected() -> None:
         wait_until(lambda: fleet.standing().trouble, what="the first attempt")
         said = sentence(fleet, fleet.standing())
     assert f"No connection to {address}: [Errno 111] Connection refused." in said
+
+
+def test_a_check_in_that_nobody_heard_is_sent_again_soon(mosquitto: Mosquitto) -> None:
+    broker = Broker.at(mosquitto.url, "unheard")
+    spec = FleetSpec(devices=1, check_in_s=3600, resend_s=0.05)
+    with Fleet(spec, broker) as fleet:
+        (device,) = fleet.devices.values()
+
+        wait_until(lambda: device.messages[Kind.CHECK_IN] >= 3, what="the third check-in that nobody answers")
