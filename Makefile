@@ -24,6 +24,12 @@ UV := 0.13.9
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
         --generate-hashes --only-binary :all: $(UPGRADE) --group pyproject.toml:build pyproject.toml --extra controller
 
+# What was compiled once need not be compiled again by each of the thousands of processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Most tests wait for a process at times, so that two share a processor.
+WORKERS := $(shell expr 2 \* $$(nproc))
+
 .PHONY: help demo test test-long check format bench peers lock audit clean
 help:
 	@echo "make demo       the whole system on this machine: broker, controller, 12 agents, one rollout"
@@ -52,7 +58,7 @@ peers:
 	@sh tests/support/install-peers $(PEERS)
 
 test: $(VENV)/.dev peers
-	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-long: $(VENV)/.dev peers
 	@sh tests/support/install-peers $(EMULATOR)

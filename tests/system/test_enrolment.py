@@ -153,6 +153,7 @@ def _serial(device: EnrollingAgent) -> str:
     return holding.serial if holding is not None else ""
 
 
+@pytest.mark.long
 def test_a_renewal_that_fails_is_tried_again_and_the_certificate_stays_in_use(plant: Plant) -> None:
     device = plant.device("press-07")
     with device:
@@ -191,6 +192,7 @@ def test_an_agent_that_is_killed_while_it_waits_goes_on_with_the_same_key(plant:
     assert [one["digest"] for one in plant.served.get("devices/press-07")["keys"]] == [key]
 
 
+@pytest.mark.long
 def test_a_device_whose_issuing_authority_was_taken_back_gets_another_certificate_by_itself(plant: Plant) -> None:
     device = plant.device("press-07")
     with device:
@@ -209,6 +211,7 @@ def test_a_device_whose_issuing_authority_was_taken_back_gets_another_certificat
         device.wait_until_connected()
 
 
+@pytest.mark.long
 def test_a_device_that_starts_in_1970_enrols_as_soon_as_its_clock_is_set(plant: Plant, tmp_path: Path) -> None:
     clock = tmp_path / "clock"
     clock.write_text("@1970-01-01 00:05:00", encoding="ascii")
@@ -234,6 +237,7 @@ def test_a_device_that_starts_in_1970_enrols_as_soon_as_its_clock_is_set(plant: 
     assert "the clock was set" in device.log
 
 
+@pytest.mark.long
 def test_the_brokers_certificate_is_looked_at_as_well(plant: Plant, tmp_path: Path) -> None:
     """A broker that another authority has certified is not the broker."""
     other = Authority.create(Folder(tmp_path / "other"), "Other", datetime.now(UTC), DAY)

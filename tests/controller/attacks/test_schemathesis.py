@@ -16,7 +16,7 @@ import pytest
 from tests.controller.api.served import artifact
 from tests.support.serve import TOKEN, Serve
 
-BUDGET_S, LONG_S = "20", "900"  # of the default run, and of the long one
+BUDGET_S, LONG_S = "8", "900"  # of the default run, and of the long one
 # Streams do not end: tests/controller/api/test_events.py. PKCS #10 it cannot make: tests/controller/pki/test_csr.py.
 LEFT_OUT = "/events$|/simple(re)?enroll$"
 # Not asked: that everything is accepted which the document allows. It cannot say what a filter, a cursor, a device's id

@@ -70,7 +70,7 @@ class Plant(NamedTuple):
             return False
 
 
-@pytest.fixture(params=["mosquitto", "embedded"])
+@pytest.fixture(params=["mosquitto", pytest.param("embedded", marks=pytest.mark.long)])
 def plant(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Plant]:
     """One on each broker."""
     pki = Folder(tmp_path / "controller" / "pki")
@@ -130,6 +130,7 @@ def test_of_two_devices_that_enrol_one_is_updated_then_cut_off_in_a_download_and
         wait_until(lambda: plant.part(second, "third") == "success", PATIENCE_S, "the other's update")
 
 
+@pytest.mark.long  # test_warden.py has it with clients that are no agents
 def test_a_certificate_that_is_revoked_on_demand_ends_the_session_and_the_others_stay(plant: Plant) -> None:
     lost, other = plant.device("lost.01"), plant.device("other")
     with lost, other:
