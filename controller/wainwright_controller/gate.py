@@ -7,6 +7,7 @@
 4. An address that sent FAILURES_BURST wrong ones must wait. While it waits, the configuration's token, which a person
    chose, is not even compared. Tokens of ours still pass: 256 random bits are not guessed, and nobody should be able to
    lock out the colleagues behind the same proxy.
+5. A browser's session is asked for in the store, too: it ends with its token, and when its owner signs out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from wainwright_controller.buckets import Buckets, neighbourhood
@@ -30,7 +31,8 @@ from wainwright_controller.people import (
     id_of,
     is_same,
 )
-from wainwright_controller.rows import TOKEN, USER
+from wainwright_controller.rows import ENDED_SESSION, TOKEN, USER
+from wainwright_controller.sessions import Session
 from wainwright_controller.store import Store
 
 LOG = logging.getLogger(__name__)
@@ -92,20 +94,35 @@ class Gate:
         self._failures.take(key, self._timer())
         raise NotAuthenticated("This token is not one of this controller: ask an admin for another.")
 
-    def recall(self, token_id: str, address: str) -> Actor:
-        """Return who signed in with a token before, by the token's id; raises NotAuthenticated if it is valid no more.
+    def recall(self, session: Session, address: str) -> Actor:
+        """Return who signed in before; raises NotAuthenticated when he has signed out, or his token is valid no more.
 
-        CONFIGURATION stands for the configuration's; whether that is still the same one, the session says.
+        CONFIGURATION stands for the configuration's token; whether that is still the same one, the session says.
         """
-        if token_id == CONFIGURATION:
-            return Actor(CONFIGURATION, Role.ADMIN, address)
         with self._store.read() as connection:
-            row = connection.execute(_LOOK_UP.where(TOKEN.c.id == token_id)).mappings().first()
+            if self.has_ended(connection, session):
+                raise NotAuthenticated("The owner of this session has signed out: sign in again.")
+            if session.token_id == CONFIGURATION:
+                return Actor(CONFIGURATION, Role.ADMIN, address)
+            row = connection.execute(_LOOK_UP.where(TOKEN.c.id == session.token_id)).mappings().first()
         if row is None:
             raise NotAuthenticated("The token of this session is not there any more: sign in with another.")
         self._check_valid(row)
         self._note_use(row)
         return Actor(row["user"], Role(row["role"]), address, row["id"])
+
+    def has_ended(self, connection: Connection, session: Session) -> bool:
+        """Say whether a session is over: by its time, or because its owner has signed out."""
+        query = select(ENDED_SESSION.c.id).where(ENDED_SESSION.c.id == session.signature)
+        return session.expires <= self._clock() or connection.execute(query).first() is not None
+
+    def end(self, session: Session) -> None:
+        """Let nobody in by a session any more, with whichever copy of its cookie; those that are over are forgotten."""
+        with self._store.write() as connection:
+            connection.execute(delete(ENDED_SESSION).where(ENDED_SESSION.c.expires <= self._clock()))
+            if not self.has_ended(connection, session):
+                row = {"id": session.signature, "expires": session.expires}
+                connection.execute(insert(ENDED_SESSION), row)
 
     def is_valid(self, connection: Connection, actor: Actor) -> bool:
         """Say whether somebody who was admitted would be admitted now: what lasts asks again and again."""

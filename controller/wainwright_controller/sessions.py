@@ -1,10 +1,12 @@
 """Who has signed in with a browser: a cookie that names his token and an end, signed. No store, no clock.
 
-    TOKEN_ID.EXPIRES.SIGNATURE
+    TOKEN_ID.EXPIRES.NUMBER.SIGNATURE
 
-The cookie is no token: the API's other callers cannot use it, it ends by itself, and with the token that it names. The
-signature is HMAC-SHA256 (RFC 2104) under a key that the controllers of one store share (shared_keys.py); for the token
-of the configuration it also covers that token's digest, so that a changed one ends its sessions.
+The number is random: two windows that sign in within a second have two sessions.
+The cookie is no token: the API's other callers cannot use it, it ends by itself, with the token that it names, and when
+its owner signs out (gate.py). The signature is HMAC-SHA256 (RFC 2104) under a key that the controllers of one store
+share (shared_keys.py); for the token of the configuration it also covers that token's digest, so that a changed one
+ends its sessions.
 What a page sends to change something carries a second value that other sites' pages cannot know (`csrf`).
 """
 
@@ -13,20 +15,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import secrets
 from typing import NamedTuple
 
 from wainwright_controller.people import CONFIGURATION, NotAuthenticated
 
 KEY_SETTING = "session-key"
 LIFETIME_S = 12 * 3600  # a working day: nobody is signed out in the middle of it, and nobody stays for ever
-_COOKIE = re.compile(rf"([0-9a-f]{{12}}|{CONFIGURATION})\.([1-9][0-9]{{0,11}})\.([0-9a-f]{{64}})")
+NUMBER_BYTES = 8  # sessions of one token in one second do not meet
+_COOKIE = re.compile(
+    rf"([0-9a-f]{{12}}|{CONFIGURATION})\.([1-9][0-9]{{0,11}})\.([0-9a-f]{{{2 * NUMBER_BYTES}}})\.([0-9a-f]{{64}})"
+)
 
 
 class Session(NamedTuple):
-    """Which token somebody signed in with, and until when, in seconds since the epoch."""
+    """Which token somebody signed in with, and until when, in seconds since the epoch; the signature is its name."""
 
     token_id: str
     expires: int
+    signature: str
 
 
 class Sessions:
@@ -39,15 +46,16 @@ class Sessions:
 
     def make(self, token_id: str | None, now: float) -> str:
         """Return the cookie of somebody who showed a token just now; None stands for the configuration's."""
-        session = Session(token_id or CONFIGURATION, int(now) + self.lifetime_s)
-        return f"{session.token_id}.{session.expires}.{self._sign(session)}"
+        expires, number = int(now) + self.lifetime_s, secrets.token_hex(NUMBER_BYTES)
+        token_id = token_id or CONFIGURATION
+        return f"{token_id}.{expires}.{number}.{self._sign(token_id, expires, number)}"
 
     def check(self, cookie: str, now: float) -> Session:
         """Return what a cookie says; raises NotAuthenticated when it was not made here, or has ended."""
         match = _COOKIE.fullmatch(cookie)
-        session = Session(match[1], int(match[2])) if match else None
-        if session is None or match is None or not hmac.compare_digest(self._sign(session), match[3]):
+        if match is None or not hmac.compare_digest(self._sign(match[1], int(match[2]), match[3]), match[4]):
             raise NotAuthenticated("This browser's session is not one of this controller: sign in again.")
+        session = Session(match[1], int(match[2]), match[4])
         if session.expires <= now:
             raise NotAuthenticated("The session has ended: sign in again.")
         return session
@@ -56,7 +64,7 @@ class Sessions:
         """Return what a page of this session, "" for none, has to send along to change something."""
         return hmac.new(self._key, f"csrf\n{cookie}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
 
-    def _sign(self, session: Session) -> str:
-        covered = self._configured if session.token_id == CONFIGURATION else ""
-        text = f"session\n{session.token_id}\n{session.expires}\n{covered}"
+    def _sign(self, token_id: str, expires: int, number: str) -> str:
+        covered = self._configured if token_id == CONFIGURATION else ""
+        text = f"session\n{token_id}\n{expires}\n{number}\n{covered}"
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()

@@ -304,6 +304,14 @@ class TokenTable(SQLModel, table=True):
     revoked_at: float | None = None
 
 
+class EndedSessionTable(SQLModel, table=True):
+    """A session whose owner signed out before it ended by itself, at `expires`; its id is its signature."""
+
+    __tablename__ = "ended_session"
+    id: str = Field(primary_key=True, max_length=64)
+    expires: float
+
+
 class AuditTable(SQLModel, table=True):
     """An entry of the audit log, chained to the one before: audit.py is its only writer, and nobody changes a row."""
 

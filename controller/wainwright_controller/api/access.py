@@ -18,7 +18,6 @@ Health, metrics and signed downloads ask for nobody.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -43,6 +42,7 @@ from wainwright_controller.people import (
     TooManyFailures,
     is_same,
 )
+from wainwright_controller.sessions import Session
 
 LOG = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ async def admitted(request: Request, needed: Role | None = None) -> AsyncIterato
     about = audit.Attempt(nobody, route.name.replace("_", "-"), subject)
     try:
         check_origin(request, context)
-        actor, request.state.session_end = await run_in_threadpool(_who, request, context, address)
+        actor, request.state.session = await run_in_threadpool(_who, request, context, address)
         if actor.name == LOCAL:
             _check_local(request, context)
         about = about._replace(actor=actor)
@@ -113,22 +113,22 @@ def address_of(request: Request) -> str:
     return (request.client.host if request.client else "")[:_ADDRESS_MAX]
 
 
-def _who(request: Request, context: Context, address: str) -> tuple[Actor, float]:
-    """Return who makes a request, and when his session ends, in seconds since the epoch; a token has none."""
+def _who(request: Request, context: Context, address: str) -> tuple[Actor, Session | None]:
+    """Return who makes a request, and his browser's session; who shows a token has none."""
     cookie = cookie_of(request)
     if not cookie or "authorization" in request.headers:
-        return context.gate.admit(_token_of(request), address), math.inf
+        return context.gate.admit(_token_of(request), address), None
     try:
         session = context.sessions.check(cookie, context.clock())
-        actor = context.gate.recall(session.token_id, address)
+        actor = context.gate.recall(session, address)
     except NotAuthenticated:
         if context.gate.needs_token:
             raise
-        return context.gate.admit("", address), math.inf
+        return context.gate.admit("", address), None
     given = request.headers.get(CSRF_HEADER, "")
     if request.method not in _READING and not is_same(given, context.sessions.csrf(cookie)):
         raise Forbidden("This request does not come from a page of this session: load the page again.")
-    return actor, session.expires
+    return actor, session
 
 
 def check_origin(request: Request, context: Context) -> None:

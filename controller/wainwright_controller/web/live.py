@@ -34,6 +34,7 @@ from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.api.events import Live
 from wainwright_controller.operations import NotFound
 from wainwright_controller.people import Actor, NotAllowed, Role
+from wainwright_controller.sessions import Session
 from wainwright_controller.web import routing, words
 from wainwright_controller.web.rendering import Viewer, release_of_pages
 from wainwright_controller.web.roles import least_of_view
@@ -108,18 +109,19 @@ def live(request: Request, context: InContext, actor: InActor, view: str) -> Str
         raise NotFound(f"No such live page: {view}.")
     if not actor.role.includes(needed := least_of_view(view)):
         raise NotAllowed(f"{actor.name} is {words.a(actor.role)}, and this page is for {needed}s.")
-    state = request.state
-    stream = _stream(context, request.app.state.shared, actor, state.session_end, look, request.query_params)
+    session = request.state.session
+    stream = _stream(context, request.app.state.shared, actor, session, look, request.query_params)
     return Live(context.crowd.streams, actor.name, stream)
 
 
 async def _stream(
-    context: Context, shared: Shared, actor: Actor, session_end: float, look: Look, params: QueryParams
+    context: Context, shared: Shared, actor: Actor, session: Session | None, look: Look, params: QueryParams
 ) -> AsyncIterator[str]:
     def read(number: int) -> Regions | Role | None:
         """Return what there is to see; the reader's role, if it is another one now, None if he has none any more."""
         with context.store.read() as connection:
-            role = context.gate.role_now(connection, actor) if context.clock() < session_end else None
+            is_over = session is not None and context.gate.has_ended(connection, session)
+            role = None if is_over else context.gate.role_now(connection, actor)
             if role is not actor.role:
                 return role
             return shared.look(lambda viewer: look(connection, context, viewer, params), actor, str(params), number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
 from urllib.parse import parse_qs
@@ -65,8 +66,11 @@ async def sign_in(request: Request, context: InContext) -> Response:
 
 @router.post("/sign-out")
 def sign_out(request: Request, context: InContext) -> Response:
-    """Have the browser forget its cookie."""
+    """End the session, wherever its cookie is, and have the browser forget it."""
     check_origin(request, context)
+    with suppress(NotAuthenticated):  # it has ended already
+        context.gate.end(context.sessions.check(cookie_of(request), context.clock()))
+        context.bulletin.post((), is_more=True)  # to its other pages, that are open
     answer = RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
     answer.delete_cookie(cookie_name(request), secure=request.url.scheme == "https", httponly=True, samesite="lax")
     return answer

@@ -26,7 +26,9 @@ def refused(sessions: Sessions, cookie: str, now: float = NOW) -> bool:
 
 
 def test_a_cookie_says_which_token_it_stands_for_and_when_it_ends() -> None:
-    assert SESSIONS.check(SESSIONS.make(TOKEN_ID, NOW), NOW) == Session(TOKEN_ID, int(NOW) + LIFETIME_S)
+    cookie = SESSIONS.make(TOKEN_ID, NOW)
+    signature = cookie.rpartition(".")[2]
+    assert SESSIONS.check(cookie, NOW) == Session(TOKEN_ID, int(NOW) + LIFETIME_S, signature)
     assert SESSIONS.check(SESSIONS.make(None, NOW), NOW).token_id == CONFIGURATION
 
 
@@ -37,7 +39,7 @@ def test_a_cookie_ends_after_its_lifetime_and_not_a_second_earlier() -> None:
     assert refused(SESSIONS, cookie, int(NOW) + LIFETIME_S)
 
 
-@given(position=st.integers(0, 95), character=st.characters(max_codepoint=0x2FFF))
+@given(position=st.integers(0, 112), character=st.characters(max_codepoint=0x2FFF))
 def test_a_cookie_that_was_changed_anywhere_is_refused(position: int, character: str) -> None:
     cookie = SESSIONS.make(TOKEN_ID, NOW)
     changed = cookie[: position % len(cookie)] + character + cookie[position % len(cookie) + 1 :]
@@ -52,29 +54,40 @@ def test_what_is_no_cookie_is_refused_and_nothing_else_happens(text: str) -> Non
 
 @pytest.mark.parametrize(
     "form",
-    ["{0}", "{0}.{1}", "{0}.{1}.", "{0}.{1}.{2}.", ".{0}.{1}.{2}", "{0}.0{1}.{2}", "{0}.+{1}.{2}", "{0}.{1}.{2}\n"],
+    [
+        "{0}",
+        "{0}.{1}.{2}",
+        "{0}.{1}.{3}",
+        "{0}.{1}.{2}.",
+        "{0}.{1}.{2}.{3}.",
+        ".{0}.{1}.{2}.{3}",
+        "{0}.0{1}.{2}.{3}",
+        "{0}.+{1}.{2}.{3}",
+        "{0}.{1}.{2}.{3}\n",
+    ],
 )
 def test_a_cookie_has_one_form_only(form: str) -> None:
     assert refused(SESSIONS, form.format(*SESSIONS.make(TOKEN_ID, NOW).split(".")))
 
 
 def test_digits_of_other_scripts_are_no_digits() -> None:
-    token_id, expires, signature = SESSIONS.make(TOKEN_ID, NOW).split(".")
+    token_id, expires, number, signature = SESSIONS.make(TOKEN_ID, NOW).split(".")
     arabic = expires.translate({ord("0") + n: 0x660 + n for n in range(10)})
 
     assert int(arabic) == int(expires)
-    assert refused(SESSIONS, f"{token_id}.{arabic}.{signature}")
+    assert refused(SESSIONS, f"{token_id}.{arabic}.{number}.{signature}")
 
 
 def test_a_signature_for_one_thing_is_none_for_another() -> None:
     """The parts that are signed cannot be moved against each other, nor taken for a page's value."""
-    token_id, expires, signature = SESSIONS.make(TOKEN_ID, NOW).split(".")
+    token_id, expires, number, signature = SESSIONS.make(TOKEN_ID, NOW).split(".")
 
-    assert refused(SESSIONS, f"{CONFIGURATION}.{expires}.{signature}")
-    assert refused(SESSIONS, f"{token_id[:-1]}c.{expires}.{signature}")
-    assert refused(SESSIONS, f"{token_id}.{int(expires) + 1}.{signature}")
-    session = f"{TOKEN_ID}.{expires}"
-    for text in (session, f"{session}.", f"{TOKEN_ID}\n{expires}\n"):
+    assert refused(SESSIONS, f"{CONFIGURATION}.{expires}.{number}.{signature}")
+    assert refused(SESSIONS, f"{token_id[:-1]}c.{expires}.{number}.{signature}")
+    assert refused(SESSIONS, f"{token_id}.{int(expires) + 1}.{number}.{signature}")
+    assert refused(SESSIONS, f"{token_id}.{expires}.{number[::-1]}.{signature}")
+    session = f"{TOKEN_ID}.{expires}.{number}"
+    for text in (session, f"{session}.", f"{TOKEN_ID}\n{expires}\n{number}\n"):
         assert refused(SESSIONS, f"{session}.{SESSIONS.csrf(text)}")
 
 
@@ -96,7 +109,7 @@ def test_another_token_of_the_configuration_ends_its_sessions_and_no_other() -> 
 
 
 def test_a_pages_value_is_of_its_session_alone_and_is_not_the_cookie() -> None:
-    one, two = SESSIONS.make(TOKEN_ID, NOW), SESSIONS.make(TOKEN_ID, NOW + 1)
+    one, two = SESSIONS.make(TOKEN_ID, NOW), SESSIONS.make(TOKEN_ID, NOW)
 
     assert len({SESSIONS.csrf(one), SESSIONS.csrf(two), SESSIONS.csrf("")}) == 3
     assert SESSIONS.csrf(one) == SESSIONS.csrf(one)

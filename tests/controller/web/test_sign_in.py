@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import insert, select, update
 
 from tests.controller.api.served import Json, Served
 from tests.controller.web.conftest import TOKEN, user
@@ -18,6 +18,7 @@ from tests.controller.web.visitor import Visitor, attributes_of, is_elsewhere, l
 from tests.support.mosquitto import Mosquitto
 from wainwright_controller.config import Enrolment, Http
 from wainwright_controller.gate import FAILURES_BURST
+from wainwright_controller.rows import ENDED_SESSION
 from wainwright_controller.rows import TOKEN as TOKENS
 from wainwright_controller.sessions import LIFETIME_S
 
@@ -83,6 +84,35 @@ def test_signing_out_has_the_browser_forget(guarded: Served) -> None:
     assert visitor.get("/deployments").headers["location"].startswith("/sign-in?")
 
 
+def test_a_session_that_was_signed_out_is_over_for_every_copy_of_its_cookie(guarded: Served) -> None:
+    made = user(guarded, "carla")
+    owner, thief = Visitor.signed_in(guarded, made["token"]), Visitor(guarded)
+    thief.http.cookies.set("wainwright", owner.cookie, domain="127.0.0.1", path="/")
+    other = Visitor.signed_in(guarded, TOKEN)
+    assert thief.get("/deployments").status_code == 200
+
+    owner.post("/sign-out")
+
+    assert thief.get("/deployments").status_code == 303
+    answer = thief.call("GET", "/me")
+    assert (answer.status_code, answer.json()["code"]) == (401, "not-authenticated")
+    assert thief.post("/sign-out").status_code == 303
+    assert other.get("/deployments").status_code == 200
+    assert owner.sign_in(made["token"]).status_code == 303
+
+
+def test_sessions_that_are_over_by_their_time_are_forgotten(guarded: Served) -> None:
+    with guarded.controller.store.write() as connection:
+        connection.execute(insert(ENDED_SESSION), {"id": "0" * 64, "expires": 1.0})
+
+    Visitor.signed_in(guarded, TOKEN).post("/sign-out")
+
+    with guarded.controller.store.read() as connection:
+        kept = connection.execute(select(ENDED_SESSION.c.expires)).scalars().all()
+    assert kept
+    assert 1.0 not in kept
+
+
 def revoke(served: Served, made: Json) -> None:
     assert served.call("POST", f"/api/v1/tokens/{made['id']}/revoke").ok
 
@@ -129,10 +159,10 @@ def test_a_session_ends_by_itself(tmp_path: Path, mosquitto: Mosquitto) -> None:
     served = Served(tmp_path, mosquitto, token=TOKEN)
     with served:
         visitor = Visitor.signed_in(served, TOKEN)
-        token_id, expires, signature = visitor.cookie.split(".")
+        token_id, expires, number, signature = visitor.cookie.split(".")
         sessions = served.controller.context.sessions
         old = sessions.make(None, served.controller.context.clock() - LIFETIME_S - 1)
-        for cookie in (old, f"{token_id}.{int(expires) + 9}.{signature}", "nonsense", "x" * 4000):
+        for cookie in (old, f"{token_id}.{int(expires) + 9}.{number}.{signature}", "nonsense", "x" * 4000):
             visitor.http.cookies.clear()
             visitor.http.cookies.set("wainwright", cookie, domain="127.0.0.1")
             assert visitor.get("/deployments").status_code == 303, cookie
