@@ -107,7 +107,7 @@ class Postgresql:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.kill()  # it would first write for a minute what is thrown away now
         shutil.rmtree(self._folder)
 
 

@@ -167,6 +167,12 @@ def test_filters_find_entries(guarded: Served, otto: dict[str, str]) -> None:
     assert [e["number"] for e in guarded.get("audit", limit=1, cursor=first["next"])["items"]] == [everything[2]]
 
 
+@pytest.mark.parametrize("since", ["929", "0.5", "-1", "2026", "2026-11-27", "yesterday", ""])
+def test_a_time_is_a_date_with_its_offset_and_no_number(guarded: Served, since: str) -> None:
+    for path in ("audit", "deployments"):
+        assert guarded.call("GET", f"/api/v1/{path}", params={"since": since}).status_code == 422, path
+
+
 def test_a_change_and_its_entry_are_one_transaction(tmp_path: Path, mosquitto: Mosquitto) -> None:
     with Served(tmp_path, mosquitto) as served:
         with served.controller.store.write() as connection:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+)
 
 IDS_MAX = 100_000  # device ids in one request: the largest fleet that this is measured with
 EARLIEST_S, LATEST_S = -62_000_000_000.0, 253_000_000_000.0  # the years 5 and 9987, in seconds since the epoch
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")  # RFC 3339, section 5.6
 T = TypeVar("T")
+
+
+def _as_written(value: object) -> object:
+    """Refuse a number, which pydantic would take for seconds, or for milliseconds: the document does not say so."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
+        return value
+    raise ValueError("give a time with its date and its offset, such as 2026-11-24T06:12:41Z")
 
 
 def _in_calendar(time: datetime) -> datetime:
@@ -18,7 +36,7 @@ def _in_calendar(time: datetime) -> datetime:
     return time
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_calendar)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_as_written), AfterValidator(_in_calendar)]
 """A time that comes in."""
 
 Flag = Annotated[bool, Strict()]
