@@ -32,8 +32,8 @@ from wainwright_controller.api.envelope import Envelope
 from wainwright_controller.api.routing import SMALL_BODY
 from wainwright_controller.api.uploads import UPLOADS_MAX
 from wainwright_controller.web import app as web
-from wainwright_controller.web.live import Shared
 from wainwright_controller.web.routing import tell_browsers
+from wainwright_controller.web.shared import Shared
 
 
 def create_app(context: Context) -> FastAPI:

@@ -19,8 +19,9 @@ from wainwright_controller.api.paging import LIMIT_MAX
 from wainwright_controller.cli.audit import CSV
 from wainwright_controller.cli.output import csv_lines
 from wainwright_controller.web import routing
-from wainwright_controller.web.live import VIEWS, Region, Regions
+from wainwright_controller.web.live import VIEWS
 from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, viewer_of
+from wainwright_controller.web.shared import Region, Regions
 
 router = routing.pages()
 

@@ -22,8 +22,9 @@ from wainwright_controller.rules.actions import Act, Refused, check_allowed
 from wainwright_controller.web import routing, words
 from wainwright_controller.web.curve import curve_of
 from wainwright_controller.web.deployments import known
-from wainwright_controller.web.live import VIEWS, Region, Regions
+from wainwright_controller.web.live import VIEWS
 from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, viewer_of
+from wainwright_controller.web.shared import Region, Regions
 
 router = routing.pages()
 

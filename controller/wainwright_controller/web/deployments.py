@@ -15,8 +15,9 @@ from wainwright_controller.api.deployments import listed
 from wainwright_controller.api.deployments_listed import DeploymentFilters, DeploymentSort
 from wainwright_controller.records import Strategy
 from wainwright_controller.web import routing
-from wainwright_controller.web.live import VIEWS, Region, Regions
+from wainwright_controller.web.live import VIEWS
 from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, viewer_of
+from wainwright_controller.web.shared import Region, Regions
 
 router = routing.pages()
 

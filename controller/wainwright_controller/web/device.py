@@ -16,8 +16,9 @@ from wainwright_controller.api.views import find_deployment
 from wainwright_controller.operations import NotFound
 from wainwright_controller.records import CertificateKind, DeviceState
 from wainwright_controller.web import routing
-from wainwright_controller.web.live import VIEWS, Region, Regions
+from wainwright_controller.web.live import VIEWS
 from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, viewer_of
+from wainwright_controller.web.shared import Region, Regions
 
 router = routing.pages()
 

@@ -14,8 +14,9 @@ from wainwright_controller.rows import DEVICE, GROUP, KEY
 from wainwright_controller.rules.filters import BadFilter
 from wainwright_controller.web import routing
 from wainwright_controller.web.deployments import known
-from wainwright_controller.web.live import VIEWS, Region, Regions
+from wainwright_controller.web.live import VIEWS
 from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, viewer_of
+from wainwright_controller.web.shared import Region, Regions
 
 router = routing.pages()
 

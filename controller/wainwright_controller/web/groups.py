@@ -13,8 +13,9 @@ from wainwright_controller.api.devices_listed import listed as devices_listed
 from wainwright_controller.api.models import GroupKind, GroupOut
 from wainwright_controller.web import routing
 from wainwright_controller.web.devices import ROWS as MEMBER_ROWS
-from wainwright_controller.web.live import VIEWS, Region, Regions
+from wainwright_controller.web.live import VIEWS
 from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, viewer_of
+from wainwright_controller.web.shared import Region, Regions
 
 router = routing.pages("/groups")
 

@@ -15,8 +15,9 @@ from wainwright_controller.rows import DEPLOYMENT, DEVICE
 from wainwright_controller.rules.filters.parser import LITERAL_MAX
 from wainwright_controller.rules.filters.terms import quoted
 from wainwright_controller.web import routing
-from wainwright_controller.web.live import VIEWS, Region, Regions
+from wainwright_controller.web.live import VIEWS
 from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, viewer_of
+from wainwright_controller.web.shared import Region, Regions
 
 router = routing.pages()
 

@@ -12,8 +12,9 @@ from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.api.releases import listed
 from wainwright_controller.rows import ARTIFACT
 from wainwright_controller.web import routing
-from wainwright_controller.web.live import VIEWS, Region, Regions
+from wainwright_controller.web.live import VIEWS
 from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, viewer_of
+from wainwright_controller.web.shared import Region, Regions
 
 router = routing.pages()
 

@@ -22,8 +22,10 @@ from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.people import Actor, Role
 from wainwright_controller.rows import TOKEN as TOKENS
 from wainwright_controller.web import live
-from wainwright_controller.web.live import KEPT_MAX, Region, Regions, Shared, changes, event
+from wainwright_controller.web import shared as shared_looks
+from wainwright_controller.web.live import changes, event
 from wainwright_controller.web.rendering import Viewer, release_of_pages
+from wainwright_controller.web.shared import KEPT_MAX, Region, Regions, Rendering, Shared, pause_after
 
 DEPLOYMENTS = "/live?view=deployments"
 
@@ -138,6 +140,10 @@ def test_nothing_that_a_page_shows_ends_its_event(text: str) -> None:
     assert parsed([event("region", {"a": text})]) == [("region", {"a": text})]
 
 
+def html_of(found: Rendering) -> str:
+    return (found.regions or {})["a"].html
+
+
 def test_one_look_serves_all_who_ask_for_the_same() -> None:
     shared, looks, gate = Shared(), [], threading.Event()
 
@@ -147,7 +153,7 @@ def test_one_look_serves_all_who_ask_for_the_same() -> None:
         return {"a": Region("x")}
 
     found: list[Regions | None] = []
-    readers = [threading.Thread(target=lambda: found.append(shared.get("page", 7, look))) for _ in range(10)]
+    readers = [threading.Thread(target=lambda: found.append(shared.get("page", 7, look).regions)) for _ in range(10)]
     for reader in readers:
         reader.start()
     gate.set()
@@ -157,14 +163,14 @@ def test_one_look_serves_all_who_ask_for_the_same() -> None:
 
 
 def test_a_look_is_good_until_something_is_posted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "IDLE_LOOK_S", 60.0)
+    monkeypatch.setattr(shared_looks, "RENDERING_MAX_S", 60.0)
     shared, answers = Shared(), iter(range(100))
 
     def look() -> Regions:
         return {"a": Region(str(next(answers)))}
 
     def get(key: str, number: int) -> str:
-        return (shared.get(key, number, look) or {})["a"].html
+        return (shared.get(key, number, look).regions or {})["a"].html
 
     assert [get("one", 1), get("one", 1), get("one", 2), get("one", 1)] == ["0", "0", "1", "1"]
     assert get("another", 2) == "2", "another page, another role"
@@ -172,9 +178,9 @@ def test_a_look_is_good_until_something_is_posted(monkeypatch: pytest.MonkeyPatc
 
 def test_a_look_does_not_get_old(monkeypatch: pytest.MonkeyPatch) -> None:
     shared, answers = Shared(), iter("ab")
-    monkeypatch.setattr(live, "IDLE_LOOK_S", 0.0)
+    monkeypatch.setattr(shared_looks, "RENDERING_MAX_S", 0.0)
 
-    assert [shared.get(1, 1, lambda: {"a": Region(next(answers))}) for _ in range(2)] == [
+    assert [shared.get(1, 1, lambda: {"a": Region(next(answers))}).regions for _ in range(2)] == [
         {"a": Region("a")},
         {"a": Region("b")},
     ]
@@ -184,7 +190,7 @@ def test_a_look_that_fails_is_nobodys() -> None:
     shared = Shared()
     with pytest.raises(ZeroDivisionError):
         shared.get(1, 1, lambda: {"a": Region(str(1 // 0))})
-    assert shared.get(1, 1, lambda: {"a": Region("x")}) == {"a": Region("x")}
+    assert shared.get(1, 1, lambda: {"a": Region("x")}).regions == {"a": Region("x")}
 
 
 def test_what_asks_for_a_name_is_for_nobody_else() -> None:
@@ -199,13 +205,13 @@ def test_what_asks_for_a_name_is_for_nobody_else() -> None:
     def personal(viewer: Viewer) -> Regions:
         return {"a": Region(f"for {viewer.name}")}
 
-    assert [shared.look(same, one, "q", 1)["a"].html for one in (anna, bert, viewer)] == [
+    assert [html_of(shared.look(same, one, "q", 1)) for one in (anna, bert, viewer)] == [
         "for admins",
         "for admins",
         "for viewers",
     ]
     assert looks == [Role.ADMIN, Role.VIEWER]
-    assert [shared.look(personal, one, "p", 1)["a"].html for one in (anna, bert, carl, anna)] == [
+    assert [html_of(shared.look(personal, one, "p", 1)) for one in (anna, bert, carl, anna)] == [
         "for anna",
         "for bert",
         "for carl",
@@ -221,11 +227,41 @@ def test_the_looks_that_are_kept_have_a_bound() -> None:
     assert len(shared._kept) == KEPT_MAX
 
 
+def test_who_has_seen_a_page_is_given_within_the_pause_what_another_is_shown() -> None:
+    """While reports come in all the time, each look of each reader is for a later posting than the one before."""
+    shared, answers = Shared(), iter("abc")
+
+    def look() -> Regions:
+        return {"a": Region(next(answers))}
+
+    first, second = shared.get(1, 10, look), shared.get(1, 11, look, within_s=60.0)
+    assert second is first
+    assert second.number == 10, "so that its reader looks again"
+    assert shared.get(1, 12, look).regions == {"a": Region("b")}, "whose page may be newer than that"
+
+
 def test_a_page_that_costs_much_to_look_at_is_looked_at_less_often() -> None:
-    assert live.pause_after(0.001, 1) == 0.5
-    assert live.pause_after(0.03, 1) == pytest.approx(0.75)
-    assert live.pause_after(0.006, 10) == pytest.approx(1.5), "ten pages together take as much as one"
-    assert live.pause_after(60.0, 1) == live.PAUSE_MAX_S
+    assert pause_after(0.0, 0) == 0.5
+    assert pause_after(0.001, 1) == 0.5
+    assert pause_after(0.03, 1) == pytest.approx(0.75)
+    assert pause_after(0.06, 1) == pytest.approx(0.8), "one page alone shows within a second what is reported"
+    assert pause_after(0.06, 10) == pytest.approx(1.5), "ten pages together take as much as one"
+    assert pause_after(60.0, 10) == 5.0
+
+
+def test_the_pause_is_for_all_pages_that_are_open() -> None:
+    shared = Shared()
+
+    def look() -> Regions:
+        began = time.thread_time()
+        while time.thread_time() - began < 0.02:
+            pass
+        return {}
+
+    assert shared.pause_s() == 0.5
+    for key in range(5):
+        shared.get(key, 1, look)
+    assert 2.5 <= shared.pause_s() <= 4.0
 
 
 # ---- the stream -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from contextlib import suppress
 from html import unescape
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -113,7 +114,8 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         if not self.ended.is_set():
             raw: Any = self._answer.raw
-            raw.shutdown()
+            with suppress(OSError):  # it ends just now
+                raw.shutdown()
         self._thread.join(20)
         self._answer.close()
 
