@@ -1,4 +1,4 @@
-"""Releases by clicking: uploaded by choosing and by dropping, refused, cancelled, downloaded, deleted; by every role."""
+"""Releases by clicking, as every role: uploaded by choosing and dropping, refused, cancelled, downloaded, deleted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ DRAG = """([kind, files]) => {
     const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
     data.items.add(new File([bytes], name));
   }
-  document.querySelector("main").dispatchEvent(new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+  const drag = new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true });
+  document.querySelector("main").dispatchEvent(drag);
 }"""
 
 

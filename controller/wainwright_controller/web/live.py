@@ -42,6 +42,9 @@ from wainwright_controller.web.roles import least_of_view
 LOOKS_PER_S = 2  # an eye does not follow more, and each costs the controller a few milliseconds
 LOOK_PART = 0.04  # of a processor's time, that the looks of all pages may take: devices come first
 PAUSE_MAX_S = 5.0  # between two looks at a large page, among many, while something happens all the time
+PAUSES_MAX_S: Mapping[str, float] = {
+    "groups": 60.0
+}  # the same, of views that cost more: each row is a query of its own
 IDLE_LOOK_S = 5.0
 SLICE_S = 1.0  # how soon a stream notices that the server closes
 HEARTBEAT_S = 15.0  # shorter than the idle time-outs of common proxies (nginx: 60 s)
@@ -104,19 +107,20 @@ class Shared:
 @router.get("/live")
 def live(request: Request, context: InContext, actor: InActor, view: str) -> StreamingResponse:
     """Follow a page: `view` is its name, the other parameters are those of the page."""
-    look = VIEWS.get(view)
-    if look is None:
+    if view not in VIEWS:
         raise NotFound(f"No such live page: {view}.")
     if not actor.role.includes(needed := least_of_view(view)):
         raise NotAllowed(f"{actor.name} is {words.a(actor.role)}, and this page is for {needed}s.")
     session = request.state.session
-    stream = _stream(context, request.app.state.shared, actor, session, look, request.query_params)
+    stream = _stream(context, request.app.state.shared, actor, session, view, request.query_params)
     return Live(context.crowd.streams, actor.name, stream)
 
 
 async def _stream(
-    context: Context, shared: Shared, actor: Actor, session: Session | None, look: Look, params: QueryParams
+    context: Context, shared: Shared, actor: Actor, session: Session | None, view: str, params: QueryParams
 ) -> AsyncIterator[str]:
+    look, longest_s = VIEWS[view], PAUSES_MAX_S.get(view, PAUSE_MAX_S)
+
     def read(number: int) -> Regions | Role | None:
         """Return what there is to see; the reader's role, if it is another one now, None if he has none any more."""
         with context.store.read() as connection:
@@ -149,7 +153,7 @@ async def _stream(
         if said:
             quiet_since = time.monotonic()
             yield said
-        await asyncio.sleep(pause_after(look_s, context.crowd.streams.inside))
+        await asyncio.sleep(pause_after(look_s, context.crowd.streams.inside, longest_s))
         await _news(context, seen)
 
 
@@ -160,12 +164,12 @@ def _timed(read: Callable[[int], Regions | Role | None], number: int) -> tuple[R
     return found, time.thread_time() - began
 
 
-def pause_after(look_s: float, pages: int) -> float:
+def pause_after(look_s: float, pages: int, longest_s: float = PAUSE_MAX_S) -> float:
     """Return for how many seconds a page is not looked at after a look that took `look_s` of a processor's time.
 
     All `pages` that are open share LOOK_PART. What happens after a quiet time is seen at once all the same.
     """
-    return min(max(1 / LOOKS_PER_S, look_s * pages / LOOK_PART), PAUSE_MAX_S)
+    return min(max(1 / LOOKS_PER_S, look_s * pages / LOOK_PART), longest_s)
 
 
 async def _news(context: Context, seen: int) -> None:

@@ -226,6 +226,8 @@ def test_a_page_that_costs_much_to_look_at_is_looked_at_less_often() -> None:
     assert live.pause_after(0.03, 1) == pytest.approx(0.75)
     assert live.pause_after(0.006, 10) == pytest.approx(1.5), "ten pages together take as much as one"
     assert live.pause_after(60.0, 1) == live.PAUSE_MAX_S
+    assert live.pause_after(0.8, 1, live.PAUSES_MAX_S["groups"]) == pytest.approx(20), "25 filters over a large fleet"
+    assert live.PAUSES_MAX_S.keys() <= live.VIEWS.keys()
 
 
 # ---- the stream -----------------------------------------------------------------------------------------------------
