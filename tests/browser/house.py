@@ -115,6 +115,12 @@ class House:
 
         return wait_until(look, PATIENCE_S, f"deployment {deployment_id} to have {wanted}") or {}
 
+    def abort_all(self) -> None:
+        """End every deployment that has not finished, so that none holds the devices any more."""
+        for one in self.get("deployments", limit=200)["items"]:
+            if "abort" in one["allowed"]:
+                self.serve.call("POST", f"deployments/{one['id']}/abort", json={})  # unless it has just finished
+
     def cookie(self, role: Role) -> Any:  # noqa: ANN401  as Playwright takes it
         """Return the cookie of somebody of a role who has signed in."""
         answer = requests.post(

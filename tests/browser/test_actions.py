@@ -30,9 +30,7 @@ def fleet(house: House) -> Iterator[Fleet]:
 def _over(house: House) -> Iterator[None]:
     """After each test nothing holds the devices any more."""
     yield
-    for one in house.get("deployments", limit=200)["items"]:
-        if "abort" in one["allowed"]:
-            house.serve.call("POST", f"deployments/{one['id']}/abort", json={})  # unless it has just finished
+    house.abort_all()
 
 
 def least(act: Act) -> Role:

@@ -101,5 +101,6 @@ def _refusals(device: DeviceDetail, viewer: Viewer) -> dict[str, str]:
         "reject": viewer.lacks("POST", "/devices/reject"),
         "check-in": viewer.lacks("POST", "/devices/check-in") or gone,
         "revoke": viewer.lacks("POST", "/devices/{device_id}/revoke") or ("" if device.keys else "It has no key."),
+        "recommission": viewer.lacks("POST", "/devices/{device_id}/recommission"),
         "decommission": viewer.lacks("POST", "/devices/{device_id}/decommission") or gone,
     }

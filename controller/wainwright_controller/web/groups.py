@@ -14,7 +14,7 @@ from wainwright_controller.api.models import GroupKind, GroupOut
 from wainwright_controller.web import routing
 from wainwright_controller.web.devices import ROWS as MEMBER_ROWS
 from wainwright_controller.web.live import VIEWS
-from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, viewer_of
+from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, row_id, viewer_of
 from wainwright_controller.web.shared import Region, Regions
 
 router = routing.pages("/groups")
@@ -27,21 +27,29 @@ _member, _members = macro(_PARTS, "member"), macro(_PARTS, "members")
 
 @router.get("")
 def show_groups(request: Request, context: InContext) -> Response:
-    """Show all groups, or those whose names have a text.
-
-    It has no stream: to count the members of every group again at each commit would cost more than it tells.
-    """
-    params, viewer = request.query_params, viewer_of(request)
+    """Show all groups, or those whose names have a text."""
+    params = request.query_params
     with context.store.read() as connection:
-        found = groups.listed(connection, _q(params), ROWS, params.get("cursor") or None)
-    table = _table(
+        regions = look_at_all(connection, context, viewer_of(request), params)
+    live = "/live" + query(given_in(params), view="groups")
+    return page(request, "groups.html", regions=regions, live=live, q=_q(params))
+
+
+def look_at_all(connection: Connection, _context: Context, viewer: Viewer, params: QueryParams) -> Regions:
+    """Return the list as it is now."""
+    found = groups.listed(connection, _q(params), ROWS, params.get("cursor") or None)
+    rows = {(place := row_id("group", one.name)): _row(place, one, viewer) for one in found.items}
+    html = _table(
         given_in(params),
-        [_row(one, viewer) for one in found.items],
+        list(rows.values()),
         found.next,
         is_filtered=_q(params) is not None,
         may_create=viewer.may("POST", "/groups"),
     )
-    return page(request, "groups.html", table=table, q=_q(params))
+    return {"list": Region(html, rows)}
+
+
+VIEWS["groups"] = look_at_all
 
 
 @router.get("/{name}")

@@ -101,7 +101,7 @@ async def _stream(
         if said:
             quiet_since = time.monotonic()
             yield said
-        pause_s = shared.pause_s()
+        pause_s = shared.pause_s(found)
         await asyncio.sleep(max(found.at + pause_s - time.monotonic(), 1 / LOOKS_PER_S))
         await _news(context, found.number)
 

@@ -69,6 +69,21 @@ _SPLIT: Mapping[str, str] = {"device": r"[\s,]+", "failure-code": r"[\s,]+", "ma
 _LINES = r"\s*\n\s*"
 
 
+# What a button of the page asks for: the field that has to be filled in then, and what is said when it is not.
+CHOICES: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "target": {
+        "to": ("to", "Choose a group."),
+        "where": ("where", "Write a filter."),
+        "device": ("device", "Name the devices."),
+    },
+    "kind": {
+        "canary": ("canary", "Say how large the canary is, such as 10%: without a size all would get it at once."),
+        "rolling": ("batch", "Say how large a batch is, such as 25%: without a size all would get it at once."),
+        "phased": ("phase", "Write the phases: without them all would get it at once."),
+    },
+}
+
+
 class BadField(WainwrightError):  # noqa: N818  the name is the sentence: "refused: bad field"
     """A field of the wizard cannot be used; `field` is its name, "" when no single one is to blame."""
 
@@ -84,7 +99,7 @@ class BadField(WainwrightError):  # noqa: N818  the name is the sentence: "refus
 
 def words_of(fields: Fields) -> list[str]:
     """Return the options that say what the fields say, as words of a command line; raises BadField."""
-    unknown = fields.keys() - OPTIONS.keys() - {"release"}
+    unknown = fields.keys() - OPTIONS.keys() - CHOICES.keys() - {"release"}
     if unknown:
         raise BadField(f"There is no field {min(unknown)!r}.")
     words: list[str] = []
@@ -125,21 +140,40 @@ def ordered(fields: Fields, device_count: Callable[[Json], int]) -> Json:
     release = fields.get("release", "").strip()
     if not release:
         raise BadField("Choose a release.", "release")
+    _check_choice("target", fields)
     try:
         with _options.make_context("create", words_of(fields)) as context:
-            return order_of(release, context.params, device_count)
+            order = order_of(release, context.params, device_count)
     except click.UsageError as error:
         raise _told(error, fields) from error
+    _check_choice("kind", fields)  # its step is the last: what is wrong before comes first
+    return order
+
+
+def _check_choice(name: str, fields: Fields) -> None:
+    field, text = CHOICES[name].get(fields.get(name, ""), ("", ""))
+    if field and not _values(field, fields):
+        raise BadField(text, field)
+
+
+def of_phases(fields: Fields) -> str:
+    """Return the field that says how the devices are divided, "" when none does."""
+    return CHOICES["kind"].get(fields.get("kind", ""), ("", ""))[0]
 
 
 def _told(error: click.UsageError, fields: Fields) -> BadField:
-    """Return the error in the wizard's words; the field is the option that it names, or whose value it has."""
+    """Return the error in the wizard's words; the field is the option that it names, or whose value it has.
+
+    Of several, the first that is filled in.
+    """
     if isinstance(error, click.BadParameter) and error.param is not None:
         name = error.param.opts[0].removeprefix("--")
         return BadField(f"{_labelled(name)}: {error.message}", name)
     named = [name for name in _NAMED.findall(error.message) if name in OPTIONS]
-    named += [name for name in OPTIONS if any(one in error.message for one in _values(name, fields))]
-    return BadField(error.message, named[0] if named else "")
+    filled = [name for name in named if _values(name, fields)]
+    filled += [name for name in OPTIONS if any(one in error.message for one in _values(name, fields))]
+    blamed = [*filled, *named, of_phases(fields)]  # what names nothing is about a phase
+    return BadField(error.message, blamed[0])
 
 
 def _labelled(name: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from fastapi import Request, Response
 from sqlalchemy import Connection, func, select
 from starlette.datastructures import QueryParams
@@ -13,7 +11,7 @@ from wainwright_controller.api.releases import listed
 from wainwright_controller.rows import ARTIFACT
 from wainwright_controller.web import routing
 from wainwright_controller.web.live import VIEWS
-from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, viewer_of
+from wainwright_controller.web.rendering import Viewer, given_in, macro, page, query, row_id, viewer_of
 from wainwright_controller.web.shared import Region, Regions
 
 router = routing.pages()
@@ -41,7 +39,7 @@ def look(connection: Connection, _context: Context, viewer: Viewer, params: Quer
     total = select(func.count(ARTIFACT.c.name.distinct()))
     if q:
         total = total.where(ARTIFACT.c.name.icontains(q, autoescape=True))
-    rows = {id_of(one.name): _row(id_of(one.name), one) for one in found.items}
+    rows = {(place := row_id("release", one.name)): _row(place, one) for one in found.items}
     html = _table(
         given_in(params),
         list(rows.values()),
@@ -54,11 +52,6 @@ def look(connection: Connection, _context: Context, viewer: Viewer, params: Quer
 
 
 VIEWS["releases"] = look
-
-
-def id_of(name: str) -> str:
-    """Return the id of a release's row: names have spaces, which an id must not (HTML 3.2.6)."""
-    return "release-" + hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def _q(params: QueryParams) -> str:

@@ -55,6 +55,11 @@ def static_url(name: str) -> str:
     return f"/static/{release_of_pages()}/{name}"
 
 
+def row_id(kind: str, name: str) -> str:
+    """Return the id of the row of a thing that people named: names have spaces, which an id must not (HTML 3.2.6)."""
+    return f"{kind}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
 def query(given: Mapping[str, Any], **changed: Any) -> str:  # noqa: ANN401  values as a query has them
     """Return a query with some of its parameters changed, "?" first; what is None, empty or False is left out."""
     merged = {**given, **changed}

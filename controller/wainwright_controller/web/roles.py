@@ -35,6 +35,7 @@ VIEWS: Mapping[str, tuple[str, str]] = {
     "deployment":  ("GET", "/deployments/{deployment_id}"),
     "devices":     ("GET", "/devices"),
     "device":      ("GET", "/devices/{device_id}"),
+    "groups":      ("GET", "/groups"),
     "group":       ("GET", "/groups/{name}"),
     "audit":       ("GET", "/audit"),
     "releases":    ("GET", "/releases"),

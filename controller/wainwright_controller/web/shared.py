@@ -3,7 +3,8 @@
 1. A rendering is good until the next commit. Who has seen an older one already, and has no newer to compare it with, is
    given what was rendered within the pause, too, and looks again after it: then a page costs the same whether one
    person has it open or a hundred, while something is committed all the time.
-2. The pause is such that all pages together take LOOK_PART of a processor: devices come first.
+2. The pause is such that all pages together take LOOK_PART of a processor: devices come first. A page that costs so
+   much that it would take more than ONE_PART by itself is looked at less often, and does not slow the others' looks.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from wainwright_controller.people import Actor
@@ -20,6 +21,8 @@ from wainwright_controller.web.rendering import Viewer
 LOOKS_PER_S = 2  # an eye does not follow more, and each costs the controller a few milliseconds
 LOOK_PART = 0.04  # of a processor's time, that the looks of all pages may take
 PAUSE_OF_ONE_S = 0.8  # at most, for each page that is open: few pages show within a second what is reported
+ONE_PART = 0.1  # of a processor's time, that one page may take
+ONE_MAX_S = 60.0  # between two looks at a page that costs as much as a list of groups with large filters
 PAUSE_MAX_S = 5.0  # between two looks at a large page, among many, while something happens all the time
 RENDERING_MAX_S = 2.5  # how old one may get without a commit: half of what a page waits without news
 KEPT_MAX = 64  # renderings that are shared at once; each is some 50 kB
@@ -92,14 +95,16 @@ class Shared:
             kept[:] = [Rendering(regions, number, at, time.thread_time() - began)]
             return kept[0]
 
-    def pause_s(self) -> float:
-        """Return for how many seconds after its last rendering a page is not rendered again."""
+    def pause_s(self, latest: Rendering) -> float:
+        """Return for how many seconds after its latest rendering a page is not rendered again."""
         since = time.monotonic() - 2 * PAUSE_MAX_S
         with self._lock:
             costs = [kept[0].cost_s for _, kept in self._kept.values() if kept and kept[0].at >= since]
-        return pause_after(sum(costs), len(costs))
+        return pause_after(latest.cost_s, costs)
 
 
-def pause_after(round_s: float, pages: int) -> float:
-    """Return the pause between looks when a look at each of so many pages takes `round_s` of a processor in all."""
-    return min(max(1 / LOOKS_PER_S, round_s / LOOK_PART), max(pages, 1) * PAUSE_OF_ONE_S, PAUSE_MAX_S)
+def pause_after(cost_s: float, costs: Sequence[float]) -> float:
+    """Return the pause after a look that took `cost_s` of a processor, where looks at all pages take `costs`."""
+    own_s = min(cost_s / ONE_PART, ONE_MAX_S)
+    round_s = sum(min(one, ONE_PART * PAUSE_MAX_S) for one in costs) / LOOK_PART
+    return max(1 / LOOKS_PER_S, own_s, min(round_s, max(len(costs), 1) * PAUSE_OF_ONE_S, PAUSE_MAX_S))

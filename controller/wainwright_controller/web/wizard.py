@@ -24,8 +24,9 @@ from wainwright_controller.records import DeviceState
 from wainwright_controller.rows import ARTIFACT, GROUP
 from wainwright_controller.rules.filters import BadFilter
 from wainwright_controller.rules.gates import BadLimit
+from wainwright_controller.rules.phases import BadPlan
 from wainwright_controller.web import routing
-from wainwright_controller.web.order import OPTIONS, BadField, command_of, ordered
+from wainwright_controller.web.order import OPTIONS, BadField, Fields, command_of, of_phases, ordered
 from wainwright_controller.web.rendering import HEADERS, macro, page
 
 router = routing.pages()
@@ -83,11 +84,11 @@ def plan(
         order = ordered(fields, lambda given: _device_count(context, given))
         found = plan_deployment(OrderIn.model_validate(order), context)
     except pydantic.ValidationError as error:
-        return _wrong(_invalid(error))
+        return _wrong(_invalid(error, fields))
     except BadField as error:
         return _wrong(error)
     except WainwrightError as error:  # of the rules, the filter, the target
-        return _wrong(BadField(str(error), _blamed(error)))
+        return _wrong(BadField(str(error), _blamed(error, fields)))
     phases = [(phase, condition(phase.model_dump(mode="json"))) for phase in found.phases]
     shown = _review(
         found,
@@ -115,24 +116,42 @@ def _device_count(context: Context, given: dict[str, Any]) -> int:
         return max(listed(connection, chosen, 1, None).total or 0, 1)
 
 
-def _invalid(error: pydantic.ValidationError) -> BadField:
+def _invalid(error: pydantic.ValidationError, fields: Fields) -> BadField:
     """Return the first thing that the API does not take, by its own name."""
     first = error.errors()[0]
-    place = str(first["loc"][0]) if first["loc"] else ""
-    field = _FIELDS.get(place, place.replace("_", "-"))
-    return BadField(f"{first['msg']}.", field if field in OPTIONS or field == "release" else "")
+    places = [_FIELDS.get(str(place), str(place).replace("_", "-")) for place in first["loc"]]
+    known = [place for place in places if place in OPTIONS or place == "release"]
+    field = known[-1] if known else of_phases(fields) if "phases" in places else ""
+    return BadField(f"--{field}: {first['msg']}." if field in OPTIONS else f"{first['msg']}.", field)
 
 
-_MISSING = {"release": "release", "group": "to", "device": "device"}
-_FIELDS = {"group": "to", "devices": "device", "all_devices": "all", "phases": "phase", "limits": "max-failures"}
+_MISSING = {"No such release:": "release", "No such group:": "to", "Not an accepted device:": "device"}
+_FIELDS = {
+    "group": "to",
+    "devices": "device",
+    "all_devices": "all",
+    "limits": "max-failures",
+    "downloading_s": "downloading-timeout",
+    "installing_s": "installing-timeout",
+    "rebooting_s": "rebooting-timeout",
+    "attempt_s": "attempt-timeout",
+    "in_progress_timeout_s": "in-progress-timeout",
+    "per_minute": "rate",
+    "factor": "ramp",
+    "bytes_per_second": "bandwidth",
+    "windows": "window",
+}
+"""The names of the API that are not those of the options."""
 
 
-def _blamed(error: WainwrightError) -> str:
+def _blamed(error: WainwrightError, fields: Fields) -> str:
     """Return the field that an error of the operations is about."""
     if isinstance(error, BadFilter):
         return "where"
     if isinstance(error, BadLimit):
         return "max-failures"
+    if isinstance(error, BadPlan):
+        return of_phases(fields)
     if isinstance(error, NotFound):
-        return next((field for word, field in _MISSING.items() if word in str(error)), "")
+        return next((field for words, field in _MISSING.items() if str(error).startswith(words)), "")
     return ""

@@ -89,7 +89,9 @@ def test_actions_are_by_role_and_by_state(guarded: Served, viewer: Looker, opera
     page = admin.page("/devices/role-1")
     assert opener(page, "decommission")["data-refused"] == "It is decommissioned."
     assert opener(page, "check-in")["data-refused"] == "It is decommissioned."
-    assert page.all("dialog", id="accept")
+    assert not page.all("dialog", id="accept"), "the API refuses that"
+    assert page.all("dialog", id="recommission")
+    assert opener(operator.page("/devices/role-1"), "recommission")["data-refused"].startswith("For admins")
 
 
 def test_what_others_wrote_is_text(guarded: Served, viewer: Looker) -> None:

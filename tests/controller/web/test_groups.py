@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from tests.controller.api.served import Served
 from tests.controller.web.looking import HOSTILE, Element, Looker
+from tests.support.wait import wait_until
 from wainwright_controller.web.devices import ROWS
 
 EVIL = HOSTILE.replace("/", "\N{DIVISION SLASH}")  # names of groups have no slash
@@ -81,3 +82,15 @@ def test_the_page_follows_its_members_and_says_that_it_is_gone(guarded: Served, 
         assert guarded.call("DELETE", "/api/v1/groups/joined").ok
         stream.wait_for("gone", "No such group: joined")
     assert viewer.ask("/groups/joined").status_code == 404
+
+
+def test_the_list_follows_its_groups_and_their_members(guarded: Served, viewer: Looker) -> None:
+    guarded.accept("counted-1", "counted-2")
+    with viewer.following("/groups?q=counted") as stream:
+        stream.wait_for("region", "No group is called so")
+        guarded.post("groups", {"name": "counted by name", "where": 'device_id ~ "^counted-" and tags.hall = "7"'})
+        stream.wait_for("region", "counted by name")
+        guarded.post("devices/tags", {"ids": ["counted-1", "counted-2"], "given": {"hall": "7"}})
+        stream.wait_for("rows", "<span>2</span>")
+        assert guarded.call("DELETE", "/api/v1/groups/counted by name").ok
+        wait_until(lambda: "No group is called so" in str(stream.heard[-1].data), what="the group to be gone")

@@ -241,12 +241,15 @@ def test_who_has_seen_a_page_is_given_within_the_pause_what_another_is_shown() -
 
 
 def test_a_page_that_costs_much_to_look_at_is_looked_at_less_often() -> None:
-    assert pause_after(0.0, 0) == 0.5
-    assert pause_after(0.001, 1) == 0.5
-    assert pause_after(0.03, 1) == pytest.approx(0.75)
-    assert pause_after(0.06, 1) == pytest.approx(0.8), "one page alone shows within a second what is reported"
-    assert pause_after(0.06, 10) == pytest.approx(1.5), "ten pages together take as much as one"
-    assert pause_after(60.0, 10) == 5.0
+    assert pause_after(0.0, []) == 0.5
+    assert pause_after(0.001, [0.001]) == 0.5
+    assert pause_after(0.03, [0.03]) == pytest.approx(0.75)
+    assert pause_after(0.06, [0.06]) == pytest.approx(0.8), "one page alone shows within a second what is reported"
+    assert pause_after(0.006, [0.006] * 10) == pytest.approx(1.5), "ten pages together take as much as one"
+    assert pause_after(0.1, [0.1] * 10) == 5.0
+    assert pause_after(0.8, [0.8, 0.02]) == pytest.approx(8.0), "groups by 25 filters over a large fleet"
+    assert pause_after(0.02, [0.8, 0.02]) == pytest.approx(1.6), "beside which others are looked at all the same"
+    assert pause_after(3600.0, [3600.0]) == 60.0
 
 
 def test_the_pause_is_for_all_pages_that_are_open() -> None:
@@ -258,10 +261,11 @@ def test_the_pause_is_for_all_pages_that_are_open() -> None:
             pass
         return {}
 
-    assert shared.pause_s() == 0.5
-    for key in range(5):
+    first = shared.get(0, 1, look)
+    assert shared.pause_s(first) < 1
+    for key in range(1, 5):
         shared.get(key, 1, look)
-    assert 2.5 <= shared.pause_s() <= 4.0
+    assert 2.5 <= shared.pause_s(first) <= 4.0
 
 
 # ---- the stream -----------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_whatever_is_typed_reaches_the_command_as_it_was_typed_or_is_refused(
         (ALL | {"soak": "10m"}, "soak", "strategy", "“Soak” is a time between phases"),
         (ALL | {"soak": "soon"}, "soak", "strategy", "not a span of time"),
         (ALL | {"retries": "many"}, "retries", "parameters", "not a valid integer"),
-        (ALL | {"on-failures": "abort"}, "failure-code", "strategy", "“Most failures”"),
+        (ALL | {"on-failures": "abort"}, "on-failures", "strategy", "“Most failures”"),
         (ALL | {"ramp": "2/50"}, "ramp", "strategy", "“Rate”"),
         (ALL | {"no-such": "x"}, "", "", "no field"),
     ],

@@ -84,6 +84,17 @@ def test_nothing_is_made_by_asking(admin: Visitor, guarded: Served) -> None:
         ({"release": "wizard-1", "all": "yes", "retries": "101"}, "retries", "parameters"),
         ({"release": "wizard-1", "all": "yes", "name": "x" * 300}, "name", "parameters"),
         ({"release": "wizard-1", "all": "yes", "max-failures": "101%"}, "max-failures", "strategy"),
+        ({"release": "wizard-1", "to": "release-hall"}, "to", "targets"),
+        ({"release": "wizard-1", "target": "to"}, "to", "targets"),
+        ({"release": "wizard-1", "target": "where"}, "where", "targets"),
+        ({"release": "wizard-1", "target": "device"}, "device", "targets"),
+        ({"release": "wizard-1", "all": "yes", "downloading-timeout": "0"}, "downloading-timeout", "parameters"),
+        ({"release": "wizard-1", "all": "yes", "on-failures": "abort"}, "on-failures", "strategy"),
+        ({"release": "wizard-1", "all": "yes", "kind": "canary"}, "canary", "strategy"),
+        ({"release": "wizard-1", "all": "yes", "kind": "rolling", "batch": ""}, "batch", "strategy"),
+        ({"release": "wizard-1", "all": "yes", "kind": "phased"}, "phase", "strategy"),
+        ({"release": "wizard-1", "all": "yes", "kind": "rolling", "batch": "0"}, "batch", "strategy"),
+        ({"release": "wizard-1", "all": "yes", "kind": "phased", "phase": "60%\n60%\n1"}, "phase", "strategy"),
     ],
 )
 def test_a_mistake_says_where_it_is(admin: Visitor, fields: dict[str, str], field: str, step: str) -> None:

@@ -17,11 +17,11 @@ const now = () => (steps.includes(location.hash.slice(1)) ? location.hash.slice(
 function fields() {
   const given = {};
   for (const input of form.elements) {
-    if (!input.name || ["target", "kind"].includes(input.name) || input.closest("[hidden][data-when]")) continue;
-    if (input.type === "checkbox" ? input.checked : input.value.trim()) given[input.name] = input.value;
+    if (!input.name || input.closest("[hidden][data-when]")) continue;
+    if (["checkbox", "radio"].includes(input.type) ? input.checked : input.value.trim()) given[input.name] = input.value;
   }
-  if (choice("target") === "all") given.all = "yes";
-  const kind = choice("kind");
+  if (given.target === "all") given.all = "yes";
+  const { kind } = given;
   if (kind === "canary") given.canary = part("canary-size") + (part("canary-then") && "+" + part("canary-after"));
   if (kind === "rolling") given.batch = part("batch-size") + part("batch-then") + (part("batch-then") === "+" ? part("batch-after") : "");
   if (part("at")) given.at = new Date(part("at")).toISOString();
@@ -113,7 +113,8 @@ async function forward() {
 }
 
 next.addEventListener("click", forward);
-back.addEventListener("click", () => history.length > 1 && location.hash ? history.back() : (location.hash = steps[0]));
+// To the step before, whichever came before on the screen: the browser's own button goes there.
+back.addEventListener("click", () => (location.hash = steps[steps.indexOf(now()) - 1]));
 addEventListener("hashchange", () => show(now()));
 form.addEventListener("input", arrange);
 form.addEventListener("keydown", (event) => {
