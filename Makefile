@@ -27,8 +27,8 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --un
 # What was compiled once need not be compiled again by each of the thousands of processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Most tests wait for a process at times, so that two share a processor.
-WORKERS := $(shell expr 2 \* $$(nproc))
+# Most tests wait for a process at times: one worker more than there are processors.
+WORKERS := $(shell expr 1 + $$(nproc))
 
 .PHONY: help demo test test-long check format bench peers lock audit clean
 help:

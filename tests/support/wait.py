@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+PORTS = (10_240, 32_768)  # from the first to before the last; ip(7), ip_local_port_range
+_RANDOM = random.SystemRandom()
 
 
 def wait_until(check: Callable[[], T], timeout_s: float = 10.0, what: str = "the condition") -> T:
@@ -23,11 +26,20 @@ def wait_until(check: Callable[[], T], timeout_s: float = 10.0, what: str = "the
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that nobody listens on now, and that nobody else is given soon.
+
+    It is below those that the kernel takes for connections: one of these may be taken before the port is used, and the
+    kernel gives the same to two processes that ask one after the other.
+    """
+    while True:
+        port = _RANDOM.randrange(*PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def is_listening(port: int) -> bool:

@@ -205,7 +205,7 @@ def test_a_phase_after_a_delay_opens_by_the_clock(controller: Controller, own_mo
         first.report(deployment.id, 1, DeviceStatus.SUCCESS)
 
         assert second.woken().name is CommandName.CHECK_IN
-        assert second.check_in().offer is not msgspec.UNSET
+        wait_until(lambda: second.check_in().offer is not msgspec.UNSET, what="its phase to be open")
 
 
 def test_an_abort_tells_the_device_at_once_and_again_when_it_reports(
