@@ -86,6 +86,9 @@ CASES: Mapping[str, Case] = {
     ),
     "pause": Case("Pause", held, "paused", Act.PAUSE),
     "resume": Case("Resume", paused, "awaiting-promotion", Act.RESUME),
+    "install": Case(
+        "Install", lambda h, f: held(h, f, policy={"download_only": True}, force=True), "install: by an", Act.INSTALL
+    ),
     "retry": Case("Retry", failed, "retry", Act.RETRY),
     "roll back": Case("Roll back", lambda h, f: held(h, f, force=True), "Rolled back by", Act.ROLLBACK),
     "finish": Case("Finish", dynamic, "successful", Act.FINISH),

@@ -64,6 +64,10 @@ def test_an_action_is_for_those_who_may(house: House, fleet: Fleet, window: Make
     )
 
 
+def test_every_action_is_clicked() -> None:
+    assert {case.act for case in CASES.values()} == set(Act)
+
+
 def test_who_asked_for_an_approval_does_not_give_it(house: House, fleet: Fleet, window: MakeWindow) -> None:
     body = {"release": "two", "devices": fleet.ids, "approval": True}
     made = house.serve.good("POST", "deployments", house.tokens[Role.ADMIN], json=body)

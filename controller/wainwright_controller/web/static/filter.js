@@ -74,6 +74,7 @@ export function watch(field, output, { onChange = () => {} } = {}) {
   };
 
   const onInput = () => {
+    field.setCustomValidity(""); // what was wrong may be right now, and Enter may come before the answer
     clearTimeout(timer);
     timer = setTimeout(ask, PAUSE_MS);
     complete();

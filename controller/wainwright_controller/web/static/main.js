@@ -26,7 +26,8 @@ for (const form of document.querySelectorAll("form[data-submits-itself]")) {
     event.preventDefault();
     clearTimeout(waiting);
     const given = [...new FormData(form)].filter(([, value]) => value !== "");
-    const wanted = form.action.split("?")[0] + (given.length ? "?" + new URLSearchParams(given) : "");
+    // Not form.action, which is a field where one is called so.
+    const wanted = location.origin + location.pathname + (given.length ? "?" + new URLSearchParams(given) : "");
     if (wanted !== location.href) location.assign(wanted);
   });
   const search = form.querySelector("input[type=search]");
