@@ -26,13 +26,13 @@ from wainwright_controller.people import (
     Actor,
     NotAuthenticated,
     Role,
+    Session,
     TooManyFailures,
     digest,
     id_of,
     is_same,
 )
 from wainwright_controller.rows import ENDED_SESSION, TOKEN, USER
-from wainwright_controller.sessions import Session
 from wainwright_controller.store import Store
 
 LOG = logging.getLogger(__name__)
@@ -100,27 +100,22 @@ class Gate:
         CONFIGURATION stands for the configuration's token; whether that is still the same one, the session says.
         """
         with self._store.read() as connection:
-            if self.has_ended(connection, session):
+            if self._has_ended(connection, session):
                 raise NotAuthenticated("The owner of this session has signed out: sign in again.")
             if session.token_id == CONFIGURATION:
-                return Actor(CONFIGURATION, Role.ADMIN, address)
+                return Actor(CONFIGURATION, Role.ADMIN, address, session=session)
             row = connection.execute(_LOOK_UP.where(TOKEN.c.id == session.token_id)).mappings().first()
         if row is None:
             raise NotAuthenticated("The token of this session is not there any more: sign in with another.")
         self._check_valid(row)
         self._note_use(row)
-        return Actor(row["user"], Role(row["role"]), address, row["id"])
-
-    def has_ended(self, connection: Connection, session: Session) -> bool:
-        """Say whether a session is over: by its time, or because its owner has signed out."""
-        query = select(ENDED_SESSION.c.id).where(ENDED_SESSION.c.id == session.signature)
-        return session.expires <= self._clock() or connection.execute(query).first() is not None
+        return Actor(row["user"], Role(row["role"]), address, row["id"], session)
 
     def end(self, session: Session) -> None:
         """Let nobody in by a session any more, with whichever copy of its cookie; those that are over are forgotten."""
         with self._store.write() as connection:
             connection.execute(delete(ENDED_SESSION).where(ENDED_SESSION.c.expires <= self._clock()))
-            if not self.has_ended(connection, session):
+            if not self._has_ended(connection, session):
                 row = {"id": session.signature, "expires": session.expires}
                 connection.execute(insert(ENDED_SESSION), row)
 
@@ -130,6 +125,8 @@ class Gate:
 
     def role_now(self, connection: Connection, actor: Actor) -> Role | None:
         """Return the role of somebody who was admitted, as it is now; None if he would not be admitted any more."""
+        if actor.session is not None and self._has_ended(connection, actor.session):
+            return None
         if actor.token_id is None:
             return actor.role
         row = connection.execute(_LOOK_UP.where(TOKEN.c.id == actor.token_id)).mappings().first()
@@ -140,6 +137,11 @@ class Gate:
         except NotAuthenticated:
             return None
         return Role(row["role"])
+
+    def _has_ended(self, connection: Connection, session: Session) -> bool:
+        """Say whether a session is over: by its time, or because its owner has signed out."""
+        query = select(ENDED_SESSION.c.id).where(ENDED_SESSION.c.id == session.signature)
+        return session.expires <= self._clock() or connection.execute(query).first() is not None
 
     def _row(self, token: str) -> RowMapping | None:
         """Return the row of a token whose secret is right, valid or not."""

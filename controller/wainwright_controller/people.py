@@ -55,13 +55,25 @@ class Role(StrEnum):
         return order.index(self) >= order.index(least)
 
 
+class Session(NamedTuple):
+    """Which token somebody signed in with, and until when, in seconds since the epoch; the signature is its name."""
+
+    token_id: str
+    expires: int
+    signature: str
+
+
 class Actor(NamedTuple):
-    """Who does something, with which role, from which address; `token_id` names the token, if it is one of ours."""
+    """Who does something, with which role, from which address.
+
+    `token_id` names the token, if it is one of ours, and `session` is that of his browser, if he came by it.
+    """
 
     name: str
     role: Role
     address: str = ""
     token_id: str | None = None
+    session: Session | None = None
 
 
 LOCAL = "local"  # whoever sits at the controller's own machine, where no token is asked for

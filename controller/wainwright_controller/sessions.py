@@ -16,9 +16,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from typing import NamedTuple
 
-from wainwright_controller.people import CONFIGURATION, NotAuthenticated
+from wainwright_controller.people import CONFIGURATION, NotAuthenticated, Session
 
 KEY_SETTING = "session-key"
 LIFETIME_S = 12 * 3600  # a working day: nobody is signed out in the middle of it, and nobody stays for ever
@@ -26,14 +25,6 @@ NUMBER_BYTES = 8  # sessions of one token in one second do not meet
 _COOKIE = re.compile(
     rf"([0-9a-f]{{12}}|{CONFIGURATION})\.([1-9][0-9]{{0,11}})\.([0-9a-f]{{{2 * NUMBER_BYTES}}})\.([0-9a-f]{{64}})"
 )
-
-
-class Session(NamedTuple):
-    """Which token somebody signed in with, and until when, in seconds since the epoch; the signature is its name."""
-
-    token_id: str
-    expires: int
-    signature: str
 
 
 class Sessions:

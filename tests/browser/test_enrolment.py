@@ -42,6 +42,14 @@ def item(device: EstDevice) -> str:
     return f"#key-{device.digest}"
 
 
+def refused_to_others(window: MakeWindow, device: EstDevice, label: str) -> None:
+    """See that an action on a device is for admins alone."""
+    for role in (Role.VIEWER, Role.OPERATOR):
+        other = window(role)
+        other.open(f"/devices/{device.name}")
+        assert "For admins" in other.refusal(label)
+
+
 @pytest.mark.parametrize("role", [Role.OPERATOR, Role.ADMIN], ids=["operator", "admin"])
 def test_a_newcomer_gets_its_certificate_when_it_is_accepted(
     house: House, asking: EstDevice, window: MakeWindow, role: Role
@@ -109,10 +117,7 @@ def test_keys_and_certificates_are_revoked_by_an_admin_alone(
 ) -> None:
     house.post("devices/accept", {"ids": [asking.name]})
     assert asking.enrol().status_code == 200
-    for role in (Role.VIEWER, Role.OPERATOR):
-        other = window(role)
-        other.open(f"/devices/{asking.name}")
-        assert "For admins" in other.refusal("Revoke")
+    refused_to_others(window, asking, "Revoke")
     one = window(Role.ADMIN)
     page = one.open(f"/devices/{asking.name}")
     certificate = page.locator("[id^=certificate-]")
@@ -133,10 +138,7 @@ def test_who_left_the_fleet_is_let_ask_again_by_an_admin_alone(
 ) -> None:
     house.post("devices/accept", {"ids": [asking.name]})
     house.post(f"devices/{asking.name}/decommission")
-    for role in (Role.VIEWER, Role.OPERATOR):
-        other = window(role)
-        other.open(f"/devices/{asking.name}")
-        assert "For admins" in other.refusal("Recommission")
+    refused_to_others(window, asking, "Recommission")
     one = window(Role.ADMIN)
     page = one.open(f"/devices/{asking.name}")
     one.act("Recommission")

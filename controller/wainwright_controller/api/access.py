@@ -42,7 +42,6 @@ from wainwright_controller.people import (
     TooManyFailures,
     is_same,
 )
-from wainwright_controller.sessions import Session
 
 LOG = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ async def admitted(request: Request, needed: Role | None = None) -> AsyncIterato
     about = audit.Attempt(nobody, route.name.replace("_", "-"), subject)
     try:
         check_origin(request, context)
-        actor, request.state.session = await run_in_threadpool(_who, request, context, address)
+        actor = await run_in_threadpool(_who, request, context, address)
         if actor.name == LOCAL:
             _check_local(request, context)
         about = about._replace(actor=actor)
@@ -113,22 +112,22 @@ def address_of(request: Request) -> str:
     return (request.client.host if request.client else "")[:_ADDRESS_MAX]
 
 
-def _who(request: Request, context: Context, address: str) -> tuple[Actor, Session | None]:
-    """Return who makes a request, and his browser's session; who shows a token has none."""
+def _who(request: Request, context: Context, address: str) -> Actor:
+    """Return who makes a request: by a token, or by the cookie of his browser's session."""
     cookie = cookie_of(request)
     if not cookie or "authorization" in request.headers:
-        return context.gate.admit(_token_of(request), address), None
+        return context.gate.admit(_token_of(request), address)
     try:
         session = context.sessions.check(cookie, context.clock())
         actor = context.gate.recall(session, address)
     except NotAuthenticated:
         if context.gate.needs_token:
             raise
-        return context.gate.admit("", address), None
+        return context.gate.admit("", address)
     given = request.headers.get(CSRF_HEADER, "")
     if request.method not in _READING and not is_same(given, context.sessions.csrf(cookie)):
         raise Forbidden("This request does not come from a page of this session: load the page again.")
-    return actor, session
+    return actor
 
 
 def check_origin(request: Request, context: Context) -> None:

@@ -21,7 +21,11 @@ LISTED_MAX = 5  # ids that an error names before it says "and n more"
 
 
 class NotFound(WainwrightError):  # noqa: N818  the name is the sentence: "not found: …"
-    """There is no such device, group, artifact, release or deployment."""
+    """There is no such device, group, artifact, release or deployment: `noun`, where somebody asks which."""
+
+    def __init__(self, text: str, noun: str = "") -> None:
+        super().__init__(text)
+        self.noun = noun
 
 
 def listed(ids: Sequence[str]) -> str:
@@ -34,7 +38,7 @@ def group_filter(connection: Connection, name: str) -> str | None:
     """Return the filter of a dynamic group, None of a static one; raises NotFound."""
     stored = connection.execute(select(GROUP.c.filter).where(GROUP.c.name == name)).first()
     if stored is None:
-        raise NotFound(f"No such group: {name}. `wainwright group list` shows all.")
+        raise NotFound(f"No such group: {name}. `wainwright group list` shows all.", "group")
     condition: str | None = stored.filter
     return condition
 

@@ -178,7 +178,7 @@ class DeploymentOperations(Operator):
 
 def _check_release(ledger: Ledger, name: str) -> None:
     if not ledger.connection.execute(select(ARTIFACT.c.id).where(ARTIFACT.c.name == name)).first():
-        raise NotFound(f"No such release: {name}. `wainwright release list` shows all.")
+        raise NotFound(f"No such release: {name}. `wainwright release list` shows all.", "release")
 
 
 def _ordered(order: Order, target: Target, actor: str, now: float) -> Deployment:

@@ -95,7 +95,7 @@ def _target(ledger: Ledger, order: Order) -> Target:
         ledger.load_devices(ids)
         wrong = [i for i in ids if i not in ledger.devices or ledger.devices[i].state is not DeviceState.ACCEPTED]
         if wrong:
-            raise NotFound(f"Not an accepted device: {listed(wrong)}. `wainwright device list` shows all.")
+            raise NotFound(f"Not an accepted device: {listed(wrong)}. `wainwright device list` shows all.", "device")
         return Target(Kind.STATIC, ids[0] if len(ids) == 1 else f"{len(ids)} devices", ids)
     if order.group is not None:
         condition = group_filter(ledger.connection, order.group)

@@ -37,6 +37,7 @@ LIVE_PARAMS = ("status", "q", "regressed", "cursor", "lines", "about")
 _TEMPLATE = "deployment_parts.html"
 _head, _progress, _phases = (macro(_TEMPLATE, name) for name in ("head", "progress", "phases"))
 _failures, _curve, _timeline = (macro(_TEMPLATE, name) for name in ("failures", "curve", "timeline"))
+_configuration = macro(_TEMPLATE, "configuration")
 _devices, _device = macro(_TEMPLATE, "devices"), macro(_TEMPLATE, "device")
 
 
@@ -93,7 +94,6 @@ def show_deployment(request: Request, deployment_id: str, context: InContext) ->
         live="/live" + query(kept, view="deployment", id=found.id),
         d=shown,
         buttons=buttons_of(shown, found, viewer),
-        conditions=list(conditions(words.as_json(shown))),
         chosen=_chosen(params),
         statuses=list(DeviceStatus),
     )
@@ -118,6 +118,7 @@ def look(connection: Connection, context: Context, viewer: Viewer, params: Query
         "curve": Region(_curve(drawn, moments, is_over=d.status is DeploymentStatus.FINISHED)),
         "devices": _devices_region(connection, d, params, given),
         "timeline": Region(_timeline_html(connection, found.id, params, given)),
+        "configuration": Region(_configuration(d, list(conditions(words.as_json(d))))),
     }
 
 

@@ -31,7 +31,6 @@ from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.api.events import Live
 from wainwright_controller.operations import NotFound
 from wainwright_controller.people import Actor, NotAllowed, Role
-from wainwright_controller.sessions import Session
 from wainwright_controller.web import routing, words
 from wainwright_controller.web.rendering import Viewer, release_of_pages
 from wainwright_controller.web.roles import least_of_view
@@ -57,13 +56,12 @@ def live(request: Request, context: InContext, actor: InActor, view: str) -> Str
         raise NotFound(f"No such live page: {view}.")
     if not actor.role.includes(needed := least_of_view(view)):
         raise NotAllowed(f"{actor.name} is {words.a(actor.role)}, and this page is for {needed}s.")
-    session = request.state.session
-    stream = _stream(context, request.app.state.shared, actor, session, look, request.query_params)
+    stream = _stream(context, request.app.state.shared, actor, look, request.query_params)
     return Live(context.crowd.streams, actor.name, stream)
 
 
 async def _stream(
-    context: Context, shared: Shared, actor: Actor, session: Session | None, look: Look, params: QueryParams
+    context: Context, shared: Shared, actor: Actor, look: Look, params: QueryParams
 ) -> AsyncIterator[str]:
     def seen_by(viewer: Viewer) -> Regions:
         with context.store.read() as connection:
@@ -72,8 +70,7 @@ async def _stream(
     def read(number: int, within_s: float) -> Rendering | Role | None:
         """Return what there is to see; the reader's role, if it is another one now, None if he has none any more."""
         with context.store.read() as connection:
-            is_over = session is not None and context.gate.has_ended(connection, session)
-            role = None if is_over else context.gate.role_now(connection, actor)
+            role = context.gate.role_now(connection, actor)
         return shared.look(seen_by, actor, str(params), number, within_s) if role is actor.role else role
 
     yield event("hello", {"pages": release_of_pages()})

@@ -125,7 +125,7 @@ def _invalid(error: pydantic.ValidationError, fields: Fields) -> BadField:
     return BadField(f"--{field}: {first['msg']}." if field in OPTIONS else f"{first['msg']}.", field)
 
 
-_MISSING = {"No such release:": "release", "No such group:": "to", "Not an accepted device:": "device"}
+_MISSING = {"release": "release", "group": "to", "device": "device"}
 _FIELDS = {
     "group": "to",
     "devices": "device",
@@ -153,5 +153,5 @@ def _blamed(error: WainwrightError, fields: Fields) -> str:
     if isinstance(error, BadPlan):
         return of_phases(fields)
     if isinstance(error, NotFound):
-        return next((field for words, field in _MISSING.items() if str(error).startswith(words)), "")
+        return _MISSING.get(error.noun, "")
     return ""

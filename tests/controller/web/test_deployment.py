@@ -11,6 +11,7 @@ from sqlalchemy import insert
 from tests.controller.api.served import Json, Served
 from tests.controller.web.conftest import TOKEN, user
 from tests.controller.web.visitor import Stream, Visitor
+from tests.support.wait import wait_until
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.records import Deployment, Device, DeviceDeployment, Strategy
 from wainwright_controller.rows import DEPLOYMENT, DEVICE, PART, to_row
@@ -126,6 +127,22 @@ def test_a_page_that_is_open_follows_what_somebody_else_does(admin: Visitor, gua
         guarded.post(f"deployments/{canary['id']}/promote")
         guarded.carry_out(canary["id"], "press-3")
         assert "p-press-3" in stream.wait_for("rows", "success").data
+
+
+def test_its_configuration_says_that_devices_may_install_now(guarded: Served, admin: Visitor) -> None:
+    guarded.release("staged-1")
+    guarded.accept("stager-1")
+    made = guarded.deploy("staged-1", "stager-1", policy={"download_only": True})
+    assert "do not install before" in region(admin.get(f"/deployments/{made['id']}").text, "configuration")
+    with Stream(admin, f"/live?view=deployment&id={made['id']}") as stream:
+        stream.wait_for("region", "do not install before")
+        guarded.post(f"deployments/{made['id']}/install", {})
+
+        def told() -> bool:
+            regions = [one.data for one in stream.heard if one.kind == "region" and "configuration" in one.data]
+            return "do not install" not in str(regions[-1])
+
+        wait_until(told, what="the configuration as it is now")
 
 
 def test_a_page_of_what_was_deleted_says_so(admin: Visitor, guarded: Served) -> None:

@@ -347,11 +347,12 @@ def test_a_stream_ends_with_its_readers_session(guarded: Served, monkeypatch: py
 
 def test_the_streams_of_other_windows_end_when_somebody_signs_out(guarded: Served) -> None:
     visitor = Visitor.signed_in(guarded, user(guarded, "leaving", "viewer")["token"])
-    with Stream(visitor, DEPLOYMENTS) as stream:
+    with Stream(visitor, DEPLOYMENTS) as stream, Stream(visitor, "/api/v1/events") as of_the_api:
         stream.wait_for("region")
         visitor.post("/sign-out")
         stream.wait_for("signed-out")
         assert stream.ended.wait(10)
+        assert of_the_api.ended.wait(10)
 
 
 def test_a_page_loads_itself_again_when_its_reader_has_another_role(guarded: Served) -> None:

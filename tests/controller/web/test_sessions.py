@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wainwright_controller.people import CONFIGURATION, NotAuthenticated, digest
-from wainwright_controller.sessions import LIFETIME_S, Session, Sessions
+from wainwright_controller.people import CONFIGURATION, NotAuthenticated, Session, digest
+from wainwright_controller.sessions import LIFETIME_S, Sessions
 
 KEY = bytes(range(32))
 TOKEN_ID = "0123456789ab"

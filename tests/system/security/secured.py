@@ -155,9 +155,14 @@ class Reader:
     def __enter__(self) -> Self:
         self._client.connect("127.0.0.1", self._port)
         self._client.loop_start()
+        self.catch_up()
+        return self
+
+    def catch_up(self) -> None:
+        """Subscribe, again if need be: the broker says so after all that it has for this client already."""
+        self._subscribed.clear()
         self._client.subscribe(self._topics, qos=1)
         assert self._subscribed.wait(10)
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
