@@ -88,6 +88,11 @@ def serial_of(number: int) -> str:
     return f"{number:0{SERIAL_DIGITS}x}"
 
 
+def serial_in(text: str) -> str:
+    """Return a number that a person gives, as it is stored: OpenSSL shows it with colons, or without leading zeros."""
+    return text.replace(":", "").lower().lstrip("0").zfill(SERIAL_DIGITS)
+
+
 def record_of(made: x509.Certificate, kind: CertificateKind, issuer: str, now: float, actor: str) -> Certificate:
     """Return the record of a certificate that was made just now."""
     return Certificate(

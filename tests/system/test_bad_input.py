@@ -29,7 +29,8 @@ SPEC = FleetSpec(devices=DEVICES, device_types=("press", "lathe"), download_s=1,
 def fleet_on(system: System) -> Iterator[Fleet]:
     with Fleet(SPEC, system.address) as fleet:
         system.wait_for_devices(fleet.ids)
-        wait_until(lambda: not fleet.standing().unacknowledged, PATIENCE_S, "the fleet to be at rest")
+        without = "SELECT id FROM device WHERE inventory_digest = ''"
+        wait_until(lambda: not system.rows(without), PATIENCE_S, "the inventories, which devices send last")
         yield fleet
 
 

@@ -110,8 +110,7 @@ def certificates_listed(
 @certificates.post("/{serial}/revoke")
 def revoke_certificate(serial: str, body: RevokeCertificateIn, context: InContext, actor: InActor) -> Changed:
     """Revoke one certificate; who is connected with it is disconnected."""
-    context.operations.revoke_certificate(serial, body.reason, actor.name)
-    return Changed(changed=[serial.lower()])
+    return Changed(changed=[context.operations.revoke_certificate(serial, body.reason, actor.name)])
 
 
 @tokens.get("")

@@ -58,18 +58,22 @@ class EnrolmentOperations(Operator):
                 )
             return take_back(ledger, device_id, wanted, reason, actor, is_all=key is None)
 
-    def revoke_certificate(self, serial: str, reason: str, actor: str) -> None:
-        """Take back one certificate, by its number; whoever is connected with it is not any more."""
+    def revoke_certificate(self, serial: str, reason: str, actor: str) -> str:
+        """Take back one certificate, by its number, which is returned as it is stored; raises NotFound.
+
+        Whoever is connected with it is not any more.
+        """
         with self._transaction() as ledger:
-            found = shelf.load_certificate(ledger.connection, serial.lower())
+            found = shelf.load_certificate(ledger.connection, shelf.serial_in(serial))
             if found is None:
                 raise NotFound(f"No such certificate: {serial}. `wainwright ca certificates` shows all.")
             if found.revoked_at is not None:
-                return
+                return found.serial
             shelf.revoke_certificates(ledger.connection, ledger.now, _checked(reason), serial=found.serial)
             ledger.tell(f"certificate {found.serial} of {found.name}", {}, {"revoked": reason})
             if found.kind == "device":
                 ledger.note("certificate", f"{found.serial} revoked: {reason}", actor, device_id=found.name)
+            return found.serial
 
     def issued(self, certificate: Certificate, actor: str) -> None:
         """Record a certificate of a server or a controller, which a person had made."""

@@ -380,6 +380,23 @@ def test_without_a_certificate_nothing_is_renewed(est: Served, make: Make) -> No
     assert code(answer) == (403, "certificate-needed")
 
 
+@pytest.mark.parametrize("form", ["stored", "number", "octets", "colons"])
+def test_a_certificate_is_revoked_by_its_number_however_openssl_shows_it(est: Served, make: Make, form: str) -> None:
+    device = accepted(est, make())
+    made = f"{device.certificate.serial_number:040x}"
+    serial = "00" + made[2:]  # an octet that is not shown
+    with est.controller.store.write() as connection:
+        connection.execute(update(CERTIFICATE).where(CERTIFICATE.c.serial == made).values(serial=serial))
+    octets = serial[2:].upper()
+    colons = ":".join(octets[at : at + 2] for at in range(0, len(octets), 2))
+    given = {"stored": serial, "number": f"{int(serial, 16):x}", "octets": octets, "colons": colons}[form]
+
+    assert est.post(f"certificates/{given}/revoke", {})["changed"] == [serial]
+
+    (found,) = est.get("certificates", name=device.name)["items"]
+    assert (found["serial"], "revoked_at" in found) == (serial, True)
+
+
 def test_a_revoked_certificate_renews_nothing_and_its_key_gets_no_other(est: Served, make: Make) -> None:
     device = accepted(est, make())
 

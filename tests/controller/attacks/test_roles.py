@@ -270,8 +270,13 @@ def test_who_is_nobody_changes_nothing(world: World, requests_: dict[tuple[str, 
         assert (who, world.state()) == (who, before)
 
 
-def test_the_log_has_who_tried(world: World) -> None:
-    refused = world.controller.good("GET", "audit", params={"verdict": "refused", "limit": 1000})["items"]
+def test_the_log_has_who_tried(world: World, requests_: dict[tuple[str, str], Request]) -> None:
+    revoked = world.controller.good("POST", "tokens", json={"user": "a-admin"})
+    world.controller.good("POST", f"tokens/{revoked['id']}/revoke")
+    for number, token in enumerate((world.people[Role.VIEWER], "", revoked["token"])):
+        headers = {"X-Forwarded-For": f"198.52.0.{number}"}
+        assert world.attempt(token, requests_["POST", "/devices/accept"], **headers)[0] in {401, 403}
+    refused = world.controller.good("GET", "audit", params={"verdict": "refused", "limit": 10})["items"]
     assert {(entry["who"], entry["code"]) for entry in refused} >= {
         ("a-viewer", "not-allowed"),
         ("unknown", "not-authenticated"),
