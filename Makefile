@@ -27,7 +27,8 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --un
 # What was compiled once need not be compiled again by each of the thousands of processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Most tests wait for a process at times: one worker more than there are processors.
+# Most tests wait for a process at times: one worker more than there are processors. A file is for one worker, so that
+# what its tests share is started once.
 WORKERS := $(shell expr 1 + $$(nproc))
 
 .PHONY: help demo test test-long check format bench peers lock audit clean
@@ -58,7 +59,7 @@ peers:
 	@sh tests/support/install-peers $(PEERS)
 
 test: $(VENV)/.dev peers
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-long: $(VENV)/.dev peers
 	@sh tests/support/install-peers $(EMULATOR)
