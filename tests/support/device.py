@@ -163,6 +163,10 @@ class Device:
     def report(self, deployment_id: str, seq: int, status: DeviceStatus, attempt: int = 1, **optional: object) -> Ack:
         """Tell a status, and return the answer."""
         self.send_report(deployment_id, seq, status, attempt, **optional)
+        return self.acknowledged(deployment_id, seq, attempt)
+
+    def acknowledged(self, deployment_id: str, seq: int, attempt: int = 1) -> Ack:
+        """Wait for the answer to a report that was sent, or to a later one."""
         while True:
             ack = self.receive(Ack)
             if (ack.deployment_id, ack.attempt) == (deployment_id, attempt) and ack.seq >= seq:
