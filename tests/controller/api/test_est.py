@@ -416,6 +416,26 @@ def test_a_revoked_certificate_renews_nothing_and_its_key_gets_no_other(est: Ser
     assert device.enrol().status_code == 200
 
 
+@pytest.mark.parametrize("how", [["revoke"], ["decommission", "recommission"]])
+def test_a_name_whose_key_was_taken_back_is_given_by_no_token_to_another(
+    est: Served, make: Make, how: list[str]
+) -> None:
+    """A stolen device has the token of its batch, and makes itself a new key."""
+    device, text = accepted(est, make()), token(est, budget=20)
+    for action in how:
+        est.post(f"devices/{device.name}/{action}")
+    device.key = new_key()
+
+    assert device.enrol(text).status_code == 202
+    assert device.enrol(text).status_code == 202
+
+    assert sorted(keys_of(est, device.name).values()) == ["pending", "revoked"]
+    listed = next(one for one in est.get("enrolment/tokens")["items"] if one["id"] == text.split("_")[1])
+    assert listed["used"] == 0
+    est.post("devices/accept", {"ids": [device.name]})
+    assert device.enrol(text).status_code == 200
+
+
 def test_who_was_taken_out_of_the_fleet_or_rejected_gets_nothing_more(est: Served, make: Make) -> None:
     gone, rejected = accepted(est, make()), accepted(est, make())
 
