@@ -135,14 +135,14 @@ class Controller:
             return EmbeddedBroker(config.data_dir, config.broker)
         hosts = [] if config.broker.host in ANY_ADDRESS else [config.broker.host]
         make_certificates(self.store, self.keeper, list(dict.fromkeys([*names_of(config), *hosts])), time.time())
-        book = Book(self._is_revoked, partial(_is_trusted, self.keeper))
+        book = Book(self._is_void, partial(_is_trusted, self.keeper))
         door = Door(self.keeper.folder, Doorman(config.broker.prefix, book))
         return EmbeddedBroker(config.data_dir, config.broker, door)
 
-    def _is_revoked(self, serial: int) -> bool:
+    def _is_void(self, shown: x509.Certificate) -> bool:
         with self.store.read() as connection:
-            certificate = shelf.load_certificate(connection, shelf.serial_of(serial))
-        return certificate is not None and certificate.revoked_at is not None
+            found = shelf.load_certificate(connection, shelf.serial_of(shown.serial_number))
+        return found is not None and (found.revoked_at is not None or not shelf.is_of(found, shown))
 
     def _end_session(self, broker: EmbeddedBroker, name: str) -> None:
         """End the session of a device, or of a controller, on the embedded broker; raises BrokerRefused."""

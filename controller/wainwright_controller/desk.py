@@ -111,7 +111,7 @@ class Desk:
 
         def judge(connection: Connection, facts: Facts) -> Verdict:
             known = shelf.load_certificate(connection, serial)
-            if known is None or known.kind is not CertificateKind.DEVICE:
+            if known is None or known.kind is not CertificateKind.DEVICE or not shelf.is_of(known, shown):
                 return Verdict(Answer.REFUSE, "certificate-unknown", "This certificate is not known: enrol again.")
             if known.revoked_at is not None:
                 return Verdict(Answer.REFUSE, "certificate-revoked", "This certificate was revoked: enrol again.")

@@ -120,6 +120,11 @@ def load_certificate(connection: Connection, serial: str) -> Certificate | None:
     return from_row(Certificate, row) if row is not None else None
 
 
+def is_of(record: Certificate, shown: x509.Certificate) -> bool:
+    """Say whether a certificate is the very one that was recorded: who has stolen an issuing key chooses the number."""
+    return record.pem == pem(shown).decode()
+
+
 def recent_certificate(
     connection: Connection, name: str, key: str, issuer: str, issued_after: float
 ) -> Certificate | None:

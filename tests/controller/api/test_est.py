@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import update
 
 from tests.controller.api.served import Served
+from tests.support.authority import Authority as Forger
 from tests.support.est import EstDevice, certificates_in, csr_of, new_key
 from tests.support.mosquitto import Mosquitto
 from wainwright_controller.buckets import Buckets
@@ -500,6 +501,26 @@ def test_a_certificate_that_the_authority_signed_but_nobody_recorded_is_refused(
     device.certificate_file.write_bytes(keeper.authority().chain(forged))
 
     assert code(device.renew()) == (403, "certificate-unknown")
+
+
+def test_a_certificate_with_the_number_of_one_that_was_recorded_renews_nothing(
+    est: Served, make: Make, tmp_path: Path
+) -> None:
+    """Numbers are no secret: a thief of an issuing key takes one for a key of his own, also after that was retired."""
+    device, thief, pki = accepted(est, make()), make(), est.config.pki_folder
+    forged = Forger.with_keys_of(pki, tmp_path / "stolen").issue(device.name, serial=device.certificate.serial_number)
+    assert forged.certificate is not None
+    forged.certificate.write_bytes(forged.certificate.read_bytes() + (pki / "issuing.pem").read_bytes())
+    former = next(one["id"] for one in est.get("ca")["issuers"] if one["signs_now"])
+    shown = (str(forged.certificate), str(forged.key))
+
+    assert code(thief._ask("simplereenroll", device.name, cert=shown)) == (403, "certificate-unknown")
+    est.post("ca/rotate")
+    est.post("ca/retire", {"issuer": former})
+
+    assert code(thief._ask("simplereenroll", device.name, cert=shown)) == (403, "certificate-unknown")
+    assert keys_of(est, device.name) == {device.digest: "accepted"}
+    assert device.renew().status_code == 200  # its own certificate was recorded, whoever signed it
 
 
 def test_a_page_in_a_browser_cannot_ask_for_a_certificate(est: Served, make: Make) -> None:

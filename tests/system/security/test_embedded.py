@@ -353,7 +353,16 @@ def test_with_tls_a_client_id_that_is_not_its_own_keeps_a_device_out(
 
 
 @pytest.mark.parametrize(
-    "what", ["expired", "of another authority", "of a server", "none", "without a device id", "with two names"]
+    "what",
+    [
+        "expired",
+        "of another authority",
+        "of a server",
+        "none",
+        "without a device id",
+        "with two names",
+        "with the number of one that was recorded",
+    ],
 )
 def test_with_tls_a_bad_certificate_does_not_let_in(
     tls_system: EmbeddedSystem, tls_victim: Device, tmp_path: Path, what: str
@@ -361,6 +370,7 @@ def test_with_tls_a_bad_certificate_does_not_let_in(
     ours, evil = tls_system.authority, new_id("evil")
     foreign = Authority(tmp_path / "other").issue(evil)
     name = "press 07" if what == "without a device id" else evil
+    recorded = Credentials(ours.file, ours.file.with_name("controller.pem")).loaded.serial_number
     shown = {
         "expired": lambda: ours.issue(evil, valid_for=timedelta(seconds=-1)),
         "of another authority": lambda: Credentials(ours.file, foreign.certificate, foreign.key),
@@ -368,6 +378,7 @@ def test_with_tls_a_bad_certificate_does_not_let_in(
         "none": lambda: Credentials(ours.file),
         "without a device id": lambda: ours.issue(name),
         "with two names": lambda: ours.issue(evil, also_named=tls_victim.id),
+        "with the number of one that was recorded": lambda: ours.issue(evil, serial=recorded),
     }[what]()
     with pytest.raises(Refused), attacker_of(tls_system, name, shown):
         pass
