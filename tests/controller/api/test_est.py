@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import re
 import socket
 import ssl
 import threading
@@ -28,6 +29,7 @@ from wainwright_controller.buckets import Buckets
 from wainwright_controller.config import Enrolment
 from wainwright_controller.pki import Authority, Folder
 from wainwright_controller.pki.authority import key_pem
+from wainwright_controller.refusals import Refusals
 from wainwright_controller.rows import CERTIFICATE
 from wainwright_controller.rules.enrolment import KEY_CHANGES_MAX
 
@@ -231,6 +233,39 @@ def test_a_token_that_was_stolen_after_its_use_is_worth_nothing(est: Served, mak
     assert code(thief.enrol(text)) == (401, "token-invalid")
     assert code(thief.enrol(text, name=victim.name)) == (401, "token-invalid")
     assert keys_of(est, victim.name) == {victim.digest: "accepted"}
+
+
+def test_who_tries_a_token_or_a_certificate_that_does_not_count_is_counted_and_logged_without_secrets(
+    est: Served, make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(est.controller.context.enrolments_refused, "_lines", Refusals())
+    text, victim, thief = token(est), make(), make()
+    assert victim.enrol(text).status_code == 200
+    before = refused_by_code(est)
+
+    assert code(thief.enrol(text)) == (401, "token-invalid")
+    assert code(thief.enrol("guessed")) == (401, "token-invalid")
+    assert code(thief.renew(shown=victim)) == (403, "wrong-name")
+    assert code(thief.enrol(body=b"nothing")) == (400, "csr-unreadable")
+
+    lines = [one.getMessage() for one in caplog.records if one.name == "wainwright_controller.refusals"]
+    told = f"enrolment of {thief.name} refused to 127.0.0.1:"
+    _, token_id, secret = text.split("_", 2)
+    assert [line.removeprefix(f"{told} ") for line in lines] == [
+        f"token-invalid: The enrolment token {token_id} was used up: ask for another.",
+        "token-invalid: This enrolment token is not one of this controller: ask for another.",
+        f"wrong-name: This certificate is {victim.name}'s, and the request asks for {thief.name}.",
+    ]
+    assert secret not in caplog.text
+    assert "guessed" not in caplog.text
+    assert refused_by_code(est) - before == Counter({"token-invalid": 2, "wrong-name": 1, "csr-unreadable": 1})
+
+
+def refused_by_code(est: Served) -> Counter[str]:
+    found = re.findall(
+        r'^wainwright_enrolments_refused_total{code="([\w-]+)"} (\d+)$', est.call("GET", "/metrics").text, re.MULTILINE
+    )
+    return Counter({code: int(n) for code, n in found})
 
 
 def test_of_a_crowd_with_one_token_at_one_moment_no_more_get_in_than_its_budget_says(est: Served, make: Make) -> None:
