@@ -242,10 +242,12 @@ class Service:
             return
         state = self._journal.state
         update = state.update
-        self._running = None
-        if update is not None and update.by_hand is None:
+        running = None
+        if update is not None:
             offer = update.offer
-            self._running = Running(deployment_id=offer.deployment_id, attempt=offer.attempt, status=update.status)
+            running = Running(deployment_id=offer.deployment_id, attempt=offer.attempt, status=update.status)
+        # Of an update by hand the controller is told, so that it waits; but it has no say in it.
+        self._running = None if update is None or update.by_hand is not None else running
         message = CheckIn(
             id=check_in_id,
             reason=reason,
@@ -254,7 +256,7 @@ class Service:
             boot_id=boot_id(self._config.update.boot_id_file),
             agent_version=__version__,
             inventory_digest=self._collector.digest,
-            running=self._running or UNSET,
+            running=running or UNSET,
             by_hand=True if state.last is not None and by_hand.is_by_hand(state.last.deployment_id) else UNSET,
         )
         log.info("checks in (%s)", reason.value)

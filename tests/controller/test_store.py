@@ -86,6 +86,17 @@ def test_the_migrations_lead_to_exactly_the_tables_of_the_code(store: Store) -> 
         assert compare_metadata(context, SQLModel.metadata) == []
 
 
+def test_a_database_of_a_newer_version_is_left_alone_and_says_so(store_url: str) -> None:
+    store = Store(store_url)
+    store.upgrade()
+    with store.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(StoreError, match=r"newer version of Wainwright .*9999.* restore the backup"):
+        store.upgrade()
+    store.close()
+
+
 def test_controllers_that_start_at_once_make_the_tables_once(store_url: str) -> None:
     stores = [Store(store_url) for _ in range(4)]
     errors: list[Exception] = []

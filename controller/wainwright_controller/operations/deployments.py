@@ -33,7 +33,7 @@ class DeploymentOperations(Operator):
 
         The devices of a static one are fixed now; those of a dynamic one join as they check in.
         """
-        specs = specs_of(order)
+        specs = specs_of(order, self._clock())
         with self._transaction() as ledger:
             _check_release(ledger, order.release)
             target = target_of(ledger, order)
@@ -44,7 +44,7 @@ class DeploymentOperations(Operator):
 
     def plan_deployment(self, order: Order) -> Preview:
         """Say what an order would do, and write nothing; raises what `create_deployment` would."""
-        specs = specs_of(order)
+        specs = specs_of(order, self._clock())
         with self.store.read() as connection:
             ledger = Ledger(connection, self._clock())
             _check_release(ledger, order.release)

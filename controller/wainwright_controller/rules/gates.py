@@ -14,14 +14,17 @@ Nothing here reads a clock, the store or the network.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import NamedTuple
 
+from wainwright_common.codes import Code
 from wainwright_common.errors import WainwrightError
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.records import Deployment, Limit, OnFailures, Tally
 
 LIMITS_MAX = 8  # limits of one deployment: more than anybody has told apart
 REGRESSED = "regressed"  # stands for an error code in a limit's `codes`
+_COUNTED = (*map(str, Code), REGRESSED)
 _DRASTIC = {OnFailures.ROLLBACK: 0, OnFailures.ABORT: 1, OnFailures.PAUSE: 2}
 
 
@@ -55,12 +58,17 @@ class Health(NamedTuple):
 
 
 def check(limits: Sequence[Limit]) -> None:
-    """Raise BadLimit when a limit cannot be kept."""
+    """Raise BadLimit when a limit cannot be kept, or counts a code that nothing reports."""
     if len(limits) > LIMITS_MAX:
         raise BadLimit(f"A deployment has at most {LIMITS_MAX} limits on failures, this one has {len(limits)}.")
     for limit in limits:
         if (limit.count is None) == (limit.percent is None):
             raise BadLimit("A limit on failures is a count or a percentage: give one of them.")
+        for code in limit.codes:
+            if code not in _COUNTED:
+                near = get_close_matches(code, _COUNTED, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_COUNTED)}."
+                raise BadLimit(f"{code} is no error code, so that the limit could never break: {hint}")
 
 
 def failures_of(deployment: Deployment, tally: Tally) -> int:

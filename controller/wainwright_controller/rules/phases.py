@@ -28,6 +28,9 @@ from wainwright_common.statuses import IN_PROGRESS
 from wainwright_controller.records import Opens, Phase, Tally
 from wainwright_controller.rules.spans import span
 
+PAST_MAX_S = (
+    300.0  # a time that has passed while the plan was filled in and looked at is meant; one of last year is not
+)
 PHASES_MAX = 100  # more than a person can follow; bounds a plan that arrives from outside
 
 
@@ -57,8 +60,8 @@ def sizes(specs: Sequence[PhaseSpec], devices: int) -> list[int]:
     return [*result, left]
 
 
-def check(specs: Sequence[PhaseSpec]) -> None:
-    """Raise BadPlan, naming the phase, when a plan cannot be carried out."""
+def check(specs: Sequence[PhaseSpec], now: float) -> None:
+    """Raise BadPlan, naming the phase, when a plan that is made `now` cannot be carried out."""
     if not 1 <= len(specs) <= PHASES_MAX:
         raise BadPlan(f"A plan has 1 to {PHASES_MAX} phases, this one has {len(specs)}.")
     for number, spec in enumerate(specs, 1):
@@ -69,6 +72,9 @@ def check(specs: Sequence[PhaseSpec]) -> None:
             raise BadPlan(f"Phase {number} has no size: only the last phase takes the rest.")
         if spec.opens is Opens.AT and spec.opens_at is None:
             raise BadPlan(f"Phase {number} opens at a time, but has none: give the time.")
+        if spec.opens is Opens.AT and spec.opens_at is not None and spec.opens_at < now - PAST_MAX_S:
+            ago = span(now - spec.opens_at)
+            raise BadPlan(f"Phase {number} opens at a time that was {ago} ago: is its year, or its zone, right?")
     percents = sum(spec.percent or 0 for spec in specs)
     if percents > 100 + 1e-9:
         raise BadPlan(f"The phases add up to {percents:g} %: at most 100 % can be reached.")

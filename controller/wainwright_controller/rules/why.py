@@ -89,6 +89,11 @@ def _waiting(device: Device, candidate: Candidate, now: float) -> Answer:
         return Answer("offline", f"{deployment.name} waits for it, but {silent}.", deployment.id)
     if part.offered:
         return Answer("offered", f"{release} was offered to it in {deployment.name}.", deployment.id)
+    if device.last_why == WhyCode.BUSY:
+        text = (
+            f"{deployment.name} waits for it: when it asked last, it was busy with another update, such as one by hand."
+        )
+        return Answer(device.last_why, text, deployment.id)
     code, text = _next(device, candidate, release, now)
     return Answer(code, text, deployment.id)
 

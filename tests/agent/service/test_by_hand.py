@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from msgspec import UNSET
 
-from tests.agent.service.peers import Agent, Controller, new_device_id, offer_of, offered
+from tests.agent.service.peers import Agent, Controller, new_device_id, no_deployment, offer_of, offered
 from tests.agent.update.lab import run
 from tests.agent.update.web import Web
 from tests.support.mosquitto import Mosquitto
@@ -276,6 +276,11 @@ def test_the_service_carries_it_out_and_the_controller_sees_what_is_installed_th
     controller.wait_for(CheckIn)
     assert device.exits("install", device.artifact())[0] == 0
 
+    controller.reply = no_deployment  # so that nothing that runs is wanted: but this update is nobody's
+    device.exits("check-in")
+    running = controller.all(CheckIn)[-1].running
+    assert running is not UNSET
+    assert running.deployment_id.startswith("by-hand-")
     controller.reply = lambda check_in: offered(check_in, offer_of("http://127.0.0.1:1/x", b"x"))
     assert "another is under way" in device.exits("check-in")[1]
     assert device.stop() == 0

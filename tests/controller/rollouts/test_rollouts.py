@@ -10,6 +10,8 @@ from wainwright_common.statuses import DeploymentStatus, Hold, Outcome
 from wainwright_controller.records import DeviceState, Kind
 from wainwright_controller.rows import MEMBER
 from wainwright_controller.rules.actions import Act, Refused
+from wainwright_controller.rules.gates import BadLimit
+from wainwright_controller.rules.phases import BadPlan
 
 FIVE = [f"d{i}" for i in range(5)]
 NOBODY = "no-deployment"
@@ -321,6 +323,54 @@ def test_a_device_that_falls_back_is_a_regression_and_counts(world: World) -> No
     assert (part.status, part.regressed_at) == ("success", world.now)
 
 
+def test_a_device_that_falls_back_before_it_has_checked_in_again_is_a_regression(world: World) -> None:
+    device, _ = _fleet(world, "d0", "d1")
+    made = world.create("os-2", all_devices=True, limits=[{"count": 0}])
+    device.update()
+    device.runs = "os-1"  # a boot loop, and the watchdog's fallback, right after the commit
+
+    device.check_in()
+
+    held = world.deployment(made.id)
+    assert (held.regressed, held.hold) == (1, Hold.PAUSED)
+
+
+def test_a_device_that_falls_back_while_another_update_runs_is_a_regression(world: World) -> None:
+    (device,) = _fleet(world, "d0")
+    made = world.create("os-2", all_devices=True)
+    device.update()
+    device.check_in()
+    world.release("os-3")
+    newer = world.create("os-3", all_devices=True)
+    device.check_in()
+    device.report("downloading")
+    device.runs = "os-1"
+    device.check_in()
+
+    device.report("failure")
+    device.check_in()
+
+    assert (world.deployment(made.id).regressed, world.deployment(newer.id).regressed) == (1, 0)
+
+
+@pytest.mark.parametrize("ended", ["too late", "in a mix"])
+def test_what_a_newer_update_has_left_is_no_regression_of_the_one_before(world: World, ended: str) -> None:
+    (device,) = _fleet(world, "d0")
+    made = world.create("os-2", all_devices=True)
+    device.update()
+    device.check_in()
+    world.release("os-3")
+    world.create("os-3", all_devices=True, time_limits={"attempt_s": 60})
+    device.check_in()
+    device.report("downloading")
+    world.pass_time(70)
+    device.runs = "os-3" if ended == "too late" else "os-3_INCONSISTENT"
+
+    device.check_in()
+
+    assert world.deployment(made.id).regressed == 0
+
+
 @pytest.mark.parametrize("undone", [False, True], ids=["by the next deployment", "by a rollback"])
 def test_a_release_that_is_replaced_is_no_regression_though_report_and_check_in_come_at_once(
     world: World, *, undone: bool
@@ -476,3 +526,35 @@ def test_a_device_is_decommissioned_from_every_state(world: World, state: Device
     assert world.parts(dynamic.id) == {}
     with world.store.read() as connection:
         assert connection.execute(MEMBER.select()).all() == []
+
+
+@pytest.mark.parametrize("codes", [["instal-failed"], ["no-space", "disk-full"]])
+def test_a_limit_on_what_nothing_reports_is_refused(world: World, codes: list[str]) -> None:
+    _fleet(world, "d0")
+    with pytest.raises(BadLimit, match=rf"^{codes[-1]} is no error code.*(did you mean install-failed|no-space)"):
+        world.create("os-2", all_devices=True, limits=[{"count": 0, "codes": codes}])
+
+
+def test_a_time_that_has_long_passed_is_refused(world: World) -> None:
+    _fleet(world, "d0")
+    for phases in ([{"opens": "at", "opens_at": world.now - 400}], [{"count": 1}, {"opens": "at", "opens_at": 1.0}]):
+        with pytest.raises(BadPlan, match=r"^Phase [12] opens at a time that was .* ago"):
+            world.create("os-2", all_devices=True, phases=phases)
+
+    made = world.create("os-2", all_devices=True, phases=[{"opens": "at", "opens_at": world.now - 60}])
+
+    assert made.hold is None
+
+
+def test_nobody_joins_a_scheduled_deployment_that_is_paused_before_its_time(world: World) -> None:
+    (device,) = _fleet(world, "d0")
+    plan = [{"opens": "at", "opens_at": world.now + 100}]
+    made = world.create("os-2", where='device_type = "pi4"', phases=plan)
+    world.operations.pause(made.id, "olga")
+
+    device.check_in()
+
+    assert world.parts(made.id) == {}
+    world.operations.resume(made.id, "olga")
+    world.pass_time(101)
+    assert device.update() == "os-2"

@@ -73,7 +73,7 @@ def test_every_device_is_in_exactly_one_phase(specs: list[PhaseSpec], devices: i
 )
 def test_a_plan_that_cannot_be_carried_out_is_refused_with_the_reason(specs: list[PhaseSpec], word: str) -> None:
     with pytest.raises(BadPlan, match=word):
-        check(specs)
+        check(specs, NOW)
 
 
 def test_the_first_phase_opens_at_once_or_at_its_time() -> None:
