@@ -16,7 +16,7 @@ from tests.support.authority import Authority, Credentials
 from tests.support.device import Device
 from tests.support.printed_mosquitto import PrintedMosquitto
 from tests.support.system import System
-from tests.system.security.attacker import Heard
+from tests.system.security.attacker import PATIENCE_S, Heard
 from wainwright_controller.demo.stage import environment
 from wainwright_controller.pki import CONTROLLER
 
@@ -162,7 +162,7 @@ class Reader:
         """Subscribe, again if need be: the broker says so after all that it has for this client already."""
         self._subscribed.clear()
         self._client.subscribe(self._topics, qos=1)
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(PATIENCE_S)
 
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
