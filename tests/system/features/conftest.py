@@ -5,9 +5,11 @@ Simulated devices stand in where many are needed; they run `one` at first, and t
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Iterator
-from contextlib import ExitStack
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import pytest
@@ -15,8 +17,10 @@ import pytest
 from tests.support.mosquitto import Mosquitto
 from tests.support.system import PATIENCE_S, System
 from tests.support.wait import wait_until
+from wainwright_common.messages import Offer
 from wainwright_controller.demo.stage import DEVICE_TYPES
 from wainwright_controller.simulate import Fleet, FleetSpec
+from wainwright_controller.simulate.download import Fetched
 
 PRESS, OTHER_PRESS, LATHE, NEWCOMER = "press-01", "press-02", "lathe-01", "lathe-02"
 QUICK: dict[str, Any] = {
@@ -51,6 +55,28 @@ def check_in(system: System, fleet: Fleet, *ids: str) -> None:
     wait_until(
         lambda: all(fleet.devices[i].replies > n for i, n in asked.items()), PATIENCE_S, f"answers to {list(asked)}"
     )
+
+
+@contextmanager
+def downloading(*fleets: Fleet) -> Iterator[None]:
+    """Within, the downloads of these fleets do not end, however long a test takes to look at them."""
+    is_over = threading.Event()
+
+    def held(download: Callable[[Offer], Awaitable[Fetched]]) -> Callable[[Offer], Awaitable[Fetched]]:
+        async def wait(offer: Offer) -> Fetched:
+            while not is_over.is_set():  # noqa: ASYNC110  it is another thread's
+                await asyncio.sleep(0.01)
+            return await download(offer)
+
+        return wait
+
+    with pytest.MonkeyPatch.context() as patch:
+        for device in (device for fleet in fleets for device in fleet.devices.values()):
+            patch.setattr(device, "_download", held(device._download))
+        try:
+            yield
+        finally:
+            is_over.set()
 
 
 @pytest.fixture(scope="package")

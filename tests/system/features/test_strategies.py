@@ -88,12 +88,19 @@ def test_a_canary_is_promoted_by_hand(system: System, fleet: MakeFleet) -> None:
 
 
 def test_a_canary_is_promoted_by_itself_after_a_delay(system: System, fleet: MakeFleet) -> None:
-    devices = fleet(4)
-    plan = [{"percent": 25}, {"opens": "after", "delay_s": 1.5}]
-    made = system.deploy("two", *devices.ids, strategy="canary", phases=plan)
-    waiting = system.wait_for_deployment(made, "done with the canary", lambda d: "done_at" in d["phases"][0])
+    devices, others = fleet(4), fleet(4)
+
+    def deploy(to: Fleet, delay_s: float) -> str:
+        plan = [{"percent": 25}, {"opens": "after", "delay_s": delay_s}]
+        return system.deploy("two", *to.ids, strategy="canary", phases=plan)
+
+    long = deploy(others, 3600)  # so that it can be looked at while it waits
+    waiting = system.wait_for_deployment(long, "done with the canary", lambda d: "done_at" in d["phases"][0])
     assert waiting["phases"][1]["waits_for"].startswith("its delay")
     assert "hold" not in waiting
+    system.act(long, "abort")
+
+    made = deploy(devices, 1.5)
 
     assert system.finished(made)["outcome"] == "success"
     parts = system.api.parts(made).values()
