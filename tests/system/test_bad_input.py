@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.bad_input import GOOD, Bad, bad_messages, publish, reasons
+from tests.support.fleets import wait_until_at_rest
 from tests.support.mosquitto import Mosquitto
 from tests.support.system import PATIENCE_S, System
 from tests.support.wait import wait_until
@@ -33,23 +33,6 @@ def fleet_on(system: System) -> Iterator[Fleet]:
         without = "SELECT id FROM device WHERE inventory_digest = ''"
         wait_until(lambda: not system.rows(without), PATIENCE_S, "the inventories, which devices send last")
         yield fleet
-
-
-def wait_until_at_rest(fleet: Fleet) -> None:
-    """Wait until devices have said all that they have to say, which they go on with after an update's end."""
-
-    async def look() -> bool:
-        return all(
-            (device._work is None or device._work.done())
-            and not (device.memory.outbox or device._unanswered or device._wanted.is_set())
-            for device in fleet.devices.values()
-        )
-
-    loop = fleet._loop
-    assert loop is not None
-    wait_until(
-        lambda: asyncio.run_coroutine_threadsafe(look(), loop).result(PATIENCE_S), PATIENCE_S, "all to be at rest"
-    )
 
 
 def timed_rollout(system: System, release: str) -> float:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.support.fleets import wait_until_at_rest
 from tests.support.mosquitto import Mosquitto
 from tests.support.system import PATIENCE_S, System
 from tests.support.wait import wait_until
@@ -50,10 +51,20 @@ class MakeFleet(Protocol):
 
 def check_in(system: System, fleet: Fleet, *ids: str) -> None:
     """Have devices ask, all of a fleet without any id, and wait until each has its answer."""
+    wait_until_at_rest(fleet, *ids)  # so that it is the answer to this
     asked = {i: fleet.devices[i].replies for i in ids or fleet.ids}
     system.api.call("POST", "/devices/check-in", json={"ids": list(asked)})
     wait_until(
         lambda: all(fleet.devices[i].replies > n for i, n in asked.items()), PATIENCE_S, f"answers to {list(asked)}"
+    )
+
+
+def accept(system: System, fleet: Fleet) -> None:
+    """Accept a fleet's devices, and wait until they have asked what that means for them."""
+    asked = {i: device.replies for i, device in fleet.devices.items()}
+    changed = system.api.call("POST", "/devices/accept", json={"ids": fleet.ids})["changed"]
+    wait_until(
+        lambda: all(fleet.devices[i].replies > asked[i] for i in changed), PATIENCE_S, "those accepted to have asked"
     )
 
 
@@ -118,7 +129,7 @@ def fleet(system: System) -> Iterator[MakeFleet]:
             made = stack.enter_context(Fleet(FleetSpec(devices=devices, **chosen), system.address))
             wait_until(lambda: all(d.replies for d in made.devices.values()), PATIENCE_S, f"{devices} devices to ask")
             if accepted:
-                system.api.call("POST", "/devices/accept", json={"ids": made.ids})
+                accept(system, made)
             return made
 
         yield make

@@ -26,9 +26,7 @@ def test_a_deployment_is_paused_and_resumed(system: System, fleet: MakeFleet) ->
 
         paused = system.act(made, "pause", "the line is running")
     system.wait_for_part(made, under_way, "success")  # who is under way goes on
-    asked = {i: devices.devices[i].replies for i in waiting}
-    system.api.call("POST", "/devices/check-in", json={"ids": waiting})
-    wait_until(lambda: all(devices.devices[i].replies > n for i, n in asked.items()), PATIENCE_S, "the answers")
+    check_in(system, devices, *waiting)
 
     assert (paused["hold"], paused["hold_reason"]) == ("paused", "the line is running")
     assert [devices.memories[i].taken for i in waiting] == [[], []]
