@@ -93,14 +93,14 @@ class EnrollingAgent:
         """End the service, as its manager would."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(30)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def kill(self) -> None:
         """End the service, as a power cut would."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(30)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def __enter__(self) -> Self:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-PATIENCE_S = 60.0  # for what takes milliseconds, or a second, on a machine that does nothing else
+PATIENCE_S = 60.0  # for what takes a moment on a machine that does nothing else
 PORTS = (10_240, 32_768)  # from the first to before the last; ip(7), ip_local_port_range
 _RANDOM = random.SystemRandom()
 

@@ -228,7 +228,7 @@ def test_a_journal_that_cannot_be_written_is_told_to_whoever_waits_until_it_can(
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
     try:
         told = f"panel-2 waits: {lonely.data_dir}/journal.json: cannot be written"
-        wait_until(lambda: told in said.read_text(), 60, "the reason")
+        wait_until(lambda: told in said.read_text(), what="the reason")
         (lonely.data_dir / "journal.json.new").rmdir()
         assert process.wait(60) == 1
     finally:

@@ -198,10 +198,10 @@ def test_what_looks_like_a_secret_is_hidden_and_nothing_else(text: str, expected
 
 
 def test_long_lines_do_not_take_long() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for text in ("a." * 200_000, "x" * 400_000, "://" * 100_000, "password" * 40_000, '"' * 100_000):
         assert Redactor(["hunter2"]).redact(text)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_a_secret_that_is_too_short_to_be_found_is_hidden_where_it_is_set() -> None:

@@ -13,6 +13,8 @@ from wainwright_agent import inventory
 from wainwright_agent.config import Config, Inventory, Update
 from wainwright_common.messages import PAYLOAD_MAX, Attributes
 
+LIMIT_S = 3.0  # of a script: so long may one that is well be kept from running
+
 
 def script(folder: Path, name: str, text: str, mode: int = 0o755) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
@@ -27,7 +29,7 @@ def config(tmp_path: Path) -> Config:
     """A configuration whose inventory scripts lie in a folder of the test."""
     return Config(
         device_type="press",
-        inventory=Inventory(scripts=tmp_path, script_timeout_s=0.5),
+        inventory=Inventory(scripts=tmp_path, script_timeout_s=LIMIT_S),
         update=Update(modules=(tmp_path / "modules",)),
     )
 
@@ -72,7 +74,7 @@ def test_a_script_that_fails_is_skipped_in_time_and_the_others_count(config: Con
 
     found = inventory.collect(config, {})
 
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
     assert "bad" not in found
     assert found["good"] == "1"
 

@@ -140,7 +140,7 @@ def test_its_configuration_says_that_devices_may_install_now(guarded: Served, ad
 
         def told() -> bool:
             regions = [one.data for one in stream.heard if one.kind == "region" and "configuration" in one.data]
-            return "do not install" not in str(regions[-1])
+            return bool(regions) and "do not install" not in str(regions[-1])
 
         wait_until(told, what="the configuration as it is now")
 
