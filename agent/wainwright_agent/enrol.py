@@ -42,13 +42,18 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Carry out the job on standard input; exit status 0 when its end, good or bad, was said."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    with _alone(Credentials(Path(job.data_dir))) as credentials:
-        said = _attempt(job, credentials)
-        _note(credentials, said)
+    said = carry_out(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
     sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
     sys.stdout.buffer.flush()
     return 0
+
+
+def carry_out(job: Job) -> Said:
+    """Ask for a certificate, and keep it, or why there is none; raises CredentialsError without a folder for it."""
+    with _alone(Credentials(Path(job.data_dir))) as credentials:
+        said = _attempt(job, credentials)
+        _note(credentials, said)
+    return said
 
 
 def _attempt(job: Job, credentials: Credentials) -> Said:

@@ -163,7 +163,8 @@ class Est:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
                 url = self._job.url.rstrip("/") + PATH + "cacerts"
-                answer = self._session.head(url, verify=False, timeout=(CONNECT_S, CONNECT_S))
+                timeout = (CONNECT_S, CONNECT_S)
+                answer = self._session.head(url, verify=False, timeout=timeout, auth=_nobody)
             return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
         except (requests.RequestException, KeyError, ValueError, TypeError):
             return None
