@@ -6,7 +6,8 @@ In this order, so that a power cut anywhere costs nothing but another try:
 2. The controller is known: by its authority's file, by the fingerprint of its root, or by the system's authorities.
 3. A device with a certificate that holds asks with it (simplereenroll); any other, and one that is refused so, with its
    key alone (simpleenroll). The controller knows a device by its key, so an expired certificate is no loss.
-4. What comes is looked at before it is kept: it must be for this device and this key, and signed by that root.
+4. What comes is looked at before it is kept: it must be for this device and this key, and lead to a root that the
+   device was told of, or has already.
 """
 
 from __future__ import annotations
@@ -127,6 +128,7 @@ class Attempt:
         certificate = self._renewed(csr) or self._est.enrol(csr)
         authorities = self._est.authorities()
         root, chain = issued_by(certificate, authorities)
+        self._est.check_root(root)
         self._check(certificate)
         holding = self._holding(certificate)
         self._files.write(self._files.ca, pem(root))

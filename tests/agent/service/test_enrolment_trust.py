@@ -15,6 +15,8 @@ from wainwright_agent.credentials import Credentials
 from wainwright_agent.enrol import carry_out
 from wainwright_agent.enrolment import Job, Said
 from wainwright_controller.pki import Authority
+from wainwright_controller.pki.authority import Issuer, pem, read_certificate, read_key
+from wainwright_controller.pki.profiles import fingerprint
 
 Ask = Callable[..., Said]
 
@@ -23,6 +25,12 @@ Ask = Callable[..., Said]
 def real(tmp_path: Path) -> Authority:
     """The authority of the fleet."""
     return authority(tmp_path / "real")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Authority:
+    """An authority that the fleet knows nothing of."""
+    return authority(tmp_path / "other", "Other")
 
 
 @pytest.fixture
@@ -45,6 +53,92 @@ def ask(files: Credentials) -> Ask:
 
 def all_of(*authorities: Authority) -> list[x509.Certificate]:
     return [certificate for one in authorities for certificate in (one.root, one.issuer.certificate)]
+
+
+def roots(file: Path, *authorities: Authority) -> str:
+    """Write a file with the roots of authorities; returns its path."""
+    file.write_bytes(b"".join(pem(one.root) for one in authorities))
+    return str(file)
+
+
+# ---- the root -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known_by", ["ca", "ca_fingerprint"])
+def test_who_has_a_servers_certificate_cannot_bring_a_root_of_his_own(
+    real: Authority, other: Authority, files: Credentials, ask: Ask, known_by: str
+) -> None:
+    """A stolen key of the broker, on the controller's host, or a stolen issuing key."""
+    told = {"ca": str(real.folder.root), "ca_fingerprint": fingerprint(real.root)}[known_by]
+
+    with Impostor(real, all_of(real, other), signs(other)) as impostor:
+        said = ask(impostor, **{known_by: told})
+
+    assert said.holding is None
+    assert fingerprint(other.root) in said.text
+    assert f"enrolment.{known_by}" in said.text
+    assert "not kept" in said.text
+    assert not files.device.exists()
+    assert not files.ca.exists() or files.ca.read_bytes() == pem(real.root)
+
+
+def test_what_a_servers_certificate_has_signed_is_not_kept(real: Authority, files: Credentials, ask: Ask) -> None:
+    with Impostor(real, all_of(real), signs(real)) as impostor:
+        folder = real.folder
+        thief = Issuer(read_certificate(folder, folder.server), read_key(folder, folder.server_key))
+        impostor.authorities = [*all_of(real), thief.certificate]
+        impostor.sign = signs(Authority(folder, real.root, thief, [thief]))
+
+        said = ask(impostor, ca=str(folder.root))
+
+    assert (said.holding, "did not sign" in said.text) == (None, True)
+    assert not files.device.exists()
+
+
+def test_a_device_that_has_a_root_is_given_no_other(
+    real: Authority, other: Authority, files: Credentials, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system's authorities vouch for the controller, the first root is the one; the next is a person's."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(real.folder.root))
+    with Impostor(real, all_of(real), signs(real)) as server:
+        assert ask(server).holding is not None
+        before = files.device.read_bytes()
+        server.authorities, server.sign = all_of(real, other), signs(other)
+
+        said = ask(server)
+        assert said.holding is None
+        assert f"remove {files.ca}" in said.text
+        assert (files.device.read_bytes(), files.ca.read_bytes()) == (before, pem(real.root))
+
+        files.ca.unlink()
+        assert ask(server).holding is not None
+        assert files.ca.read_bytes() == pem(other.root)
+
+
+def test_a_file_with_the_old_root_and_the_new_one_changes_the_root(
+    real: Authority, other: Authority, files: Credentials, ask: Ask, tmp_path: Path
+) -> None:
+    both = roots(tmp_path / "both.pem", real, other)
+    with Impostor(real, all_of(real), signs(real)) as before:
+        assert ask(before, ca=both).holding is not None
+    assert files.ca.read_bytes() == pem(real.root)
+
+    with Impostor(other, all_of(other), signs(other)) as after:
+        assert ask(after, ca=both).holding is not None
+    assert files.ca.read_bytes() == pem(other.root)
+
+
+def test_https_by_another_authority_needs_the_root_in_the_file_until_the_device_knows_it(
+    real: Authority, other: Authority, files: Credentials, ask: Ask, tmp_path: Path
+) -> None:
+    https_alone = roots(tmp_path / "https.pem", other)
+    with Impostor(other, all_of(real), signs(real)) as server:
+        said = ask(server, ca=https_alone)
+        assert (said.holding, fingerprint(real.root) in said.text) == (None, True)
+
+        assert ask(server, ca=roots(tmp_path / "both.pem", other, real)).holding is not None
+        assert files.ca.read_bytes() == pem(real.root)
+        assert ask(server, ca=https_alone).holding is not None
 
 
 # ---- passwords for others -------------------------------------------------------------------------------------------
