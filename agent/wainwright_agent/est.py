@@ -70,6 +70,8 @@ class Est:
         self._files = credentials
         self._session = requests.Session()
         self._verify: str | bool = job.ca or True
+        self.now = datetime.now(UTC)
+        """What the controller's clock showed in its last answer that TLS vouches for; before it, the device's."""
 
     def trust(self) -> None:
         """Find out whom to trust; raises EstFailed when the root is not the one that the fingerprint names."""
@@ -150,6 +152,8 @@ class Est:
         except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be taken apart
             raise EstFailed(f"Cannot reach the controller at {self._job.url}: {cause(error)}.") from error
         answer = _Answer(response.status_code, response.headers, body)
+        if options["verify"] is not False:
+            self.now = _date(answer.headers) or datetime.now(UTC)
         if answer.status == HTTPStatus.ACCEPTED:
             raise EstWaits("Somebody has to accept this device.", _seconds(answer.headers.get("Retry-After", "")))
         if answer.status != HTTPStatus.OK:
@@ -190,9 +194,9 @@ class Est:
                 url = self._job.url.rstrip("/") + PATH + "cacerts"
                 timeout = (CONNECT_S, CONNECT_S)
                 answer = self._session.head(url, verify=False, timeout=timeout, auth=_nobody)
-            return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
-        except (requests.RequestException, KeyError, ValueError, TypeError):
+        except (requests.RequestException, ValueError):
             return None
+        return _date(answer.headers)
 
 
 def pem(certificate: x509.Certificate) -> bytes:
@@ -212,6 +216,13 @@ def _certificates(answer: _Answer) -> list[x509.Certificate]:
             return load_der_pkcs7_certificates(base64.b64decode(answer.body))
     except (binascii.Error, ValueError) as error:
         raise EstFailed("The controller's answer is no PKCS #7 message in base64.") from error
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    try:
+        return parsedate_to_datetime(headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
 
 
 def _fingerprints(file: Path) -> set[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -11,12 +13,14 @@ import pytest
 from cryptography import x509
 
 from tests.support.impostor import DAY, Impostor, authority, signs
-from wainwright_agent.credentials import Credentials
+from wainwright_agent.credentials import Credentials, Record
 from wainwright_agent.enrol import carry_out
-from wainwright_agent.enrolment import Job, Said
+from wainwright_agent.enrolment import PROGRAM, Job, Said
 from wainwright_controller.pki import Authority
 from wainwright_controller.pki.authority import Issuer, pem, read_certificate, read_key
 from wainwright_controller.pki.profiles import fingerprint
+
+FAKETIME = "/usr/$LIB/faketime/libfaketime.so.1"
 
 Ask = Callable[..., Said]
 
@@ -43,12 +47,25 @@ def files(tmp_path: Path) -> Credentials:
 def ask(files: Credentials) -> Ask:
     """`ask(server, ca=…)` has the device ask for a certificate; returns what comes of it."""
 
-    def asked(server: Impostor, **trust: str) -> Said:
+    def asked(server: Impostor, ahead: str = "", **trust: str) -> Said:
         job = Job(url=server.url, device_id="press-07", data_dir=str(files.folder.parent))
         job = msgspec.structs.replace(job, **trust)
-        return carry_out(job)
+        return in_a_child(job, {"LD_PRELOAD": FAKETIME, "FAKETIME": ahead}) if ahead else carry_out(job)
 
     return asked
+
+
+def in_a_child(job: Job, env: dict[str, str]) -> Said:
+    """Have the job carried out by a process with a clock of its own."""
+    line = subprocess.run(
+        PROGRAM,
+        input=msgspec.json.encode(job),
+        stdout=subprocess.PIPE,
+        env=os.environ | env,
+        timeout=60,
+        check=True,
+    ).stdout
+    return msgspec.json.decode(line, type=Said)
 
 
 def all_of(*authorities: Authority) -> list[x509.Certificate]:
@@ -139,6 +156,88 @@ def test_https_by_another_authority_needs_the_root_in_the_file_until_the_device_
         assert ask(server, ca=roots(tmp_path / "both.pem", other, real)).holding is not None
         assert files.ca.read_bytes() == pem(real.root)
         assert ask(server, ca=https_alone).holding is not None
+
+
+# ---- the certificate's times ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("begins_in", "lifetime"), [(-10 * DAY, 5 * DAY), (730 * DAY, 90 * DAY)], ids=["expired", "not yet valid"]
+)
+def test_a_certificate_that_does_not_hold_now_takes_the_place_of_none_that_does(
+    real: Authority, files: Credentials, ask: Ask, begins_in: timedelta, lifetime: timedelta
+) -> None:
+    root = str(real.folder.root)
+    with Impostor(real, all_of(real), signs(real)) as server:
+        holding = ask(server, ca=root).holding
+        before = files.device.read_bytes()
+        server.sign = signs(real, begins_in, lifetime)
+
+        said = ask(server, ca=root)
+
+    assert said.holding is None
+    assert f"its clock shows {datetime.now(UTC):%Y-%m-%d}" in said.text
+    assert "not kept" in said.text
+    assert files.device.read_bytes() == before
+    assert files.record().holding == holding
+
+
+def test_whether_a_certificate_holds_is_judged_by_the_controllers_clock(
+    real: Authority, files: Credentials, ask: Ask
+) -> None:
+    """A device whose clock is wrong, but not so wrong that it trusts nobody, gets its certificate all the same."""
+    root = str(real.folder.root)
+    with Impostor(real, all_of(real), signs(real, lifetime=10 * DAY)) as server:
+        assert ask(server, ahead="+20d", ca=root).holding is not None
+        before = files.device.read_bytes()
+        server.clock = 20 * DAY
+
+        said = ask(server, ca=root)
+
+    assert said.holding is None
+    assert f"its clock shows {datetime.now(UTC) + 20 * DAY:%Y-%m-%d}" in said.text
+    assert files.device.read_bytes() == before
+
+
+def test_the_same_certificate_again_is_no_renewal(real: Authority, files: Credentials, ask: Ask) -> None:
+    """Taken for one, it would be asked for every 30 s until it had ended."""
+    root = str(real.folder.root)
+    with Impostor(real, all_of(real), signs(real)) as server:
+        holding = ask(server, ca=root).holding
+        held = x509.load_pem_x509_certificate(files.device.read_bytes())
+        server.sign = lambda _: held
+        assert holding is not None
+        assert ask(server, ca=root).holding is not None  # nothing newer is needed
+
+        due = msgspec.structs.replace(holding, renew_at=datetime.now(UTC) - timedelta(minutes=1))
+        files.write_record(Record(holding=due))
+        said = ask(server, ca=root)
+        assert said.holding is None
+        assert "has already" in said.text
+        assert files.record().holding == due
+
+
+def test_the_same_certificate_again_is_welcome_where_the_device_has_lost_it(
+    real: Authority, files: Credentials, ask: Ask
+) -> None:
+    """By a power cut before the record was written, a damaged file, or an older one from a backup."""
+    root = str(real.folder.root)
+    with Impostor(real, all_of(real), signs(real)) as server:
+        assert ask(server, ca=root).holding is not None
+        older = files.device.read_bytes()
+        holding = ask(server, ca=root).holding
+        held = x509.load_pem_x509_certificate(files.device.read_bytes())
+        server.sign = lambda _: held
+        assert holding is not None
+        due = msgspec.structs.replace(holding, renew_at=datetime.now(UTC) - timedelta(minutes=1))
+
+        files.write_record(Record(holding=msgspec.structs.replace(due, serial="0" * 40)))
+        assert ask(server, ca=root).holding is not None
+        for content in (b"\0" * 100, older):
+            files.write_record(Record(holding=due))
+            files.device.write_bytes(content)
+            assert ask(server, ca=root).holding is not None
+            assert x509.load_pem_x509_certificate(files.device.read_bytes()) == held
 
 
 # ---- passwords for others -------------------------------------------------------------------------------------------
