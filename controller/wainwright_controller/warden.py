@@ -145,10 +145,10 @@ class Warden:
         if now >= self._tidy_at or now < self._tidy_at - TIDY_EVERY_S:
             self._tidy_at = now + TIDY_EVERY_S
             with self._store.write() as connection:
-                shelf.forget_old(connection, now)
+                shelf.forget_old(connection, now, [one.id for one in authority.issuers])
 
     def _load_revoked(self, now: float) -> list[Certificate]:
-        """Return what was taken back and is still valid: many rows, read again only when they have changed."""
+        """Return what was taken back and is to be listed: many rows, read again only when they have changed."""
         with self._store.read() as connection:
             stamp = shelf.stamp_of_revoked(connection, now)
             if stamp != self._stamp:
@@ -191,7 +191,7 @@ class Warden:
     def _write(self, authority: Authority, revoked: list[Certificate], now: float) -> None:
         entries: dict[str, list[Revoked]] = {}
         for one in revoked:
-            entry = Revoked(int(one.serial, 16), utc(one.revoked_at or now), one.reason)
+            entry = Revoked(int(one.serial, 16), utc(min(one.revoked_at or now, now)), one.reason)
             entries.setdefault(one.issuer, []).append(entry)
         number = int(now * 1000)  # grows from list to list, whichever controller writes it
         authority.write_crl(entries, number, utc(now), timedelta(seconds=self._lifetime_s))

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from sqlalchemy import insert, select
 
 from wainwright_controller import enrolment_store as shelf
-from wainwright_controller.enrolment_store import PENDING_KEPT_S
+from wainwright_controller.enrolment_store import KEPT_S, LISTED_S, PENDING_KEPT_S
 from wainwright_controller.ingest.link import BrokerRefused
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.pki import CONTROLLER, Authority, Folder
@@ -133,7 +133,10 @@ def test_the_list_is_written_before_it_ends_and_when_something_changes_and_not_o
     assert lab.list.get_revoked_certificate_by_serial_number(int(record.serial, 16)) is not None
     assert lab.reloads == 3
 
-    lab.now += 91 * DAY_S  # the certificate has ended by itself
+    lab.now += 89 * DAY_S + LISTED_S  # the certificate has ended by itself
+    lab.warden.look()
+    assert len(list(lab.list)) == 1
+    lab.now += 2 * DAY_S
     lab.warden.look()
     assert len(list(lab.list)) == 0
 
@@ -151,6 +154,34 @@ def test_a_clock_that_goes_back_leaves_no_list_that_has_ended(lab: Lab) -> None:
 
     assert lab.list.next_update_utc is not None
     assert lab.list.next_update_utc > utc(lab.now)
+
+
+def test_a_clock_that_was_ahead_for_a_while_undoes_no_revocation(lab: Lab) -> None:
+    """Nothing that is lost by it can be made again: nobody else knows the certificate's number."""
+    revoked, other = lab.issue("press-07"), lab.issue("press-08")
+    lab.revoke(revoked)
+    lab.warden.look()
+    lab.now += 200 * DAY_S  # a battery was changed, and the controller started
+    lab.another().look()
+    lab.now -= 200 * DAY_S
+
+    lab.revoke(other)  # nor one that was only issued before
+    lab.another().look()
+
+    assert {f"{one.serial_number:040x}" for one in lab.list} == {revoked.serial, other.serial}
+
+
+def test_what_is_revoked_by_a_clock_that_is_ahead_is_revoked(lab: Lab) -> None:
+    record = lab.issue("press-07")
+    lab.now += 200 * DAY_S
+    lab.revoke(record)
+    lab.another().look()
+    lab.now -= 200 * DAY_S
+    lab.another().look()
+
+    [entry] = lab.list
+    assert entry.serial_number == int(record.serial, 16)
+    assert entry.revocation_date_utc <= utc(lab.now)
 
 
 def test_a_session_is_ended_twice_and_only_then_it_is_done(lab: Lab) -> None:
@@ -264,14 +295,35 @@ def test_a_file_that_cannot_be_used_keeps_no_list_from_being_written(lab: Lab) -
     assert lab.list.get_revoked_certificate_by_serial_number(int(record.serial, 16)) is not None
 
 
-def test_what_is_old_is_forgotten(lab: Lab) -> None:
-    record = lab.issue("press-07")
-    lab.now += 119 * DAY_S
+def test_of_a_name_the_certificates_that_are_old_are_forgotten_and_the_last_is_not(lab: Lab) -> None:
+    first = lab.issue("press-07")
+    lab.now += DAY_S
+    last = lab.issue("press-07")
+
+    def kept() -> list[bool]:
+        lab.another().look()
+        with lab.store.read() as connection:
+            return [shelf.load_certificate(connection, one.serial) is not None for one in (first, last)]
+
+    lab.now += 89 * DAY_S + KEPT_S - 1
+    assert kept() == [True, True]
+    lab.now += 2
+    assert kept() == [False, True]
+    lab.now += 1000 * DAY_S
+    assert kept() == [False, True]
+
+
+def test_what_was_revoked_is_remembered_as_long_as_its_authority_is_trusted(lab: Lab) -> None:
+    record, authority = lab.issue("press-07"), lab.keeper.authority()
+    lab.revoke(record)
+    lab.now += 1000 * DAY_S
     lab.another().look()
     with lab.store.read() as connection:
         assert shelf.load_certificate(connection, record.serial) is not None
-    lab.now += 2 * DAY_S
+
+    authority.rotate("Test", utc(lab.now)).retire(authority.issuer.id, utc(lab.now))
     lab.another().look()
+
     with lab.store.read() as connection:
         assert shelf.load_certificate(connection, record.serial) is None
 
