@@ -145,14 +145,17 @@ class Controller:
         return certificate is not None and certificate.revoked_at is not None
 
     def _end_session(self, broker: EmbeddedBroker, name: str) -> None:
-        """End the session of a device, or of a controller, on the embedded broker; raises BrokerRefused."""
+        """End the session of a device on the embedded broker, or for a controller's all; raises BrokerRefused.
+
+        Whoever has a controller's certificate has any client id, so that no session of one name is all of his.
+        """
+        if is_reserved(name):
+            broker.end_connections()
+            return
         with self.store.read() as connection:
             version = connection.execute(select(DEVICE.c.agent_version).where(DEVICE.c.id == name)).scalar()
-        farewell = None
-        if not is_reserved(name):
-            gone = messages.Presence(online=False, since=datetime.now(UTC), agent_version=version or "unknown")
-            farewell = Topic(name, Kind.PRESENCE), gone
-        take_over(broker.section, broker.url, client_id(name), farewell)
+        gone = messages.Presence(online=False, since=datetime.now(UTC), agent_version=version or "unknown")
+        take_over(broker.section, broker.url, client_id(name), (Topic(name, Kind.PRESENCE), gone))
 
     def _add_authority(self, config: Config) -> None:
         """Add what signs certificates and takes them back, as far as the configuration asks for it."""

@@ -111,8 +111,9 @@ def record_of(made: x509.Certificate, kind: CertificateKind, issuer: str, now: f
 
 
 def add_certificate(connection: Connection, certificate: Certificate) -> None:
-    """Store a certificate."""
-    connection.execute(insert(CERTIFICATE), to_row(certificate))
+    """Store a certificate, if it is not yet: a controller may have found it in its file before who made it says so."""
+    if load_certificate(connection, certificate.serial) is None:
+        connection.execute(insert(CERTIFICATE), to_row(certificate))
 
 
 def load_certificate(connection: Connection, serial: str) -> Certificate | None:

@@ -44,6 +44,7 @@ class Lab:
         self.store = store
         self.keeper = Keeper(Folder(tmp_path / "pki"), "Test", self.now, LIST_S)
         self.reloads = 0
+        self.shown = 0  # how often the controller was told to show another certificate
         self.ended: list[str] = []
         self.fault: BrokerRefused | None = None
         self.warden = self.another()
@@ -51,13 +52,16 @@ class Lab:
     def another(self) -> Warden:
         """Return a warden that remembers nothing, as after a restart."""
         orders = BrokerOrders(self._reload, self._end)
-        renewals = Renewals(self.store, self.keeper, None, lambda: None)
+        renewals = Renewals(self.store, self.keeper, None, self._show)
         return Warden(self.store, self.keeper, orders, LIST_S, renewals.renew, clock=lambda: self.now)
 
     def _reload(self) -> None:
         if self.fault is not None:
             raise self.fault
         self.reloads += 1
+
+    def _show(self) -> None:
+        self.shown += 1
 
     def _end(self, name: str) -> None:
         if self.fault is not None:
@@ -94,6 +98,12 @@ class Lab:
     def list(self) -> x509.CertificateRevocationList:
         """The revocation list that the broker reads."""
         return x509.load_pem_x509_crl(self.keeper.folder.crl.read_bytes())
+
+    def recorded(self, path: Path) -> Certificate | None:
+        """Return what the store knows of the certificate in a file."""
+        made = x509.load_pem_x509_certificate(path.read_bytes())
+        with self.store.read() as connection:
+            return shelf.load_certificate(connection, shelf.serial_of(made.serial_number))
 
     def is_done(self, record: Certificate) -> bool:
         """Say whether the store takes the session for ended."""
@@ -411,3 +421,42 @@ def test_certificates_of_machines_are_renewed_at_two_thirds_and_written_down(lab
     lab.now += DAY_S
     lab.warden.look()
     assert folder.broker.read_bytes() == theirs
+
+
+def test_what_a_machine_shows_is_written_down_also_when_its_maker_was_killed_before_that(lab: Lab) -> None:
+    """No list shows a certificate that is not, and nobody can take it back; the file itself is fresh."""
+    authority, folder = lab.keeper.authority(), lab.keeper.folder
+    authority.issue_server(["broker.example"], folder.broker, folder.broker_key, utc(lab.now))
+    authority.issue_controller(CONTROLLER, folder.controller, folder.controller_key, utc(lab.now))
+    authority.rotate("Test", utc(lab.now))
+
+    lab.warden.look()
+
+    for file, kind in ((folder.broker, CertificateKind.SERVER), (folder.controller, CertificateKind.CONTROLLER)):
+        record = lab.recorded(file)
+        assert record is not None
+        assert (record.kind, record.issuer) == (kind, authority.issuer.id)
+    assert (lab.shown, lab.reloads) == (1, 1)
+    lab.warden.look()
+    assert (lab.shown, lab.reloads) == (1, 1)
+
+
+def test_what_a_machine_shows_is_made_anew_at_once_when_it_is_revoked(lab: Lab) -> None:
+    authority, folder = lab.keeper.authority(), lab.keeper.folder
+    authority.issue_server(["broker.example"], folder.broker, folder.broker_key, utc(lab.now))
+    authority.issue_controller(CONTROLLER, folder.controller, folder.controller_key, utc(lab.now))
+    lab.warden.look()
+    before = [lab.recorded(folder.controller), lab.recorded(folder.broker)]
+    for times, record in enumerate(before, start=1):
+        assert record is not None
+        lab.revoke(record)
+        lab.warden.look()
+        assert lab.reloads == 1 + times
+    assert lab.shown == 2
+
+    after = [lab.recorded(folder.controller), lab.recorded(folder.broker)]
+    for former, record in zip(before, after, strict=True):
+        assert former is not None
+        assert record is not None
+        assert record.serial != former.serial
+        assert (record.name, record.revoked_at) == (former.name, None)
