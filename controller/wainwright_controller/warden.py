@@ -39,6 +39,7 @@ TIDY_EVERY_S = 3600.0
 WATCH_EVERY_S = 60.0  # for devices that should not be heard any more
 STILL_S = 60.0  # after its end a session's last messages may still be read
 NAMED_MAX = 10  # devices in one line of the log
+REFUSED_MAX = 3  # sessions that cannot be ended, in one round: each may take half a minute, and the list has to wait
 REWRITTEN_AT = 1 / 3  # of a list's life: two thirds of it are left for a controller that is away
 
 
@@ -49,6 +50,10 @@ class BrokerOrders(NamedTuple):
     """Have it read its files again; raises WainwrightError."""
     end_session: Callable[[str], None] | None
     """Disconnect who is connected by a name; raises WainwrightError."""
+
+
+class SessionsRemain(WainwrightError):  # noqa: N818  the name is the sentence: "not yet: sessions remain"
+    """Some whose certificates were revoked could not be disconnected."""
 
 
 class Warden:
@@ -75,6 +80,7 @@ class Warden:
         self._written_at = 0.0
         self._wants_reload = True
         self._disconnected_at: dict[str, float] = {}
+        self._refused_at: dict[str, float] = {}
         self._tidy_at = 0.0
         self._watch_at = 0.0
         self._let_in: list[str] = []
@@ -131,9 +137,11 @@ class Warden:
     def look(self) -> None:
         """Do what there is to do; raises WainwrightError when something has to be tried again."""
         now = self._clock()
+        self._watch(now)  # and what else needs no broker that does what it is told
+        authority = self._keeper.authority()
+        self._tidy(authority, now)
         self._renew_machines(now)
         revoked = self._load_revoked(now)
-        authority = self._keeper.authority()
         if self._is_due(authority, revoked, now):
             self._write(authority, revoked, now)
         if self._wants_reload:
@@ -141,11 +149,13 @@ class Warden:
                 self._orders.reload()
             self._wants_reload = False
         self._disconnect([one for one in revoked if one.session_ended_at is None], now)
-        self._watch(now)
-        if now >= self._tidy_at or now < self._tidy_at - TIDY_EVERY_S:
-            self._tidy_at = now + TIDY_EVERY_S
-            with self._store.write() as connection:
-                shelf.forget_old(connection, now, [one.id for one in authority.issuers])
+
+    def _tidy(self, authority: Authority, now: float) -> None:
+        if self._tidy_at - TIDY_EVERY_S <= now < self._tidy_at:
+            return
+        self._tidy_at = now + TIDY_EVERY_S
+        with self._store.write() as connection:
+            shelf.forget_old(connection, now, [one.id for one in authority.issuers])
 
     def _load_revoked(self, now: float) -> list[Certificate]:
         """Return what was taken back and is to be listed: many rows, read again only when they have changed."""
@@ -202,26 +212,41 @@ class Warden:
     # ---- sessions ---------------------------------------------------------------------------------------------
 
     def _disconnect(self, revoked: list[Certificate], now: float) -> None:
-        end_session = self._orders.end_session
-        if end_session is None:
+        """End the sessions of all whom it can; raises SessionsRemain with the others, a few at a time and in turn."""
+        if self._orders.end_session is None:
             return
-        done: list[str] = []
-        for name in sorted({one.name for one in revoked if one.kind != "server"}):
-            if any(0 <= now - (one.revoked_at or 0) < FAREWELL_S for one in revoked if one.name == name):
-                continue
-            before = self._disconnected_at.get(name)
-            if before is None or not now - before >= 0:
-                end_session(name)
-                self._disconnected_at[name] = now
-            elif now - before >= SETTLE_S:
-                end_session(name)
-                del self._disconnected_at[name]
-                done += [one.serial for one in revoked if one.name == name]
-                LOG.info("ended the session of %s, whose certificate was revoked", name)
-        done += [one.serial for one in revoked if one.kind == "server"]
-        if done:
+        names = {one.name for one in revoked if one.kind != "server"}
+        over = [one.name for one in revoked if 0 <= now - (one.revoked_at or 0) < FAREWELL_S]
+        done: set[str] = set()
+        refused: list[str] = []
+        for name in sorted(names.difference(over), key=lambda name: (self._refused_at.get(name, 0.0), name)):
+            try:
+                done |= self._end(name, self._orders.end_session, now)
+            except WainwrightError as error:
+                self._refused_at[name] = now
+                refused.append(str(error))
+                if len(refused) == REFUSED_MAX:
+                    break
+        ended = [one.serial for one in revoked if one.kind == "server" or one.name in done]
+        if ended:
             with self._store.write() as connection:
-                shelf.note_session_ended(connection, done, now)
+                shelf.note_session_ended(connection, ended, now)
+        if refused:
+            raise SessionsRemain(" ".join(refused))
+
+    def _end(self, name: str, end_session: Callable[[str], None], now: float) -> set[str]:
+        """End a session, the first time or the second; returns the name if that was all. Raises WainwrightError."""
+        before = self._disconnected_at.get(name)
+        if before is not None and 0 <= now - before < SETTLE_S:
+            return set()
+        end_session(name)
+        self._refused_at.pop(name, None)
+        if before is None or now < before:
+            self._disconnected_at[name] = now
+            return set()
+        del self._disconnected_at[name]
+        LOG.info("ended the session of %s, whose certificate was revoked", name)
+        return {name}
 
 
 def _by_issuer(authority: Authority, revoked: list[Certificate]) -> Mapping[str, frozenset[str]]:

@@ -12,6 +12,7 @@ from cryptography import x509
 from msgspec.structs import replace
 from sqlalchemy import insert, select
 
+from wainwright_common.errors import WainwrightError
 from wainwright_controller import enrolment_store as shelf
 from wainwright_controller.enrolment_store import KEPT_S, LISTED_S, PENDING_KEPT_S
 from wainwright_controller.ingest.link import BrokerRefused
@@ -24,6 +25,7 @@ from wainwright_controller.rows import CERTIFICATE, DEVICE, TAG, to_row
 from wainwright_controller.store import Store
 from wainwright_controller.warden import (
     FAREWELL_S,
+    REFUSED_MAX,
     REWRITTEN_AT,
     SETTLE_S,
     STILL_S,
@@ -47,6 +49,8 @@ class Lab:
         self.shown = 0  # how often the controller was told to show another certificate
         self.ended: list[str] = []
         self.fault: BrokerRefused | None = None
+        self.stubborn: set[str] = set()  # whose sessions cannot be ended
+        self.tried: list[str] = []
         self.warden = self.another()
 
     def another(self) -> Warden:
@@ -64,8 +68,11 @@ class Lab:
         self.shown += 1
 
     def _end(self, name: str) -> None:
+        self.tried.append(name)
         if self.fault is not None:
             raise self.fault
+        if name in self.stubborn:
+            raise BrokerRefused(f"{name} is not here")
         self.ended.append(name)
 
     def issue(self, name: str) -> Certificate:
@@ -293,6 +300,58 @@ def test_a_broker_that_cannot_be_told_is_told_later_and_nothing_is_done_before(l
     lab.warden.look()
 
     assert (lab.ended, lab.is_done(record)) == (["press-07"] * 2, True)
+
+
+def test_who_cannot_be_disconnected_keeps_nobody_else_connected_and_nothing_from_being_done(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A command that fails for a device that is away, for instance, fails for as long as that is."""
+    lab.stubborn = {f"a-press-{n}" for n in range(2 * REFUSED_MAX)}
+    let_in, late, stubborn = lab.issue("b-press"), lab.issue("c-press"), [lab.issue(n) for n in sorted(lab.stubborn)]
+    for record in (let_in, *stubborn):
+        lab.revoke(record)
+
+    def look() -> None:
+        with pytest.raises(WainwrightError, match=r"a-press-\d is not here"):
+            lab.warden.look()
+
+    for _ in range(4):
+        look()
+        lab.now += SETTLE_S
+    assert lab.is_done(let_in)
+    assert set(lab.tried) == {"b-press", *lab.stubborn}  # a few in a round, and all in turn
+    lab.tried.clear()
+    look()
+    assert len(lab.tried) == REFUSED_MAX
+
+    lab.revoke(late)
+    lab.now += STILL_S + WATCH_EVERY_S
+    lab.hear("b-press")
+    for _ in range(4):
+        look()
+        lab.now += SETTLE_S
+    assert lab.is_done(late)
+    assert "lets in devices whose certificates are revoked: b-press" in caplog.text
+    assert not any(lab.is_done(one) for one in stubborn)
+
+    lab.stubborn.clear()
+    for _ in range(3):
+        lab.warden.look()
+        lab.now += SETTLE_S
+    assert all(lab.is_done(one) for one in stubborn)
+
+
+def test_what_is_old_is_forgotten_also_while_the_broker_cannot_be_told(lab: Lab) -> None:
+    record = lab.issue("press-07")
+    lab.fault = BrokerRefused("away")
+    lab.now += 90 * DAY_S + KEPT_S
+    lab.issue("press-07")
+
+    with pytest.raises(BrokerRefused):
+        lab.warden.look()
+
+    with lab.store.read() as connection:
+        assert shelf.load_certificate(connection, record.serial) is None
 
 
 def test_a_file_that_cannot_be_used_keeps_no_list_from_being_written(lab: Lab) -> None:
