@@ -21,7 +21,7 @@ from wainwright_common.errors import WainwrightError
 from wainwright_controller.config import Config
 from wainwright_controller.pki.keeper import Keeper, utc
 
-LIFETIME = timedelta(days=90)
+LIFETIME = timedelta(days=30)  # clients read no revocation list: so long a stolen key is of use
 RENEWED_AT = 2 / 3  # of its life
 PEER = "peer_certificate"
 _ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  addresses that name no host
