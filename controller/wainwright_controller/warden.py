@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from wainwright_common.errors import WainwrightError
 from wainwright_controller import enrolment_store as shelf
-from wainwright_controller.pki import Authority
+from wainwright_controller.pki import Authority, validity
 from wainwright_controller.pki.keeper import Keeper, utc
 from wainwright_controller.pki.revocation import Revoked
 from wainwright_controller.records import Certificate
@@ -36,6 +36,7 @@ RETRY_S = 10.0  # after a failure
 FAREWELL_S = 1.0  # for a device to hear that its deployment is over, before it hears nothing more
 SETTLE_S = 5.0  # for a broker to read its list: systemd and a shell take less than one
 TIDY_EVERY_S = 3600.0
+WARN_EVERY_S = 86_400.0  # of an authority that ends: years before it does
 WATCH_EVERY_S = 60.0  # for devices that should not be heard any more
 STILL_S = 60.0  # after its end a session's last messages may still be read
 NAMED_MAX = 10  # devices in one line of the log
@@ -84,7 +85,8 @@ class Warden:
         self._tidy_at = 0.0
         self._watch_at = 0.0
         self._let_in: list[str] = []
-        self._complained_at = -TIDY_EVERY_S
+        self._warn_at = 0.0
+        self._complained_at: dict[Callable[[float], bool], float] = {}
         self._hurry = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="warden", daemon=True)
@@ -140,8 +142,9 @@ class Warden:
         self._watch(now)  # and what else needs no broker that does what it is told
         authority = self._keeper.authority()
         self._tidy(authority, now)
+        self._warn(authority, now)
         self._renew_machines(now)
-        revoked = self._load_revoked(now)
+        revoked, authority = self._load_revoked(now), self._keeper.authority()
         if self._is_due(authority, revoked, now):
             self._write(authority, revoked, now)
         if self._wants_reload:
@@ -166,14 +169,22 @@ class Warden:
         return self._revoked
 
     def _renew_machines(self, now: float) -> None:
-        """Renew what the authority signed for machines; a file that cannot be used must not keep the list from it."""
-        try:
-            if self._renew(now):
-                self._wants_reload = True
-        except (WainwrightError, OSError, ValueError) as error:
-            if now - self._complained_at > TIDY_EVERY_S or now < self._complained_at:
-                self._complained_at = now
-                LOG.error("a certificate of the controller or its broker is not renewed: %s", error)  # noqa: TRY400
+        """Renew what signs, and what it signed for machines; a file that cannot be used keeps no list from it."""
+        for renew in (self._keeper.rotate_if_due, self._renew):
+            try:
+                self._wants_reload |= renew(now)
+            except (WainwrightError, OSError, ValueError) as error:
+                if not 0 <= now - self._complained_at.get(renew, -TIDY_EVERY_S) < TIDY_EVERY_S:
+                    self._complained_at[renew] = now
+                    LOG.error("what the controller and its broker need is not renewed: %s", error)  # noqa: TRY400
+
+    def _warn(self, authority: Authority, now: float) -> None:
+        """Say daily what of the authority ends, and a person has to see to."""
+        if self._warn_at - WARN_EVERY_S <= now < self._warn_at:
+            return
+        self._warn_at = now + WARN_EVERY_S
+        for sentence in validity.warnings(authority, utc(now)):
+            LOG.error("%s", sentence)
 
     def _watch(self, now: float) -> None:
         """Say so when a broker lets in whom it should refuse; again only when it is others."""

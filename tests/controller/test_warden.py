@@ -154,6 +154,8 @@ def test_what_an_administrator_watches_is_in_the_metrics(served: Served, tmp_pat
     served.post(f"devices/{device.name}/revoke", {})
     assert _metric(served, "revocations_unfinished") == 1
     assert _metric(served, "keys_pending") == 0
+    assert 0 <= 5 * 365 * DAY_S - _metric(served, "issuer_ends_seconds") < 3600
+    assert 0 <= 20 * 365 * DAY_S - _metric(served, "root_ends_seconds") < 3600
     assert 0 <= LIST_S - _metric(served, "revocation_list_ends_seconds") < 3600
     wait_until(lambda: _metric(served, "revocations_unfinished") == 0, SETTLE_S * 4, "the session to be ended")
 

@@ -19,6 +19,7 @@ from wainwright_controller.ingest.link import BrokerRefused
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.pki import CONTROLLER, Authority, Folder
 from wainwright_controller.pki.keeper import Keeper, utc
+from wainwright_controller.pki.profiles import ISSUING_LIFETIME
 from wainwright_controller.records import Certificate, CertificateKind, Device, DeviceKey, DeviceState
 from wainwright_controller.renewals import Renewals
 from wainwright_controller.rows import CERTIFICATE, DEVICE, TAG, to_row
@@ -519,3 +520,33 @@ def test_what_a_machine_shows_is_made_anew_at_once_when_it_is_revoked(lab: Lab) 
         assert record is not None
         assert record.serial != former.serial
         assert (record.name, record.revoked_at) == (former.name, None)
+
+
+def test_another_issuing_authority_signs_in_time_and_the_list_has_it_in_the_same_round(lab: Lab) -> None:
+    first = lab.keeper.authority().issuer
+    lab.warden.look()
+    lab.now += ISSUING_LIFETIME.total_seconds() * 3 / 5 - DAY_S
+    lab.warden.look()
+    assert lab.keeper.authority().issuer.id == first.id
+
+    lab.now += 2 * DAY_S
+    lab.warden.look()
+
+    signs = lab.keeper.authority().issuer
+    assert signs.id != first.id
+    lists = lab.keeper.folder.crl.read_bytes().split(b"-----END X509 CRL-----\n")[:-1]
+    issuers = {x509.load_pem_x509_crl(one + b"-----END X509 CRL-----\n").issuer for one in lists}
+    assert issuers == {first.certificate.subject, signs.certificate.subject}
+    lab.warden.look()
+    assert lab.keeper.authority().issuer.id == signs.id
+
+
+def test_an_issuing_authority_that_cannot_be_followed_is_told_of_daily(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.keeper.folder.root_key.unlink()
+    lab.now += ISSUING_LIFETIME.total_seconds() * 3 / 5 + DAY_S
+    for _ in range(3):
+        lab.warden.look()
+        lab.now += DAY_S / 2 + 1
+    assert caplog.text.count("wainwright ca rotate --request") == 2
