@@ -18,7 +18,7 @@ from wainwright_common import data_folder, messages
 from wainwright_common.artifact import load_verify_keys
 from wainwright_common.errors import WainwrightError
 from wainwright_common.topics import Kind, Topic, client_id
-from wainwright_controller import desk, first_admin, shared_keys
+from wainwright_controller import desk, first_admin, https, shared_keys
 from wainwright_controller import enrolment_store as shelf
 from wainwright_controller.api.context import LOOPBACK_HOSTS, Context
 from wainwright_controller.artifact_store import ArtifactStore
@@ -37,6 +37,7 @@ from wainwright_controller.links import Links
 from wainwright_controller.news import News
 from wainwright_controller.operations import Operations
 from wainwright_controller.pki import Folder, is_reserved
+from wainwright_controller.pki.authority import SERVER_LIFETIME
 from wainwright_controller.pki.keeper import Keeper
 from wainwright_controller.records import Artifact
 from wainwright_controller.renewals import Renewals
@@ -145,14 +146,17 @@ class Controller:
         return found is not None and (found.revoked_at is not None or not shelf.is_of(found, shown))
 
     def _end_session(self, broker: EmbeddedBroker, name: str) -> None:
-        """End the session of a device, or of a controller, on the embedded broker; raises BrokerRefused."""
+        """End the session of a device on the embedded broker, or for a controller's all; raises BrokerRefused.
+
+        Whoever has a controller's certificate has any client id, so that no session of one name is all of his.
+        """
+        if is_reserved(name):
+            broker.end_connections()
+            return
         with self.store.read() as connection:
             version = connection.execute(select(DEVICE.c.agent_version).where(DEVICE.c.id == name)).scalar()
-        farewell = None
-        if not is_reserved(name):
-            gone = messages.Presence(online=False, since=datetime.now(UTC), agent_version=version or "unknown")
-            farewell = Topic(name, Kind.PRESENCE), gone
-        take_over(broker.section, broker.url, client_id(name), farewell)
+        gone = messages.Presence(online=False, since=datetime.now(UTC), agent_version=version or "unknown")
+        take_over(broker.section, broker.url, client_id(name), (Topic(name, Kind.PRESENCE), gone))
 
     def _add_authority(self, config: Config) -> None:
         """Add what signs certificates and takes them back, as far as the configuration asks for it."""
@@ -165,7 +169,8 @@ class Controller:
             self.tls = ServerTls(config, self.keeper, now)
         if self.keeper is None:
             return
-        self.renewals = Renewals(self.store, self.keeper, self.tls, self.link.take_certificate)
+        lifetime = SERVER_LIFETIME if self.broker is None else https.LIFETIME  # others are copied by hand, perhaps
+        self.renewals = Renewals(self.store, self.keeper, self.tls, self.link.take_certificate, lifetime)
         orders, lifetime_s = orders_of(config.broker), enrolment.crl_lifetime_s
         if self.broker is not None and config.broker.tls:
             orders = BrokerOrders(self.broker.reload, partial(self._end_session, self.broker))

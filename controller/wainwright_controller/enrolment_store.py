@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from cryptography import x509
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from wainwright_controller.pki.authority import ID_LENGTH, pem
 from wainwright_controller.pki.profiles import common_name, key_digest
@@ -26,6 +26,7 @@ from wainwright_controller.rows import (
 
 SERIAL_DIGITS = 40  # hexadecimal: RFC 5280 section 4.1.2.2, at most 20 octets
 KEPT_S = 30 * 86_400.0  # a certificate's row, after it has expired: for whoever asks what happened
+LISTED_S = 30 * 86_400.0  # a revoked certificate, after it has expired: clocks differ, and a broker's may be behind
 PENDING_KEPT_S = 7 * 86_400.0  # a key that nobody decided about, after it asked last; it may ask again
 
 
@@ -110,8 +111,9 @@ def record_of(made: x509.Certificate, kind: CertificateKind, issuer: str, now: f
 
 
 def add_certificate(connection: Connection, certificate: Certificate) -> None:
-    """Store a certificate."""
-    connection.execute(insert(CERTIFICATE), to_row(certificate))
+    """Store a certificate, if it is not yet: a controller may have found it in its file before who made it says so."""
+    if load_certificate(connection, certificate.serial) is None:
+        connection.execute(insert(CERTIFICATE), to_row(certificate))
 
 
 def load_certificate(connection: Connection, serial: str) -> Certificate | None:
@@ -152,8 +154,11 @@ def recent_certificate(
 
 
 def revoke_certificates(connection: Connection, now: float, reason: str, **of: Any) -> list[str]:  # noqa: ANN401  columns and their values
-    """Take back the certificates that are still good, those whose columns have these values; returns their numbers."""
-    good = [CERTIFICATE.c.revoked_at.is_(None), CERTIFICATE.c.ends_at > now]
+    """Take back the certificates whose columns have these values, and that were not yet; returns their numbers.
+
+    Also those that seem to have expired: if the clock is ahead now, they are good again when it has been set.
+    """
+    good = [CERTIFICATE.c.revoked_at.is_(None)]
     good += [CERTIFICATE.c[name] == value for name, value in of.items()]
     serials = list(connection.execute(select(CERTIFICATE.c.serial).where(*good)).scalars())
     for chunk in in_chunks(serials):
@@ -163,8 +168,8 @@ def revoke_certificates(connection: Connection, now: float, reason: str, **of: A
 
 
 def load_revoked(connection: Connection, now: float) -> list[Certificate]:
-    """Return the certificates that were taken back and have not expired."""
-    query = select(CERTIFICATE).where(CERTIFICATE.c.revoked_at.is_not(None), CERTIFICATE.c.ends_at > now)
+    """Return the certificates that were taken back and did not expire longer than LISTED_S ago."""
+    query = select(CERTIFICATE).where(CERTIFICATE.c.revoked_at.is_not(None), CERTIFICATE.c.ends_at > now - LISTED_S)
     rows = connection.execute(query.order_by(CERTIFICATE.c.serial)).mappings()
     return [from_row(Certificate, row) for row in rows]
 
@@ -172,8 +177,8 @@ def load_revoked(connection: Connection, now: float) -> list[Certificate]:
 def stamp_of_revoked(connection: Connection, now: float) -> tuple[object, ...]:
     """Return what changes whenever `load_revoked` would return others; it costs a hundredth of that."""
     query = select(func.count(), func.max(CERTIFICATE.c.revoked_at), func.count(CERTIFICATE.c.session_ended_at))
-    valid = CERTIFICATE.c.revoked_at.is_not(None), CERTIFICATE.c.ends_at > now
-    return tuple(connection.execute(query.where(*valid)).one())
+    listed = CERTIFICATE.c.revoked_at.is_not(None), CERTIFICATE.c.ends_at > now - LISTED_S
+    return tuple(connection.execute(query.where(*listed)).one())
 
 
 def count_unfinished(connection: Connection, now: float) -> int:
@@ -211,12 +216,21 @@ def note_session_ended(connection: Connection, serials: Collection[str], now: fl
         connection.execute(update(CERTIFICATE).where(CERTIFICATE.c.serial.in_(chunk)).values(session_ended_at=now))
 
 
-def forget_old(connection: Connection, now: float) -> None:
+def forget_old(connection: Connection, now: float, issuers: Collection[str]) -> None:
     """Remove certificates that expired long ago, keys that waited and do not ask any more, and what is left of those.
 
     That is the name of a device that never was heard, and of which nobody has said anything: strangers choose such.
+
+    A clock may be ahead, and who has lost a certificate's number cannot take it back. So one that was revoked is kept
+    as long as `issuers` has who signed it, and of each name the one that lasts longest.
     """
-    connection.execute(delete(CERTIFICATE).where(CERTIFICATE.c.ends_at < now - KEPT_S))
+    later = CERTIFICATE.alias()
+    has_later = select(later.c.serial).where(
+        later.c.name == CERTIFICATE.c.name, later.c.kind == CERTIFICATE.c.kind, later.c.ends_at > CERTIFICATE.c.ends_at
+    )
+    is_over = and_(CERTIFICATE.c.revoked_at.is_(None), has_later.exists())
+    old = CERTIFICATE.c.ends_at < now - KEPT_S
+    connection.execute(delete(CERTIFICATE).where(old, or_(is_over, CERTIFICATE.c.issuer.not_in(issuers))))
     gone = and_(KEY.c.state == KeyState.PENDING, KEY.c.last_asked_at < now - PENDING_KEPT_S)
     connection.execute(delete(KEY).where(gone))
     never_heard = [DEVICE.c.state == DeviceState.PENDING, DEVICE.c.agent_version == "", DEVICE.c.device_type == ""]

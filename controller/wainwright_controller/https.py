@@ -21,7 +21,7 @@ from wainwright_common.errors import WainwrightError
 from wainwright_controller.config import Config
 from wainwright_controller.pki.keeper import Keeper, utc
 
-LIFETIME = timedelta(days=90)
+LIFETIME = timedelta(days=30)  # clients read no revocation list: so long a stolen key is of use
 RENEWED_AT = 2 / 3  # of its life
 PEER = "peer_certificate"
 _ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  addresses that name no host
@@ -38,20 +38,24 @@ class ServerTls:
         self._config = config
         self._keeper = keeper
         self._names = names_of(config)
-        self._is_own = not config.http.certificate
+        self.is_own = not config.http.certificate
+        """Whether the authority makes its certificate, or an administrator."""
         self._loaded: tuple[object, ...] = ()
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         if config.enrolment.enabled:
             self.context.verify_mode = ssl.CERT_OPTIONAL
-        if self._is_own:
+        if self.is_own:
             self._issue_if_due(now)
         self.load()
 
-    def renew(self, now: float, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Make a new certificate if it is time, and have the server's loop take what has changed on the disk."""
-        if self._is_own:
-            self._issue_if_due(now)
+    def renew(self, now: float, loop: asyncio.AbstractEventLoop | None, *, at_once: bool = False) -> None:
+        """Make a new certificate if it is time, and have the server's loop take what has changed on the disk.
+
+        `at_once` makes one whatever the time: the present one was revoked.
+        """
+        if self.is_own:
+            self._issue_if_due(now, at_once=at_once)
         if self._on_disk() == self._loaded:
             return
         if loop is None:
@@ -73,7 +77,7 @@ class ServerTls:
         self._loaded = seen
 
     def _files(self) -> tuple[Path, Path]:
-        if self._is_own and self._keeper is not None:
+        if self.is_own and self._keeper is not None:
             return self._keeper.folder.server, self._keeper.folder.server_key
         return Path(self._config.http.certificate), Path(self._config.http.key)
 
@@ -81,11 +85,11 @@ class ServerTls:
         files = [*self._files(), *([self._keeper.folder.ca] if self._keeper is not None else [])]
         return tuple(file.stat().st_mtime_ns if file.exists() else None for file in files)
 
-    def _issue_if_due(self, now: float) -> None:
+    def _issue_if_due(self, now: float, *, at_once: bool = False) -> None:
         """Make the server's own certificate if there is none for these names, or its last third has begun."""
         assert self._keeper is not None  # noqa: S101  config.has_authority
         authority, folder = self._keeper.authority(), self._keeper.folder
-        if folder.server.exists() and folder.server_key.exists():
+        if folder.server.exists() and folder.server_key.exists() and not at_once:
             present = x509.load_pem_x509_certificate(folder.server.read_bytes())
             begins, ends = present.not_valid_before_utc, present.not_valid_after_utc
             is_fresh = utc(now) < begins + (ends - begins) * RENEWED_AT

@@ -1,7 +1,10 @@
 """Renews what the authority has signed for machines: the broker, the controller itself, its HTTPS.
 
-At two thirds of its life each gets a successor with the same names, and at once when the issuing authority that signed
-it is trusted no more; devices see to theirs themselves. A certificate of another root in the same place is left alone.
+1. At two thirds of its life each gets a successor with the same names; at once when it was revoked, and when the
+   issuing authority that signed it is trusted no more. Devices see to theirs themselves.
+2. What is in a file is written down if it is not yet: nobody can revoke what no list shows. So it does not matter
+   whether who made it was stopped, or the store away, in between.
+3. A certificate of another root in the same place is left alone.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -17,9 +21,10 @@ from cryptography.exceptions import InvalidSignature
 from wainwright_controller import enrolment_store as shelf
 from wainwright_controller.https import ServerTls
 from wainwright_controller.pki import Authority
+from wainwright_controller.pki.authority import SERVER_LIFETIME
 from wainwright_controller.pki.keeper import Keeper, utc
 from wainwright_controller.pki.profiles import common_name
-from wainwright_controller.records import CertificateKind
+from wainwright_controller.records import Certificate, CertificateKind
 from wainwright_controller.store import Store
 
 LOG = logging.getLogger(__name__)
@@ -31,44 +36,89 @@ ACTOR = "controller"
 class Renewals:
     """See the module; `loop` is the HTTPS server's, once it runs. `on_controller` takes the controller's new one."""
 
-    def __init__(self, store: Store, keeper: Keeper, tls: ServerTls | None, on_controller: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keeper: Keeper,
+        tls: ServerTls | None,
+        on_controller: Callable[[], None],
+        broker_lifetime: timedelta = SERVER_LIFETIME,
+    ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._store = store
         self._keeper = keeper
         self._tls = tls
         self._on_controller = on_controller
+        self._broker_lifetime = broker_lifetime
 
     def renew(self, now: float) -> bool:
         """Renew what is due; returns whether the broker has a new certificate to read."""
         authority, folder = self._keeper.authority(), self._keeper.folder
         if self._tls is not None:
-            self._tls.renew(now, self.loop)
-        if made := self._renewed(authority, folder.controller, now):
-            authority.issue_controller(common_name(made), folder.controller, folder.controller_key, utc(now))
-            self._record(authority, folder.controller, CertificateKind.CONTROLLER, now)
+            self._renew_https(self._tls, authority, now)
+
+        def make_controllers(former: x509.Certificate) -> x509.Certificate:
+            files = folder.controller, folder.controller_key
+            return authority.issue_controller(common_name(former), *files, utc(now))
+
+        def make_brokers(former: x509.Certificate) -> x509.Certificate:
+            names = former.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            files = folder.broker, folder.broker_key
+            return authority.issue_server([str(one.value) for one in names], *files, utc(now), self._broker_lifetime)
+
+        if self._see_to(authority, folder.controller, CertificateKind.CONTROLLER, make_controllers, now):
             self._on_controller()
-        if made := self._renewed(authority, folder.broker, now):
-            names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            authority.issue_server([str(one.value) for one in names], folder.broker, folder.broker_key, utc(now))
-            self._record(authority, folder.broker, CertificateKind.SERVER, now)
-            return True
-        return False
+        return self._see_to(authority, folder.broker, CertificateKind.SERVER, make_brokers, now)
 
-    def _renewed(self, authority: Authority, path: Path, now: float) -> x509.Certificate | None:
-        """Return a certificate of this authority that is due for renewal, None for any other."""
+    def _renew_https(self, tls: ServerTls, authority: Authority, now: float) -> None:
+        """Renew what HTTPS shows; the administrator's own files are only taken anew."""
+        file = self._keeper.folder.server
+        is_revoked = tls.is_own and file.exists() and _is_revoked(self._known(_read(file)[0]))
+        tls.renew(now, self.loop, at_once=is_revoked)
+        if tls.is_own and self._known(present := _read(file)[0]) is None:
+            self._record(authority, present, CertificateKind.SERVER, now)
+
+    def _see_to(
+        self,
+        authority: Authority,
+        path: Path,
+        kind: CertificateKind,
+        make: Callable[[x509.Certificate], x509.Certificate],
+        now: float,
+    ) -> bool:
+        """Renew the certificate of a file if it is time, and write it down; returns whether it is another one."""
         if not path.exists():
-            return None
-        present, *chain = x509.load_pem_x509_certificates(path.read_bytes())
-        if present.issuer not in {issuer.certificate.subject for issuer in authority.issuers}:
-            return present if _is_below(authority.root, [present, *chain]) else None
+            return False
+        present, *chain = _read(path)
+        is_trusted = present.issuer in {issuer.certificate.subject for issuer in authority.issuers}
+        if not is_trusted and not _is_below(authority.root, [present, *chain]):
+            return False
+        known = self._known(present)
         begins, ends = present.not_valid_before_utc, present.not_valid_after_utc
-        return present if utc(now) >= begins + (ends - begins) * RENEWED_AT else None
+        if not is_trusted or _is_revoked(known) or utc(now) >= begins + (ends - begins) * RENEWED_AT:
+            present = make(present)
+            LOG.info("renewed %s", path)
+        elif known is not None:
+            return False
+        self._record(authority, present, kind, now)
+        return True
 
-    def _record(self, authority: Authority, path: Path, kind: CertificateKind, now: float) -> None:
-        made = x509.load_pem_x509_certificate(path.read_bytes())
+    def _known(self, certificate: x509.Certificate) -> Certificate | None:
+        with self._store.read() as connection:
+            return shelf.load_certificate(connection, shelf.serial_of(certificate.serial_number))
+
+    def _record(self, authority: Authority, made: x509.Certificate, kind: CertificateKind, now: float) -> None:
+        [issuer] = [one.id for one in authority.issuers if one.certificate.subject == made.issuer]
         with self._store.write() as connection:
-            shelf.add_certificate(connection, shelf.record_of(made, kind, authority.issuer.id, now, ACTOR))
-        LOG.info("renewed %s", path)
+            shelf.add_certificate(connection, shelf.record_of(made, kind, issuer, now, ACTOR))
+
+
+def _read(path: Path) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(path.read_bytes())
+
+
+def _is_revoked(known: Certificate | None) -> bool:
+    return known is not None and known.revoked_at is not None
 
 
 def _is_below(root: x509.Certificate, chain: list[x509.Certificate]) -> bool:

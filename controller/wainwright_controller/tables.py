@@ -362,7 +362,7 @@ class DeviceKeyTable(SQLModel, table=True):
 
 
 class CertificateTable(SQLModel, table=True):
-    """A certificate that was issued; removed some time after it has expired."""
+    """A certificate that was issued; removed some time after it has expired, if nothing needs it (`forget_old`)."""
 
     __tablename__ = "certificate"
     __table_args__ = (

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from wainwright_common.errors import WainwrightError
 from wainwright_controller import enrolment_store as shelf
-from wainwright_controller.pki import Authority
+from wainwright_controller.pki import Authority, validity
 from wainwright_controller.pki.keeper import Keeper, utc
 from wainwright_controller.pki.revocation import Revoked
 from wainwright_controller.records import Certificate
@@ -36,9 +36,11 @@ RETRY_S = 10.0  # after a failure
 FAREWELL_S = 1.0  # for a device to hear that its deployment is over, before it hears nothing more
 SETTLE_S = 5.0  # for a broker to read its list: systemd and a shell take less than one
 TIDY_EVERY_S = 3600.0
+WARN_EVERY_S = 86_400.0  # of an authority that ends: years before it does
 WATCH_EVERY_S = 60.0  # for devices that should not be heard any more
 STILL_S = 60.0  # after its end a session's last messages may still be read
 NAMED_MAX = 10  # devices in one line of the log
+REFUSED_MAX = 3  # sessions that cannot be ended, in one round: each may take half a minute, and the list has to wait
 REWRITTEN_AT = 1 / 3  # of a list's life: two thirds of it are left for a controller that is away
 
 
@@ -49,6 +51,10 @@ class BrokerOrders(NamedTuple):
     """Have it read its files again; raises WainwrightError."""
     end_session: Callable[[str], None] | None
     """Disconnect who is connected by a name; raises WainwrightError."""
+
+
+class SessionsRemain(WainwrightError):  # noqa: N818  the name is the sentence: "not yet: sessions remain"
+    """Some whose certificates were revoked could not be disconnected."""
 
 
 class Warden:
@@ -75,10 +81,12 @@ class Warden:
         self._written_at = 0.0
         self._wants_reload = True
         self._disconnected_at: dict[str, float] = {}
+        self._refused_at: dict[str, float] = {}
         self._tidy_at = 0.0
         self._watch_at = 0.0
         self._let_in: list[str] = []
-        self._complained_at = -TIDY_EVERY_S
+        self._warn_at = 0.0
+        self._complained_at: dict[Callable[[float], bool], float] = {}
         self._hurry = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="warden", daemon=True)
@@ -131,9 +139,12 @@ class Warden:
     def look(self) -> None:
         """Do what there is to do; raises WainwrightError when something has to be tried again."""
         now = self._clock()
-        self._renew_machines(now)
-        revoked = self._load_revoked(now)
+        self._watch(now)  # and what else needs no broker that does what it is told
         authority = self._keeper.authority()
+        self._tidy(authority, now)
+        self._warn(authority, now)
+        self._renew_machines(now)
+        revoked, authority = self._load_revoked(now), self._keeper.authority()
         if self._is_due(authority, revoked, now):
             self._write(authority, revoked, now)
         if self._wants_reload:
@@ -141,14 +152,16 @@ class Warden:
                 self._orders.reload()
             self._wants_reload = False
         self._disconnect([one for one in revoked if one.session_ended_at is None], now)
-        self._watch(now)
-        if now >= self._tidy_at or now < self._tidy_at - TIDY_EVERY_S:
-            self._tidy_at = now + TIDY_EVERY_S
-            with self._store.write() as connection:
-                shelf.forget_old(connection, now)
+
+    def _tidy(self, authority: Authority, now: float) -> None:
+        if self._tidy_at - TIDY_EVERY_S <= now < self._tidy_at:
+            return
+        self._tidy_at = now + TIDY_EVERY_S
+        with self._store.write() as connection:
+            shelf.forget_old(connection, now, [one.id for one in authority.issuers])
 
     def _load_revoked(self, now: float) -> list[Certificate]:
-        """Return what was taken back and is still valid: many rows, read again only when they have changed."""
+        """Return what was taken back and is to be listed: many rows, read again only when they have changed."""
         with self._store.read() as connection:
             stamp = shelf.stamp_of_revoked(connection, now)
             if stamp != self._stamp:
@@ -156,14 +169,22 @@ class Warden:
         return self._revoked
 
     def _renew_machines(self, now: float) -> None:
-        """Renew what the authority signed for machines; a file that cannot be used must not keep the list from it."""
-        try:
-            if self._renew(now):
-                self._wants_reload = True
-        except (WainwrightError, OSError, ValueError) as error:
-            if now - self._complained_at > TIDY_EVERY_S or now < self._complained_at:
-                self._complained_at = now
-                LOG.error("a certificate of the controller or its broker is not renewed: %s", error)  # noqa: TRY400
+        """Renew what signs, and what it signed for machines; a file that cannot be used keeps no list from it."""
+        for renew in (self._keeper.rotate_if_due, self._renew):
+            try:
+                self._wants_reload |= renew(now)
+            except (WainwrightError, OSError, ValueError) as error:
+                if not 0 <= now - self._complained_at.get(renew, -TIDY_EVERY_S) < TIDY_EVERY_S:
+                    self._complained_at[renew] = now
+                    LOG.error("what the controller and its broker need is not renewed: %s", error)  # noqa: TRY400
+
+    def _warn(self, authority: Authority, now: float) -> None:
+        """Say daily what of the authority ends, and a person has to see to."""
+        if self._warn_at - WARN_EVERY_S <= now < self._warn_at:
+            return
+        self._warn_at = now + WARN_EVERY_S
+        for sentence in validity.warnings(authority, utc(now)):
+            LOG.error("%s", sentence)
 
     def _watch(self, now: float) -> None:
         """Say so when a broker lets in whom it should refuse; again only when it is others."""
@@ -191,7 +212,7 @@ class Warden:
     def _write(self, authority: Authority, revoked: list[Certificate], now: float) -> None:
         entries: dict[str, list[Revoked]] = {}
         for one in revoked:
-            entry = Revoked(int(one.serial, 16), utc(one.revoked_at or now), one.reason)
+            entry = Revoked(int(one.serial, 16), utc(min(one.revoked_at or now, now)), one.reason)
             entries.setdefault(one.issuer, []).append(entry)
         number = int(now * 1000)  # grows from list to list, whichever controller writes it
         authority.write_crl(entries, number, utc(now), timedelta(seconds=self._lifetime_s))
@@ -202,26 +223,41 @@ class Warden:
     # ---- sessions ---------------------------------------------------------------------------------------------
 
     def _disconnect(self, revoked: list[Certificate], now: float) -> None:
-        end_session = self._orders.end_session
-        if end_session is None:
+        """End the sessions of all whom it can; raises SessionsRemain with the others, a few at a time and in turn."""
+        if self._orders.end_session is None:
             return
-        done: list[str] = []
-        for name in sorted({one.name for one in revoked if one.kind != "server"}):
-            if any(0 <= now - (one.revoked_at or 0) < FAREWELL_S for one in revoked if one.name == name):
-                continue
-            before = self._disconnected_at.get(name)
-            if before is None or not now - before >= 0:
-                end_session(name)
-                self._disconnected_at[name] = now
-            elif now - before >= SETTLE_S:
-                end_session(name)
-                del self._disconnected_at[name]
-                done += [one.serial for one in revoked if one.name == name]
-                LOG.info("ended the session of %s, whose certificate was revoked", name)
-        done += [one.serial for one in revoked if one.kind == "server"]
-        if done:
+        names = {one.name for one in revoked if one.kind != "server"}
+        over = [one.name for one in revoked if 0 <= now - (one.revoked_at or 0) < FAREWELL_S]
+        done: set[str] = set()
+        refused: list[str] = []
+        for name in sorted(names.difference(over), key=lambda name: (self._refused_at.get(name, 0.0), name)):
+            try:
+                done |= self._end(name, self._orders.end_session, now)
+            except WainwrightError as error:
+                self._refused_at[name] = now
+                refused.append(str(error))
+                if len(refused) == REFUSED_MAX:
+                    break
+        ended = [one.serial for one in revoked if one.kind == "server" or one.name in done]
+        if ended:
             with self._store.write() as connection:
-                shelf.note_session_ended(connection, done, now)
+                shelf.note_session_ended(connection, ended, now)
+        if refused:
+            raise SessionsRemain(" ".join(refused))
+
+    def _end(self, name: str, end_session: Callable[[str], None], now: float) -> set[str]:
+        """End a session, the first time or the second; returns the name if that was all. Raises WainwrightError."""
+        before = self._disconnected_at.get(name)
+        if before is not None and 0 <= now - before < SETTLE_S:
+            return set()
+        end_session(name)
+        self._refused_at.pop(name, None)
+        if before is None or now < before:
+            self._disconnected_at[name] = now
+            return set()
+        del self._disconnected_at[name]
+        LOG.info("ended the session of %s, whose certificate was revoked", name)
+        return {name}
 
 
 def _by_issuer(authority: Authority, revoked: list[Certificate]) -> Mapping[str, frozenset[str]]:

@@ -55,7 +55,7 @@ def test_the_certificate_is_renewed_at_two_thirds_and_shown_without_a_restart(se
     files, names = (keeper.folder.server, keeper.folder.server_key), names_of(served.config)
     assert served.controller.tls is not None
 
-    for days, is_due in ((59, False), (61, True)):
+    for days, is_due in ((19, False), (21, True)):
         then = datetime.now(UTC) - timedelta(days=days)
         old = keeper.authority().issue_server(names, *files, then, LIFETIME)
         served.controller.tls.renew(time.time(), None)

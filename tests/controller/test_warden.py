@@ -155,6 +155,8 @@ def test_what_an_administrator_watches_is_in_the_metrics(
     served.post(f"devices/{device.name}/revoke", {})
     assert _metric(served, "revocations_unfinished") == 1
     assert _metric(served, "keys_pending") == 0
+    assert 0 <= 5 * 365 * DAY_S - _metric(served, "issuer_ends_seconds") < 3600
+    assert 0 <= 20 * 365 * DAY_S - _metric(served, "root_ends_seconds") < 3600
     assert 0 <= LIST_S - _metric(served, "revocation_list_ends_seconds") < 3600
     monkeypatch.undo()
     wait_until(lambda: _metric(served, "revocations_unfinished") == 0, what="the session to be ended")

@@ -12,18 +12,21 @@ from cryptography import x509
 from msgspec.structs import replace
 from sqlalchemy import insert, select
 
+from wainwright_common.errors import WainwrightError
 from wainwright_controller import enrolment_store as shelf
-from wainwright_controller.enrolment_store import PENDING_KEPT_S
+from wainwright_controller.enrolment_store import KEPT_S, LISTED_S, PENDING_KEPT_S
 from wainwright_controller.ingest.link import BrokerRefused
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.pki import CONTROLLER, Authority, Folder
 from wainwright_controller.pki.keeper import Keeper, utc
+from wainwright_controller.pki.profiles import ISSUING_LIFETIME
 from wainwright_controller.records import Certificate, CertificateKind, Device, DeviceKey, DeviceState
 from wainwright_controller.renewals import Renewals
 from wainwright_controller.rows import CERTIFICATE, DEVICE, TAG, to_row
 from wainwright_controller.store import Store
 from wainwright_controller.warden import (
     FAREWELL_S,
+    REFUSED_MAX,
     REWRITTEN_AT,
     SETTLE_S,
     STILL_S,
@@ -45,14 +48,17 @@ class Lab:
         self.store = store
         self.keeper = Keeper(Folder(tmp_path / "pki"), "Test", self.now, LIST_S)
         self.reloads = 0
+        self.shown = 0  # how often the controller was told to show another certificate
         self.ended: list[str] = []
         self.fault: BrokerRefused | None = None
+        self.stubborn: set[str] = set()  # whose sessions cannot be ended
+        self.tried: list[str] = []
         self.warden = self.another()
 
     def another(self) -> Warden:
         """Return a warden that remembers nothing, as after a restart."""
         orders = BrokerOrders(self._reload, self._end)
-        renewals = Renewals(self.store, self.keeper, None, lambda: None)
+        renewals = Renewals(self.store, self.keeper, None, self._show)
         return Warden(self.store, self.keeper, orders, LIST_S, renewals.renew, clock=lambda: self.now)
 
     def _reload(self) -> None:
@@ -60,9 +66,15 @@ class Lab:
             raise self.fault
         self.reloads += 1
 
+    def _show(self) -> None:
+        self.shown += 1
+
     def _end(self, name: str) -> None:
+        self.tried.append(name)
         if self.fault is not None:
             raise self.fault
+        if name in self.stubborn:
+            raise BrokerRefused(f"{name} is not here")
         self.ended.append(name)
 
     def issue(self, name: str) -> Certificate:
@@ -95,6 +107,12 @@ class Lab:
     def list(self) -> x509.CertificateRevocationList:
         """The revocation list that the broker reads."""
         return x509.load_pem_x509_crl(self.keeper.folder.crl.read_bytes())
+
+    def recorded(self, path: Path) -> Certificate | None:
+        """Return what the store knows of the certificate in a file."""
+        made = x509.load_pem_x509_certificate(path.read_bytes())
+        with self.store.read() as connection:
+            return shelf.load_certificate(connection, shelf.serial_of(made.serial_number))
 
     def is_done(self, record: Certificate) -> bool:
         """Say whether the store takes the session for ended."""
@@ -134,7 +152,10 @@ def test_the_list_is_written_before_it_ends_and_when_something_changes_and_not_o
     assert lab.list.get_revoked_certificate_by_serial_number(int(record.serial, 16)) is not None
     assert lab.reloads == 3
 
-    lab.now += 91 * DAY_S  # the certificate has ended by itself
+    lab.now += 89 * DAY_S + LISTED_S  # the certificate has ended by itself
+    lab.warden.look()
+    assert len(list(lab.list)) == 1
+    lab.now += 2 * DAY_S
     lab.warden.look()
     assert len(list(lab.list)) == 0
 
@@ -152,6 +173,34 @@ def test_a_clock_that_goes_back_leaves_no_list_that_has_ended(lab: Lab) -> None:
 
     assert lab.list.next_update_utc is not None
     assert lab.list.next_update_utc > utc(lab.now)
+
+
+def test_a_clock_that_was_ahead_for_a_while_undoes_no_revocation(lab: Lab) -> None:
+    """Nothing that is lost by it can be made again: nobody else knows the certificate's number."""
+    revoked, other = lab.issue("press-07"), lab.issue("press-08")
+    lab.revoke(revoked)
+    lab.warden.look()
+    lab.now += 200 * DAY_S  # a battery was changed, and the controller started
+    lab.another().look()
+    lab.now -= 200 * DAY_S
+
+    lab.revoke(other)  # nor one that was only issued before
+    lab.another().look()
+
+    assert {f"{one.serial_number:040x}" for one in lab.list} == {revoked.serial, other.serial}
+
+
+def test_what_is_revoked_by_a_clock_that_is_ahead_is_revoked(lab: Lab) -> None:
+    record = lab.issue("press-07")
+    lab.now += 200 * DAY_S
+    lab.revoke(record)
+    lab.another().look()
+    lab.now -= 200 * DAY_S
+    lab.another().look()
+
+    [entry] = lab.list
+    assert entry.serial_number == int(record.serial, 16)
+    assert entry.revocation_date_utc <= utc(lab.now)
 
 
 def test_a_session_is_ended_twice_and_only_then_it_is_done(lab: Lab) -> None:
@@ -255,6 +304,58 @@ def test_a_broker_that_cannot_be_told_is_told_later_and_nothing_is_done_before(l
     assert (lab.ended, lab.is_done(record)) == (["press-07"] * 2, True)
 
 
+def test_who_cannot_be_disconnected_keeps_nobody_else_connected_and_nothing_from_being_done(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A command that fails for a device that is away, for instance, fails for as long as that is."""
+    lab.stubborn = {f"a-press-{n}" for n in range(2 * REFUSED_MAX)}
+    let_in, late, stubborn = lab.issue("b-press"), lab.issue("c-press"), [lab.issue(n) for n in sorted(lab.stubborn)]
+    for record in (let_in, *stubborn):
+        lab.revoke(record)
+
+    def look() -> None:
+        with pytest.raises(WainwrightError, match=r"a-press-\d is not here"):
+            lab.warden.look()
+
+    for _ in range(4):
+        look()
+        lab.now += SETTLE_S
+    assert lab.is_done(let_in)
+    assert set(lab.tried) == {"b-press", *lab.stubborn}  # a few in a round, and all in turn
+    lab.tried.clear()
+    look()
+    assert len(lab.tried) == REFUSED_MAX
+
+    lab.revoke(late)
+    lab.now += STILL_S + WATCH_EVERY_S
+    lab.hear("b-press")
+    for _ in range(4):
+        look()
+        lab.now += SETTLE_S
+    assert lab.is_done(late)
+    assert "lets in devices whose certificates are revoked: b-press" in caplog.text
+    assert not any(lab.is_done(one) for one in stubborn)
+
+    lab.stubborn.clear()
+    for _ in range(3):
+        lab.warden.look()
+        lab.now += SETTLE_S
+    assert all(lab.is_done(one) for one in stubborn)
+
+
+def test_what_is_old_is_forgotten_also_while_the_broker_cannot_be_told(lab: Lab) -> None:
+    record = lab.issue("press-07")
+    lab.fault = BrokerRefused("away")
+    lab.now += 90 * DAY_S + KEPT_S
+    lab.issue("press-07")
+
+    with pytest.raises(BrokerRefused):
+        lab.warden.look()
+
+    with lab.store.read() as connection:
+        assert shelf.load_certificate(connection, record.serial) is None
+
+
 def test_a_file_that_cannot_be_used_keeps_no_list_from_being_written(lab: Lab) -> None:
     lab.keeper.folder.broker.write_bytes(b"no certificate")
     record = lab.issue("press-07")
@@ -265,14 +366,35 @@ def test_a_file_that_cannot_be_used_keeps_no_list_from_being_written(lab: Lab) -
     assert lab.list.get_revoked_certificate_by_serial_number(int(record.serial, 16)) is not None
 
 
-def test_what_is_old_is_forgotten(lab: Lab) -> None:
-    record = lab.issue("press-07")
-    lab.now += 119 * DAY_S
+def test_of_a_name_the_certificates_that_are_old_are_forgotten_and_the_last_is_not(lab: Lab) -> None:
+    first = lab.issue("press-07")
+    lab.now += DAY_S
+    last = lab.issue("press-07")
+
+    def kept() -> list[bool]:
+        lab.another().look()
+        with lab.store.read() as connection:
+            return [shelf.load_certificate(connection, one.serial) is not None for one in (first, last)]
+
+    lab.now += 89 * DAY_S + KEPT_S - 1
+    assert kept() == [True, True]
+    lab.now += 2
+    assert kept() == [False, True]
+    lab.now += 1000 * DAY_S
+    assert kept() == [False, True]
+
+
+def test_what_was_revoked_is_remembered_as_long_as_its_authority_is_trusted(lab: Lab) -> None:
+    record, authority = lab.issue("press-07"), lab.keeper.authority()
+    lab.revoke(record)
+    lab.now += 1000 * DAY_S
     lab.another().look()
     with lab.store.read() as connection:
         assert shelf.load_certificate(connection, record.serial) is not None
-    lab.now += 2 * DAY_S
+
+    authority.rotate("Test", utc(lab.now)).retire(authority.issuer.id, utc(lab.now))
     lab.another().look()
+
     with lab.store.read() as connection:
         assert shelf.load_certificate(connection, record.serial) is None
 
@@ -360,3 +482,72 @@ def test_certificates_of_machines_are_renewed_at_two_thirds_and_written_down(lab
     lab.now += DAY_S
     lab.warden.look()
     assert folder.broker.read_bytes() == theirs
+
+
+def test_what_a_machine_shows_is_written_down_also_when_its_maker_was_killed_before_that(lab: Lab) -> None:
+    """No list shows a certificate that is not, and nobody can take it back; the file itself is fresh."""
+    authority, folder = lab.keeper.authority(), lab.keeper.folder
+    authority.issue_server(["broker.example"], folder.broker, folder.broker_key, utc(lab.now))
+    authority.issue_controller(CONTROLLER, folder.controller, folder.controller_key, utc(lab.now))
+    authority.rotate("Test", utc(lab.now))
+
+    lab.warden.look()
+
+    for file, kind in ((folder.broker, CertificateKind.SERVER), (folder.controller, CertificateKind.CONTROLLER)):
+        record = lab.recorded(file)
+        assert record is not None
+        assert (record.kind, record.issuer) == (kind, authority.issuer.id)
+    assert (lab.shown, lab.reloads) == (1, 1)
+    lab.warden.look()
+    assert (lab.shown, lab.reloads) == (1, 1)
+
+
+def test_what_a_machine_shows_is_made_anew_at_once_when_it_is_revoked(lab: Lab) -> None:
+    authority, folder = lab.keeper.authority(), lab.keeper.folder
+    authority.issue_server(["broker.example"], folder.broker, folder.broker_key, utc(lab.now))
+    authority.issue_controller(CONTROLLER, folder.controller, folder.controller_key, utc(lab.now))
+    lab.warden.look()
+    before = [lab.recorded(folder.controller), lab.recorded(folder.broker)]
+    for times, record in enumerate(before, start=1):
+        assert record is not None
+        lab.revoke(record)
+        lab.warden.look()
+        assert lab.reloads == 1 + times
+    assert lab.shown == 2
+
+    after = [lab.recorded(folder.controller), lab.recorded(folder.broker)]
+    for former, record in zip(before, after, strict=True):
+        assert former is not None
+        assert record is not None
+        assert record.serial != former.serial
+        assert (record.name, record.revoked_at) == (former.name, None)
+
+
+def test_another_issuing_authority_signs_in_time_and_the_list_has_it_in_the_same_round(lab: Lab) -> None:
+    first = lab.keeper.authority().issuer
+    lab.warden.look()
+    lab.now += ISSUING_LIFETIME.total_seconds() * 3 / 5 - DAY_S
+    lab.warden.look()
+    assert lab.keeper.authority().issuer.id == first.id
+
+    lab.now += 2 * DAY_S
+    lab.warden.look()
+
+    signs = lab.keeper.authority().issuer
+    assert signs.id != first.id
+    lists = lab.keeper.folder.crl.read_bytes().split(b"-----END X509 CRL-----\n")[:-1]
+    issuers = {x509.load_pem_x509_crl(one + b"-----END X509 CRL-----\n").issuer for one in lists}
+    assert issuers == {first.certificate.subject, signs.certificate.subject}
+    lab.warden.look()
+    assert lab.keeper.authority().issuer.id == signs.id
+
+
+def test_an_issuing_authority_that_cannot_be_followed_is_told_of_daily(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.keeper.folder.root_key.unlink()
+    lab.now += ISSUING_LIFETIME.total_seconds() * 3 / 5 + DAY_S
+    for _ in range(3):
+        lab.warden.look()
+        lab.now += DAY_S / 2 + 1
+    assert caplog.text.count("wainwright ca rotate --request") == 2

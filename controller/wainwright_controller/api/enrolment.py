@@ -112,7 +112,10 @@ def certificates_listed(
 
 @certificates.post("/{serial}/revoke")
 def revoke_certificate(serial: str, body: RevokeCertificateIn, context: InContext, actor: InActor) -> Changed:
-    """Revoke one certificate; who is connected with it is disconnected."""
+    """Revoke one certificate; who is connected with it is disconnected.
+
+    A server's goes on being believed by devices until it ends: they read no revocation list.
+    """
     return Changed(changed=[context.operations.revoke_certificate(serial, body.reason, actor.name)])
 
 

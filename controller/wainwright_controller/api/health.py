@@ -17,6 +17,7 @@ from wainwright_controller import enrolment_store as shelf
 from wainwright_controller.api import routing
 from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.api.models import Connected, Liveness, Readiness, Status
+from wainwright_controller.pki import PkiError
 from wainwright_controller.records import DeviceState
 from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE
 
@@ -99,6 +100,14 @@ def _enrolment(context: Context) -> Iterable[str]:
     yield from _metric("enrolments_refused_total", "counter", text, "code", refused)
     text = "Revoked certificates whose sessions are not known to have ended."
     yield from _metric("revocations_unfinished", "gauge", text, "", {"": unfinished})
+    try:
+        authority = context.keeper.authority()
+    except PkiError:
+        return
+    ends = {"issuer": authority.issuer.certificate, "root": authority.root}
+    for what, text in (("issuer", "the issuing authority ends"), ("root", "the root ends")):
+        left_s = round(ends[what].not_valid_after_utc.timestamp() - context.clock())
+        yield from _metric(f"{what}_ends_seconds", "gauge", f"Until {text}, and all that it signed.", "", {"": left_s})
     try:
         crl = x509.load_pem_x509_crl(context.keeper.folder.crl.read_bytes())
     except (OSError, ValueError):

@@ -136,7 +136,22 @@ def certificates(settings: Settings, kind: str | None, limit: int | None) -> Non
 )
 @in_settings
 def revoke(settings: Settings, serial: str, reason: str) -> None:
-    """Revoke one certificate, such as a controller's that was lost; who is connected with it is disconnected."""
-    confirm(settings, serial, "revoke", f"This revokes the certificate {serial}, for good.")
+    """Revoke one certificate, such as a controller's that was lost; who is connected with it is disconnected.
+
+    What is in the authority's folder on the controller is replaced at once. A server's goes on being believed by
+    devices: they read no revocation list.
+    """
+    text = f"This revokes the certificate {serial}, for good."
+    servers = settings.client.items("certificates", kind="server")
+    if one := next((one for one in servers if _number(one["serial"]) == _number(serial)), None):
+        text += (
+            f" It is a server's, and devices read no revocation list: until it ends, {api_stamp(one['ends_at'])}, they"
+            " believe whoever has its key and can divert their traffic."
+        )
+    confirm(settings, serial, "revoke", text)
     answer = settings.client.post(f"certificates/{seg(serial)}/revoke", {"reason": reason})
     put_done(settings, answer, f"Certificate {serial} revoked.")
+
+
+def _number(serial: str) -> str:
+    return serial.replace(":", "").lower().lstrip("0")

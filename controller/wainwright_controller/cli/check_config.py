@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,7 @@ def problems(config: Config) -> Iterator[str]:
     yield from _folder("data_dir", config.data_dir)
     yield from _folder("artifacts.folder", config.artifacts_folder)
     yield from _tls(config.broker)
+    yield from _authority(config)
 
 
 def _folder(key: str, folder: Path) -> Iterator[str]:
@@ -88,6 +90,20 @@ def _folder(key: str, folder: Path) -> Iterator[str]:
     elif not os.access(there, os.W_OK | os.X_OK):
         made = "written to" if there == folder else f"made, because {there} cannot be written to"
         yield f"{key}: {folder} cannot be {made} by this user."
+
+
+def _authority(config: Config) -> Iterator[str]:
+    """Yield why nothing that the authority signs would be valid, if there is one."""
+    from wainwright_controller.pki import Authority, Folder, PkiError, validity
+
+    folder = Folder(config.pki_folder)
+    if not config.has_authority or not os.access(folder.issuing, os.F_OK):
+        return
+    try:
+        if said := validity.fault(Authority.load(folder), datetime.now(UTC)):
+            yield f"enrolment.folder: {said}"
+    except PkiError as error:
+        yield f"enrolment.folder: {error}"
 
 
 def _tls(broker: BrokerSection) -> Iterator[str]:

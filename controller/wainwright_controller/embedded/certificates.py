@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cryptography import x509
 
 from wainwright_controller import enrolment_store as shelf
-from wainwright_controller.https import subject_names
+from wainwright_controller.https import LIFETIME, subject_names
 from wainwright_controller.pki import CONTROLLER, Authority
 from wainwright_controller.pki.keeper import Keeper, utc
 from wainwright_controller.records import CertificateKind
@@ -23,7 +23,7 @@ def make_certificates(store: Store, keeper: Keeper, names: Sequence[str], now: f
     """Make what is missing, and the broker's anew when it is not for these names. Raises PkiError."""
     authority, folder = keeper.authority(), keeper.folder
     if not folder.broker.exists() or _is_for_other_names(authority, names):
-        made = authority.issue_server(names, folder.broker, folder.broker_key, utc(now))
+        made = authority.issue_server(names, folder.broker, folder.broker_key, utc(now), LIFETIME)
         _record(store, authority, made, CertificateKind.SERVER, now)
     if not folder.controller.exists():
         made = authority.issue_controller(CONTROLLER, folder.controller, folder.controller_key, utc(now))

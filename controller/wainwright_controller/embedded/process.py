@@ -127,7 +127,13 @@ class EmbeddedBroker:
         """
         if self._door is None or self._process is None or self._door.stamp == self._loaded:
             return
-        self._loaded = self._door.stamp
+        self.end_connections()
+
+    def end_connections(self) -> None:
+        """End all connections, the controller's too: whoever comes back is asked for his certificate again."""
+        if self._door is None or self._process is None:
+            return
+        self._loaded = self._door.stamp  # it reads its files on the way
         self._process.send_signal(signal.SIGHUP)
 
     def start(self) -> None:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -30,6 +30,7 @@ from wainwright_controller.pki.profiles import Key, key_digest
 from wainwright_controller.pki.revocation import Revoked
 
 SERVER_LIFETIME = timedelta(days=397)  # what browsers take at most is 398 days
+EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # no copy of this program is older: a clock that is has lost the time
 ID_LENGTH = 16  # hexadecimal digits of a key's digest that name an issuing authority's files
 
 
@@ -58,6 +59,7 @@ class Authority:
         with folder.locked():
             if not folder.issuing.exists():
                 if not folder.root.exists():
+                    _check_clock(now)
                     _make_root(folder, name, now)
                 _make_issuer(folder, name, now)
         authority = cls.load(folder)
@@ -197,6 +199,14 @@ def _load_issuer(folder: Folder, path: Path) -> Issuer:
     if key_digest(issuer.key.public_key()) != key_digest(certificate.public_key()):
         raise PkiError(f"{path} and {path.with_suffix('.key')} do not belong together: restore both from a backup.")
     return issuer
+
+
+def _check_clock(now: datetime) -> None:
+    if now < EARLIEST:
+        raise PkiError(
+            f"This machine's clock says {now:%Y-%m-%d}, and an authority that is made now would have ended when it is"
+            " set: set it first."
+        )
 
 
 def _make_root(folder: Folder, name: str, now: datetime) -> None:

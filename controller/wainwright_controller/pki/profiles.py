@@ -67,7 +67,7 @@ def issuing(
 ) -> x509.Certificate:
     """Return an issuing authority below the root `signer`, whose key is `key`."""
     subject = _named(f"{name} issuing {key_digest(request_key)[:8]}")
-    builder = _builder(subject, signer.subject, request_key, now - BACKDATED, _end(signer, now + ISSUING_LIFETIME))
+    builder = _builder(subject, signer.subject, request_key, now - BACKDATED, lasting(signer, now, ISSUING_LIFETIME))
     return _authority(builder, key, path_length=0).sign(key, hashes.SHA256())
 
 
@@ -80,7 +80,7 @@ def client(
     lifetime: timedelta,
 ) -> x509.Certificate:
     """Return the certificate of a device, or of a controller: its name is its common name, and it is a client only."""
-    builder = _builder(_named(name), signer.subject, public_key, now - BACKDATED, _end(signer, now + lifetime))
+    builder = _builder(_named(name), signer.subject, public_key, now - BACKDATED, lasting(signer, now, lifetime))
     return _leaf(builder, key, Purpose.CLIENT_AUTH).sign(key, hashes.SHA256())
 
 
@@ -94,7 +94,7 @@ def server(
 ) -> x509.Certificate:
     """Return the certificate of a server that is reached by `names`: host names and addresses. Raises PkiError."""
     subject = _named(names[0][:COMMON_NAME_MAX])
-    builder = _builder(subject, signer.subject, public_key, now - BACKDATED, _end(signer, now + lifetime))
+    builder = _builder(subject, signer.subject, public_key, now - BACKDATED, lasting(signer, now, lifetime))
     builder = builder.add_extension(x509.SubjectAlternativeName([_host(name) for name in names]), critical=False)
     return _leaf(builder, key, Purpose.SERVER_AUTH).sign(key, hashes.SHA256())
 
@@ -103,6 +103,17 @@ def common_name(certificate: x509.Certificate) -> str:
     """Return whose certificate it is; "" if it does not say that once."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if len(names) == 1 else ""
+
+
+def lasting(signer: x509.Certificate, now: datetime, lifetime: timedelta) -> datetime:
+    """Return when what is signed now ends; raises PkiError when who signs has ended."""
+    ends = signer.not_valid_after_utc
+    if now >= ends:
+        raise PkiError(
+            f"{signer.subject.rfc4514_string()} ended at {ends:%Y-%m-%d %H:%M} UTC, and signs nothing more: set the"
+            " clock if that is wrong, else see docs/enrolment.md, Rotating the issuing authority."
+        )
+    return min(now + lifetime, ends)
 
 
 def _builder(
@@ -168,10 +179,6 @@ def _host(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
     except ValueError as error:
         raise PkiError(f"{name!r} is neither a host name nor an address: write names in ASCII (IDNA).") from error
-
-
-def _end(signer: x509.Certificate, end: datetime) -> datetime:
-    return min(end, signer.not_valid_after_utc)
 
 
 def _seconds(moment: datetime) -> datetime:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
 
 from tests.controller.api.served import Served
 from tests.controller.cli.conftest import Ran, Run
 from tests.support.est import EstDevice
 from tests.support.mosquitto import Mosquitto
 from tests.support.openssl import openssl
+from tests.support.wait import wait_until
 from wainwright_controller.cli.main import wainwright
 from wainwright_controller.config import Enrolment
 
@@ -195,6 +198,33 @@ def test_an_issuing_authority_is_retired_by_who_means_it(served: Served, run: Ru
     assert former not in run("ca show").out
     assert run(f"ca retire {signs} --yes").code == 4
     assert run("ca retire 0000000000000000 --yes").code == 1
+
+
+def test_a_servers_certificate_that_is_revoked_is_replaced_and_is_not_said_to_be_useless(
+    served: Served, run: Run
+) -> None:
+    """Who believes it reads no revocation list: an operator must not think that a stolen key is worth nothing now."""
+
+    def is_good(number: str) -> bool:
+        listed = run("ca certificates --kind server -o json").json
+        return any(one["serial"].lstrip("0") == number and "revoked_at" not in one for one in listed)
+
+    wait_until(lambda: is_good(shown(served)), what="HTTPS's own to be recorded")
+    number = shown(served)
+    asked = run(f"ca revoke {number}")
+    assert (asked.code, "devices read no revocation list" in asked.err) == (4, True)
+    assert "devices read no revocation list" not in run(f"ca revoke {'0' * 40}").err
+
+    assert run(f"ca revoke {number} --yes").code == 0
+
+    wait_until(lambda: shown(served) != number and is_good(shown(served)), what="HTTPS to show another")
+
+
+def shown(served: Served) -> str:
+    """Return the number of the certificate that HTTPS shows."""
+    root = str(served.config.pki_folder / "root.pem")
+    pem = ssl.get_server_certificate(("127.0.0.1", served.port), ca_certs=root)
+    return f"{x509.load_pem_x509_certificate(pem.encode()).serial_number:x}"
 
 
 @pytest.mark.usefixtures("served")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from tests.support.authority import Authority
+from wainwright_controller import pki
 from wainwright_controller.cli.main import wainwright
+from wainwright_controller.pki import Folder
 
 SECRET = "swordfish"
 
@@ -52,6 +55,25 @@ def test_in_json_every_setting_is_there_and_no_secret(tmp_path: Path) -> None:
     assert ran.exit_code == 0
     assert '"timeline.keep_days": 365' in ran.stdout
     assert SECRET not in ran.output
+
+
+def test_an_authority_that_has_ended_is_told_of_unless_a_start_would_make_the_next(tmp_path: Path) -> None:
+    text, now = "[enrolment]\nenabled = true\n", datetime.now(UTC)
+    folder = Folder(tmp_path / "data" / "pki")
+    made = pki.Authority.create(folder, "Test", now, timedelta(days=30))
+    made.rotate("Test", now - timedelta(days=6 * 365))
+    files = sorted(folder.path.rglob("*"))
+    assert check(tmp_path, text).exit_code == 0
+    assert sorted(folder.path.rglob("*")) == files
+
+    folder.root_key.unlink()
+
+    ran = check(tmp_path, text)
+    assert ran.exit_code == 1
+    assert "enrolment.folder: The issuing authority" in ran.stderr
+    assert "ended at" in ran.stderr
+    folder.root.write_bytes(b"")
+    assert "root.pem has no certificate" in check(tmp_path, text).stderr
 
 
 def test_the_environment_counts_as_it_does_for_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,20 +7,25 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copy
 
 import msgspec
 import pytest
+from cryptography import x509
 from pytest_mock import MockerFixture
 
 from tests.controller.conftest import make_artifact
+from tests.support.authority import Credentials
 from tests.support.device import Device
 from tests.support.wait import PATIENCE_S, wait_until
+from tests.system.security.attacker import Attacker, Refused
 from wainwright_common.messages import Verdict
 from wainwright_common.statuses import DeviceStatus
-from wainwright_controller.config import BrokerSection, Config
+from wainwright_controller.config import BrokerSection, Config, Enrolment
 from wainwright_controller.controller import Controller, FolderTaken
 from wainwright_controller.embedded import BrokerError, EmbeddedBroker, process
 from wainwright_controller.operations import Order
+from wainwright_controller.pki import CONTROLLER
 
 
 @pytest.fixture
@@ -80,3 +85,38 @@ def test_what_the_broker_needs_is_not_readable_by_others(controller: Controller)
 
     assert folder.stat().st_mode & 0o077 == 0
     assert (folder / "nats.conf").stat().st_mode & 0o077 == 0
+
+
+def test_a_controllers_certificate_that_is_revoked_lets_nobody_stay_and_the_controller_gets_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has copied it may connect by any client id: no session of one name is all that there is to end."""
+    caplog.set_level("INFO")
+    config = Config(
+        data_dir=tmp_path / "data", broker=BrokerSection(port=0, tls=True), enrolment=Enrolment(enabled=True)
+    )
+    running = Controller(config, "https://127.0.0.1:9")
+    pki = config.pki_folder
+    stolen = Credentials(pki / "ca.pem", tmp_path / "stolen.pem", tmp_path / "stolen.key")
+    copy(pki / "controller.pem", tmp_path / "stolen.pem")
+    copy(pki / "controller.key", tmp_path / "stolen.key")
+    serial = x509.load_pem_x509_certificate((pki / "controller.pem").read_bytes()).serial_number
+
+    def knock() -> Attacker:
+        prefix = config.broker.prefix
+        return Attacker(port_of(running), stolen, CONTROLLER, prefix=prefix, version="3.1.1", client_id="thief")
+
+    running.start()
+    try:
+        wait_until(running.link.connected.is_set, 20, "the controller to be connected")
+        with knock() as thief:
+            running.operations.revoke_certificate(f"{serial:x}", "key-compromise", "test")
+
+            assert thief.closed.wait(20)
+        with pytest.raises(Refused):
+            knock().__enter__()
+        wait_until(lambda: caplog.text.count("connected to the broker") > 1, 20, "the controller to be back")
+        shown = x509.load_pem_x509_certificate((pki / "controller.pem").read_bytes())
+        assert shown.serial_number != serial
+    finally:
+        running.stop()
