@@ -14,7 +14,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from sqlmodel import SQLModel
 
 from tests.support.postgresql import Postgresql
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_controller import lead, migrations
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.lead import Lead
@@ -24,8 +24,6 @@ from wainwright_controller.news import News
 from wainwright_controller.records import Device
 from wainwright_controller.rows import DEVICE, EVENT, GROUP, SETTING
 from wainwright_controller.store import Store, StoreError, is_refusal, parse_url
-
-PATIENCE_S = 30.0
 
 
 @pytest.fixture

@@ -312,6 +312,7 @@ def _run(histories: int, steps: int) -> None:
     print(f"{DONE.pop('histories')} histories: {dict(DONE)}")
 
 
+@pytest.mark.timeout(600)  # a quarter of a minute on a quiet machine
 def test_random_histories_keep_the_rules_and_end() -> None:
     _run(HISTORIES, STEPS)
 
