@@ -116,7 +116,7 @@ def test_a_deployment_waits_until_an_update_by_hand_is_decided_about(system: Sys
 
     code, text = wain(system, "check-in")
     assert code == 0
-    assert f"Offered {later} by deployment {deployment_id}, attempt 1: it is not taken" in text
+    assert "No update: The device is busy with another update, of a former deployment or by hand (busy)." in text
     assert system.part(deployment_id, PRESS)["status"] == "pending"
     code, text = install(system, later)
     assert code == 4
