@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from wainwright_controller.cli.ca_files import init, issue_controller, issue_server, sign
+from wainwright_controller.cli.ca_files import (
+    init,
+    issue_controller,
+    issue_server,
+    requested,
+    rotated,
+    sign,
+    with_config,
+)
 from wainwright_controller.cli.client import seg
 from wainwright_controller.cli.confirm import confirm
 from wainwright_controller.cli.enrolment import CERTIFICATES, REASONS
@@ -22,8 +30,8 @@ MACHINES = ("server", "controller")
 def ca() -> None:
     """The controller's own certificate authority.
 
-    `init`, `issue-server`, `issue-controller` and `sign` work on files, on the machine where these are, and need no
-    running controller.
+    `init`, `issue-server`, `issue-controller`, `sign` and `rotate --files` work on files, on the machine where these
+    are, and need no running controller.
     """
 
 
@@ -78,17 +86,26 @@ def export(settings: Settings, chain: bool) -> None:  # noqa: FBT001  click pass
     type=click.Path(dir_okay=False, path_type=Path),
     help="The certificate (PEM) that answers the request.",
 )
+@click.option("--files", is_flag=True, help="Work on the files, where they are: the controller need not run.")
+@with_config
 @in_settings
-def rotate(settings: Settings, request: bool, certificate: Path | None) -> int:  # noqa: FBT001  click passes options by name
+def rotate(settings: Settings, request: bool, certificate: Path | None, files: bool, path: Path | None) -> int:  # noqa: FBT001  click passes options by name
     """Have a new issuing authority sign from now on; devices notice nothing."""
     if request and certificate is not None:
         raise click.UsageError("--request is the first step, --certificate the last: give one.")
+    if path is not None and not files:
+        raise click.UsageError("--config is for --files alone: a controller that runs has its own.")
     if request:
-        made = settings.client.post("ca/request")
+        made = {"request": requested(path)} if files else settings.client.post("ca/request")
         settings.say("Sign this with `wainwright ca sign` where the root's key is, then give back the certificate:")
         put_object(settings, made, made["request"].splitlines())
         return ExitCode.DONE
-    answer = settings.client.post("ca/rotate", {"certificate": _text_of(certificate)} if certificate else {})
+    given = _text_of(certificate) if certificate else None
+    answer: Json
+    if files:
+        answer = {"issuers": [{"id": rotated(path, given), "signs_now": True}]}
+    else:
+        answer = settings.client.post("ca/rotate", {"certificate": given} if given else {})
     signs = next(one for one in answer["issuers"] if one["signs_now"])
     put_done(settings, answer, f"{signs['id']} signs from now on; former ones are trusted as long as they are listed.")
     return ExitCode.DONE

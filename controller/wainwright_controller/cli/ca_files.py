@@ -18,14 +18,16 @@ from wainwright_controller.cli.settings import Command, Settings, in_settings
 if TYPE_CHECKING:
     from cryptography import x509
 
+    from wainwright_controller.audit import Shown
     from wainwright_controller.config import Config
     from wainwright_controller.pki import Authority
-    from wainwright_controller.records import CertificateKind
+    from wainwright_controller.records import Certificate, CertificateKind
 
 _F = Callable[..., Any]
 
 
-def _with_config(function: _F) -> _F:
+def with_config(function: _F) -> _F:
+    """Add --config, the controller's configuration, to a command."""
     option = click.option(
         "--config",
         "path",
@@ -37,7 +39,7 @@ def _with_config(function: _F) -> _F:
 
 
 @click.command(cls=Command)
-@_with_config
+@with_config
 @in_settings
 def init(settings: Settings, path: Path | None) -> int:
     """Make the authority where there is none, and print the SHA-256 of its root."""
@@ -55,7 +57,7 @@ def init(settings: Settings, path: Path | None) -> int:
 
 @click.command("issue-server", cls=Command)
 @click.option("--name", "names", metavar="HOST", multiple=True, required=True, help="Name or address. Repeatable.")
-@_with_config
+@with_config
 @in_settings
 def issue_server(settings: Settings, path: Path | None, names: tuple[str, ...]) -> None:
     """Make the broker's key and certificate: broker.key and broker.pem in the authority's folder."""
@@ -72,7 +74,7 @@ def issue_server(settings: Settings, path: Path | None, names: tuple[str, ...]) 
 
 @click.command("issue-controller", cls=Command)
 @click.option("--name", metavar="NAME", help="wainwright-controller, or of several wainwright-controller-WORD.")
-@_with_config
+@with_config
 @in_settings
 def issue_controller(settings: Settings, path: Path | None, name: str | None) -> None:
     """Make what the controller shows to the broker: controller.key and controller.pem in the authority's folder."""
@@ -110,6 +112,36 @@ def sign(settings: Settings, request: Any, folder: Path, name: str) -> None:  # 
         made = rotation.sign(Folder(folder), request.read(), name, datetime.now(UTC))
     settings.say("Give this to `wainwright ca rotate --certificate`:")
     click.echo(made.decode(), nl=False)
+
+
+def rotated(path: Path | None, certificate: str | None) -> str:
+    """Have another issuing authority sign, with the certificate that answers a request or by the root's key.
+
+    Returns its id. A controller that runs takes it from the files.
+    """
+    from wainwright_controller.pki import Authority, Folder, rotation
+
+    config, now = _config(path), datetime.now(UTC)
+    folder = Folder(config.pki_folder)
+    with _told():
+        before = Authority.load(folder)
+        if certificate is None:
+            after = before.rotate(config.enrolment.name, now)
+        else:
+            after = rotation.install(folder, certificate.encode(), now)
+        _enter(
+            config, "ca-rotate", {"authority": {"signs": before.issuer.id}}, {"authority": {"signs": after.issuer.id}}
+        )
+    return after.issuer.id
+
+
+def requested(path: Path | None) -> str:
+    """Return a request for the next issuing authority, as PEM."""
+    from wainwright_controller.pki import Folder, rotation
+
+    config = _config(path)
+    with _told():
+        return rotation.request(Folder(config.pki_folder)).decode()
 
 
 def _config(path: Path | None) -> Config:
@@ -159,20 +191,29 @@ def _authority(config: Config) -> Authority:
 
 def _record(config: Config, authority: Authority, made: x509.Certificate, kind: CertificateKind) -> None:
     """Write down that a certificate was issued, in the store and in the audit log: it may have to be revoked."""
+    from wainwright_controller import enrolment_store as shelf
+    from wainwright_controller.people import LOCAL
+
+    record = shelf.record_of(made, kind, authority.issuer.id, datetime.now(UTC).timestamp(), LOCAL)
+    subject = f"certificate {record.serial} of {record.name}"
+    _enter(config, f"ca-issue-{kind}", {}, {subject: {"ends_at": record.ends_at}}, record)
+
+
+def _enter(config: Config, action: str, before: Shown, after: Shown, made: Certificate | None = None) -> None:
+    """Enter in the audit log what was done here, and in the store a certificate that was made."""
     from wainwright_controller import audit
     from wainwright_controller import enrolment_store as shelf
     from wainwright_controller.people import LOCAL, Actor, Role
     from wainwright_controller.store import Store
 
-    now = datetime.now(UTC).timestamp()
-    record = shelf.record_of(made, kind, authority.issuer.id, now, LOCAL)
     store = Store(config.store_url)
     try:
         store.upgrade()
         with store.write() as connection:
-            shelf.add_certificate(connection, record)
-            about = audit.Attempt(Actor(LOCAL, Role.ADMIN), f"ca-issue-{kind}")
-            subject = f"certificate {record.serial} of {record.name}"
-            audit.append(connection, now, about, subject, after={subject: {"ends_at": record.ends_at}})
+            if made is not None:
+                shelf.add_certificate(connection, made)
+            about = audit.Attempt(Actor(LOCAL, Role.ADMIN), action)
+            now = datetime.now(UTC).timestamp()
+            audit.append(connection, now, about, ", ".join(after), before=before, after=after)
     finally:
         store.close()

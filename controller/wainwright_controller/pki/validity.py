@@ -44,7 +44,8 @@ def fault(authority: Authority, now: datetime) -> str:
         return ""
     return (
         f"The issuing authority {issuer.id} {_when(issuer.certificate, now)}: set the clock if that is wrong. If not,"
-        f" bring {folder.root_key} back for the moment and start the controller, which makes another."
+        f" bring {folder.root_key} back for the moment and start the controller, which makes another; or have one"
+        " signed where that is (`wainwright ca rotate --files --request`)."
     )
 
 

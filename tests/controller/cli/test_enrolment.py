@@ -7,11 +7,13 @@ import os
 import re
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.controller.api.served import Served
 from tests.controller.cli.conftest import Ran, Run
@@ -21,6 +23,8 @@ from tests.support.openssl import openssl
 from tests.support.wait import wait_until
 from wainwright_controller.cli.main import wainwright
 from wainwright_controller.config import Enrolment
+from wainwright_controller.pki import Authority, Folder
+from wainwright_controller.pki.keeper import Keeper
 
 NUMBERS = itertools.count(1)
 
@@ -187,6 +191,34 @@ def test_the_issuing_authority_is_rotated_with_the_root_elsewhere(served: Served
     run(f"device preauthorize {device.name} --key {device.digest}")
     assert device.enrol().status_code == 200
     openssl("verify", "-CAfile", pki / "root.pem", "-untrusted", device.certificate_file, device.certificate_file)
+
+
+def test_an_issuing_authority_that_has_ended_is_replaced_while_no_controller_runs(run: Run, tmp_path: Path) -> None:
+    """A controller does not start with it; and who keeps the root's key elsewhere does not bring it here."""
+    config, media = tmp_path / "c.toml", tmp_path / "media"
+    config.write_text(f'data_dir = "{tmp_path / "data"}"\n', encoding="utf-8")
+    on_files = ("ca", "rotate", "--files", "--config", str(config))
+    assert run("ca", "init", "--config", str(config)).code == 0
+    folder, now = Folder(tmp_path / "data" / "pki"), datetime.now(UTC)
+    Authority.load(folder).rotate("Test", now - timedelta(days=6 * 365))
+    media.mkdir()
+    for name in ("root.pem", "root.key"):
+        (media / name).write_bytes((folder.path / name).read_bytes())
+    folder.root_key.unlink()
+    assert "bring it back" in run(*on_files).err
+
+    (tmp_path / "request.pem").write_text(run(*on_files, "--request").out, encoding="ascii")
+    signed = run("ca", "sign", "--root", str(media), str(tmp_path / "request.pem"))
+    (tmp_path / "issuing.pem").write_text(signed.out, encoding="ascii")
+    done = run(*on_files, "--certificate", str(tmp_path / "issuing.pem"))
+
+    assert done.code == 0, done.err
+    signs = Keeper(folder, "Test", now.timestamp(), 86_400.0).authority().issuer  # as a start would
+    assert signs.certificate.public_bytes(Encoding.PEM).decode() in signed.out
+    assert done.err.startswith(signs.id)
+    folder.root_key.write_bytes((media / "root.key").read_bytes())
+    assert run(*on_files).code == 0
+    assert Authority.load(folder).issuer.id != signs.id
 
 
 def test_an_issuing_authority_is_retired_by_who_means_it(served: Served, run: Run) -> None:
