@@ -26,6 +26,7 @@ from wainwright_agent.config import Config
 from wainwright_agent.failure import UpdateError
 from wainwright_agent.journal import Waiting
 from wainwright_agent.module import GATE, GO, last_words
+from wainwright_agent.mounts import remove_tree
 from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut, pause
 from wainwright_agent.synced import sync_folder, write_synced
 from wainwright_common.codes import Code
@@ -49,11 +50,8 @@ def extract(data_dir: Path, scripts: Mapping[str, bytes]) -> None:
 
     The names must have been checked, as the artifact's reader does. Raises OSError.
     """
-    import shutil  # brings the compression libraries with it, which are not for the idle agent
-
     folder = data_dir / FOLDER
-    if folder.exists():
-        shutil.rmtree(folder)
+    remove_tree(folder)
     folder.mkdir(mode=0o700)
     write_synced(folder / VERSION_FILE, VERSION.encode())
     for name, content in scripts.items():
