@@ -17,6 +17,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -149,16 +150,20 @@ class _NewerError(Exception):
 class Journal:
     """The one writer of the journal; thread-safe. `open` makes one, `read` only looks."""
 
-    def __init__(self, data_dir: Path, lock_fd: int, state: State) -> None:
+    def __init__(
+        self, data_dir: Path, lock_fd: int, state: State, patience: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._dir = data_dir
         self._lock_fd = lock_fd
         self._state = state
+        self._patience = patience
         self._mutex = threading.Lock()
 
     @classmethod
-    def open(cls, data_dir: Path) -> Journal:
+    def open(cls, data_dir: Path, patience: Callable[[], AbstractContextManager[None]] = nullcontext) -> Journal:
         """Take the journal of a data folder for this process; makes the folder (0700).
 
+        A change is made within a context of `patience`, for a medium that is busy takes its time.
         Raises JournalError when another agent has it, when it is not ours alone (data_folder.py), or
         when it cannot be opened or is of a newer agent.
         """
@@ -176,7 +181,7 @@ class Journal:
         except BaseException:
             os.close(lock_fd)
             raise
-        return cls(data_dir, lock_fd, msgspec.structs.replace(state, schema=SCHEMA))
+        return cls(data_dir, lock_fd, msgspec.structs.replace(state, schema=SCHEMA), patience)
 
     @classmethod
     def read(cls, data_dir: Path) -> State:
@@ -193,7 +198,7 @@ class Journal:
 
         Raises JournalError when it cannot be written: then nothing has changed. What `f` raises passes through.
         """
-        with self._mutex:
+        with self._patience(), self._mutex:
             after = f(self._state)
             if after != self._state:
                 try:
