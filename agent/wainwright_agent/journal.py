@@ -23,7 +23,7 @@ from typing import Self
 
 import msgspec
 
-from wainwright_agent import schemas
+from wainwright_agent import medium, schemas
 from wainwright_agent.states import UpdateState
 from wainwright_agent.synced import sync_folder, write_synced
 from wainwright_common import data_folder
@@ -244,15 +244,18 @@ def _read(data_dir: Path, *, is_owner: bool) -> State:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise JournalError(f"{file}: cannot be read: {error.strerror}. Check rights and medium.") from error
+            if error.errno not in medium.DAMAGE:
+                raise JournalError(f"{file}: cannot be read: {error.strerror}. {medium.remedy(error)}") from error
+            problems.append(f"{file}: {error.strerror}")
+            _set_aside(file, is_owner=is_owner)
+            continue
         try:
             state = _decode(content)
         except _NewerError as newer:
             return _read_kept(data_dir, newer.schema, is_owner=is_owner)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, ValueError) as error:
             problems.append(f"{file}: {error}")
-            if is_owner:
-                file.replace(data_dir / CORRUPT)
+            _set_aside(file, is_owner=is_owner)
             continue
         if name == FILE:
             return state
@@ -263,6 +266,17 @@ def _read(data_dir: Path, *, is_owner: bool) -> State:
     if problems:
         log.error("No whole journal is left (%s); starting anew: what runs here is unknown.", "; ".join(problems))
     return State()
+
+
+def _set_aside(file: Path, *, is_owner: bool) -> None:
+    """Move a damaged generation out of the way of the next one, which would take the whole one's place else."""
+    if not is_owner:
+        return
+    try:
+        file.replace(file.with_name(CORRUPT))
+    except OSError as error:
+        text = f"{file}: is damaged, and cannot be moved: {error.strerror}. {medium.remedy(error)}"
+        raise JournalError(text) from error
 
 
 def _decode(content: bytes) -> State:

@@ -72,6 +72,54 @@ def test_a_damaged_journal_falls_back_to_the_generation_before(tmp_path: Path, d
     assert Journal.read(tmp_path) == _named("three")
 
 
+UNREADABLE = "/proc/self/mem"  # reading its first byte is an EIO, as of a block that a worn medium has lost
+
+
+def test_a_journal_that_the_medium_does_not_give_back_falls_back_to_the_generation_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Journal.open(tmp_path) as journal:
+        for name in ("one", "two"):
+            journal.change(lambda _, name=name: _named(name))  # type: ignore[misc]
+    (tmp_path / FILE).unlink()
+    (tmp_path / FILE).symlink_to(UNREADABLE)
+
+    assert Journal.read(tmp_path) == _named("one")
+    with Journal.open(tmp_path) as journal:
+        assert journal.state == _named("one")
+        assert "Input/output error" in caplog.text
+        journal.change(lambda _: _named("three"))
+    assert Journal.read(tmp_path) == _named("three")
+
+
+def test_a_journal_that_may_not_be_read_is_no_damage(tmp_path: Path, mocker: MockerFixture) -> None:
+    with Journal.open(tmp_path) as journal:
+        for name in ("one", "two"):
+            journal.change(lambda _, name=name: _named(name))  # type: ignore[misc]
+    patch = mocker.patch("pathlib.Path.read_bytes", side_effect=PermissionError(errno.EACCES, "Permission denied"))
+
+    with pytest.raises(JournalError, match="Permission denied"):
+        Journal.open(tmp_path)
+
+    mocker.stop(patch)
+    assert Journal.read(tmp_path) == _named("two")
+
+
+def test_a_damaged_journal_that_cannot_be_moved_does_not_take_the_place_of_the_whole_one(
+    tmp_path: Path, mocker: MockerFixture
+) -> None:
+    with Journal.open(tmp_path) as journal:
+        for name in ("one", "two"):
+            journal.change(lambda _, name=name: _named(name))  # type: ignore[misc]
+    (tmp_path / FILE).write_bytes(b"{")
+    mocker.patch("os.replace", side_effect=OSError(errno.EROFS, "Read-only file system"))
+
+    with pytest.raises(JournalError, match=r"is damaged, and cannot be moved: Read-only file system. .* see dmesg"):
+        Journal.open(tmp_path)
+
+    assert Journal.read(tmp_path) == _named("one")
+
+
 def test_an_agent_that_ends_before_its_first_write_leaves_the_lost_numbers_unused_for_the_next(tmp_path: Path) -> None:
     with Journal.open(tmp_path) as journal:
         journal.change(_running)
