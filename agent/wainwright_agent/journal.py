@@ -173,7 +173,9 @@ class Journal:
         except data_folder.Untrusted as error:
             raise JournalError(str(error)) from error
         except OSError as error:
-            raise JournalError(f"{data_dir}: the data folder cannot be used: {error.strerror}. Check it.") from error
+            raise JournalError(
+                f"{data_dir}: the data folder cannot be used: {error.strerror}. {medium.remedy(error)}"
+            ) from error
         try:
             _take(lock_fd, data_dir)
             state = _read(data_dir, is_owner=True)
@@ -207,7 +209,7 @@ class Journal:
                     with contextlib.suppress(OSError):
                         (self._dir / NEW).unlink(missing_ok=True)
                     raise JournalError(
-                        f"{self._dir / FILE}: cannot be written: {error.strerror or error}. Free space there."
+                        f"{self._dir / FILE}: cannot be written: {error.strerror or error}. {medium.remedy(error)}"
                     ) from error
                 if self._state.update is not None and after.update is None:
                     _forget_kept(self._dir)

@@ -16,12 +16,10 @@ REMEDIES: Mapping[int, str] = {
     errno.ENOSPC: FREE_SPACE,
     errno.EDQUOT: FREE_SPACE,
     errno.EROFS:  FAILING,
-    errno.EACCES: "Run this as root; check the folder's owner.",
-    errno.EPERM:  "Run this as root; check the folder's owner.",
 } | dict.fromkeys(DAMAGE, FAILING)
 # fmt: on
 
 
 def remedy(error: OSError) -> str:
     """Return what to do about an error of reading or writing there, as a sentence."""
-    return REMEDIES.get(error.errno or 0, "Check the folder, and its medium.")
+    return REMEDIES.get(error.errno or 0, "Check the folder, its owner and its medium.")

@@ -216,13 +216,23 @@ def test_what_was_kept_for_an_older_agent_goes_with_the_update(
         Journal.open(tmp_path)
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "link"])
-def test_a_full_disk_changes_nothing(tmp_path: Path, mocker: MockerFixture, call: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "number", "remedy"),
+    [
+        *[(call, errno.ENOSPC, "Free space there.") for call in ("write", "fsync", "link")],
+        ("open", errno.EROFS, "The medium is failing, or mounted read-only: see dmesg."),
+        ("fsync", errno.EIO, "The medium is failing, or mounted read-only: see dmesg."),
+        ("open", errno.EMFILE, "Check the folder, its owner and its medium."),
+    ],
+)
+def test_a_disk_that_takes_nothing_changes_nothing_and_what_to_do_is_told(
+    tmp_path: Path, mocker: MockerFixture, call: str, number: int, remedy: str
+) -> None:
     with Journal.open(tmp_path) as journal:
         journal.change(lambda _: _named("one"))
         journal.change(lambda _: _named("two"))
-        patch = mocker.patch(f"os.{call}", side_effect=OSError(errno.ENOSPC, "No space left on device"))
-        with pytest.raises(JournalError, match="No space left on device"):
+        patch = mocker.patch(f"os.{call}", side_effect=OSError(number, os.strerror(number)))
+        with pytest.raises(JournalError, match=f"{os.strerror(number)}. {remedy}$"):
             journal.change(lambda _: _named("three"))
         assert journal.state == _named("two")
         mocker.stop(patch)
@@ -314,6 +324,24 @@ def test_a_download_whose_end_cannot_be_stored_frees_its_space_and_ends_without_
     assert statuses(agent.reports)[-1] == "failure"
     assert agent.reports[-1].error
     assert agent.reports[-1].error.code == "journal-failed"
+
+
+def test_a_medium_that_becomes_read_only_in_a_download_does_not_end_the_updater(
+    lab: Lab, disk: Disk, mocker: MockerFixture
+) -> None:
+    lab.on("Download", f"touch {lab.root}/there; while [ ! -e {lab.root}/go ]; do sleep 0.02; done")
+    with lab.agent() as agent:
+        agent.updater.offer(lab.offer(lab.artifact()))
+        wait_until((lab.root / "there").exists)
+        disk.full = True
+        patch = mocker.patch("shutil.rmtree", side_effect=OSError(errno.EROFS, "Read-only file system"))
+        (lab.root / "go").touch()
+        wait_until(lambda: disk.refused > 1)
+        mocker.stop(patch)
+        disk.full = False
+        agent.wait_idle()
+
+    assert statuses(agent.reports)[-1] == "failure"
 
 
 def test_an_installation_that_cannot_be_stored_is_rolled_back_as_soon_as_it_can(lab: Lab, disk: Disk) -> None:
