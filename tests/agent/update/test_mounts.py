@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from tests.agent.update.lab import Lab
+from wainwright_agent.config import OWN_MODULES
 
 ROOT = Path(__file__).parents[3]
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")  # its mounts end with the last process in it
@@ -101,3 +102,43 @@ def test_a_tree_whose_mount_cannot_be_taken_away_stays_as_it_is(tmp_path: Path) 
     assert "Unmount it" in said
     assert (precious / "file").exists()
     assert (tree / "version").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        # Before the update: the new tree would be without it, and Cleanup remove what is in it with the old one.
+        ('mount_data; ! "$module" ArtifactInstall "$tree"; cat "$dest/old"', "/an app/data is mounted in"),
+        # By the new software, before it is rolled back.
+        (
+            """
+            "$module" ArtifactInstall "$tree"
+            mkdir "$dest/data"
+            mount_data
+            "$module" ArtifactRollback "$tree"
+            "$module" Cleanup "$tree"
+            cat "$dest/old"
+            """,
+            "an app.wainwright-new is left, for",
+        ),
+    ],
+    ids=["before", "by the new software"],
+)
+def test_the_module_directory_removes_nothing_through_a_mount(tmp_path: Path, script: str, said: str) -> None:
+    dest, precious, tree = tmp_path / "an app", tmp_path / "precious", tmp_path / "tree"
+    for folder in (dest / "data", precious, tree / "files", tree / "tmp"):
+        folder.mkdir(parents=True)
+    (dest / "old").write_text("old")
+    (precious / "file").touch()
+    (tree / "files" / "dest_dir").write_text(str(dest))
+    subprocess.run(["tar", "-cf", tree / "files" / "update.tar", "-C", precious, "--exclude=file", "."], check=True)
+    prelude = (
+        'exec 2>&1; module=$2; root=$3; tree=$root/tree; dest="$root/an app"; '
+        'mount_data() { mount --bind "$root/precious" "$dest/data"; }; '
+    )
+
+    told = _in_namespace(prelude + script, OWN_MODULES / "directory", tmp_path)
+
+    assert said in told
+    assert told.endswith("old")
+    assert (precious / "file").exists()
