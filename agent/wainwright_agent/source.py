@@ -5,6 +5,7 @@ The child does it that may fetch it afterwards (spare.py): the libraries for HTT
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -49,7 +50,7 @@ def _look_at_file(path: Path) -> Looked:
             name = _name(file, str(path))
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}.") from error
-    uri = f"file://{quote(str(path))}"
+    uri = f"file://{quote(os.fsencode(path))}"
     return Looked(uri=uri, name=name, size=facts.st_size, version=str(facts.st_mtime_ns))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -245,6 +246,18 @@ def test_a_link_is_installed_like_a_file(lonely: Device, web: Web) -> None:
     assert code == 1
     assert "404" in text
     assert "signature" not in text
+
+
+def test_a_file_whose_name_is_not_text_is_installed_like_others(lonely: Device) -> None:
+    name = os.fsdecode(b"\xff 100%.mender")
+    Path(lonely.artifact()).rename(lonely.folder / name)
+
+    code, text = lonely.exits("install", str(lonely.folder / f"no {name}"))
+    assert code == 1
+    assert "/no ? 100%.mender: cannot be read: No such file or directory." in text
+
+    code, text = lonely.exits("install", str(lonely.folder / name))
+    assert (code, text.splitlines()[0]) == (0, "Installed panel-2.")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def test_scripts_of_both_names_run_and_a_repeated_key_makes_a_list(config: Confi
     assert found["artifact_name"] == "panel-1"
     assert "other" not in found
     assert "off" not in found
+
+
+def test_names_that_are_not_text_are_told_with_a_mark_in_their_place(config: Config, tmp_path: Path) -> None:
+    """Names of devices and files are bytes; those of a message are UTF-8."""
+    script(tmp_path / "modules", os.fsdecode(b"caf\xe9"), "exit 0")
+
+    found = inventory.fitting(inventory.own(config, {}) | {"hostname": os.fsdecode(b"ger\xe4t-7")})
+
+    assert found["update_modules"] == ["caf?"]
+    assert found["hostname"] == "ger?t-7"
+    assert msgspec.json.decode(msgspec.json.encode(found)) == found
 
 
 def test_what_a_script_prints_goes_before_what_the_agent_knows(config: Config, tmp_path: Path) -> None:

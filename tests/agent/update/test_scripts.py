@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import stat
 import time
 from collections.abc import Iterator
@@ -233,6 +234,20 @@ def test_a_script_that_waits_for_a_person_goes_on_waiting_after_a_kill(lab: Lab,
     assert waiting["script"] == "Download_Enter_00"
     assert waiting["waited_s"] >= 0.3
     assert lab.state.provides["artifact_name"] == "release-2"
+
+
+def test_a_script_whose_name_is_not_text_waits_and_fails_like_others(lab: Lab) -> None:
+    own = lab.root / "own"
+    own.mkdir()
+    script = own / os.fsdecode(b"Download_Enter_00_caf\xe9")
+    script.write_text(f"#!/bin/sh\n[ -e {lab.root}/asked ] && exit 1\ntouch {lab.root}/asked\nexit 21\n")
+    script.chmod(0o755)
+
+    reports = lab.update(lab.offer(lab.artifact()), scripts=own, script_retry_interval_s=0.1)
+
+    assert reports[-1].error
+    assert reports[-1].error.text.startswith("The state script Download_Enter_00_caf? ended with status 1.")
+    assert lab.state.last
 
 
 def test_an_abort_ends_the_wait_for_a_person_before_the_download(lab: Lab) -> None:
