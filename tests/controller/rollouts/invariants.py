@@ -11,8 +11,8 @@ from sqlalchemy import select
 from tests.controller.rollouts.world import World
 from wainwright_common.messages import Offer
 from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus, Hold, Outcome
-from wainwright_controller.records import Deployment, DeviceDeployment, Kind, Phase
-from wainwright_controller.rows import DEPLOYMENT, PART, PHASE, TALLY, from_row
+from wainwright_controller.records import Deployment, DeviceDeployment, Kind, Opens, Phase
+from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, PHASE, TALLY, from_row
 from wainwright_controller.rules.pace import BURST_S
 
 if TYPE_CHECKING:
@@ -89,6 +89,10 @@ class Watch:
             self._phases = defaultdict[str, list[Phase]](list)
             for row in connection.execute(select(PHASE).order_by(PHASE.c.number)).mappings():
                 self._phases[row["deployment_id"]].append(from_row(Phase, row))
+            opened = (EVENT.c.kind == "phase") & (EVENT.c.actor == "controller") & EVENT.c.text.like("% opened")
+            self._opened_by_itself = defaultdict[str, set[int]](set)
+            for event in connection.execute(select(EVENT.c.deployment_id, EVENT.c.text).where(opened)):
+                self._opened_by_itself[event.deployment_id].add(int(event.text.split()[1]))
             self._parts = {
                 (row["deployment_id"], row["device_id"]): from_row(DeviceDeployment, row)
                 for row in connection.execute(select(PART)).mappings()
@@ -107,6 +111,9 @@ class Watch:
             assert phase.number == number
             assert phase.capacity is None or phase.size <= phase.capacity
             assert number == 1 or phase.opened_at is None or phases[number - 2].opened_at is not None
+            if number > 1 and phase.opens is not Opens.AT and number in self._opened_by_itself[deployment.id]:
+                before = {p.status for p in parts if p.phase == number - 1}
+                assert not before or before & {S.SUCCESS, S.ALREADY_INSTALLED}, "it opened though none has the release"
         assert deployment.max_devices is None or deployment.device_count <= deployment.max_devices
         under_way = sum(p.offered and p.finished_at is None for p in parts)
         assert deployment.pace.concurrency is None or under_way <= deployment.pace.concurrency

@@ -61,7 +61,7 @@ phase = st.fixed_dictionaries(
 )
 sizes = st.sampled_from([{"count": 1}, {"count": 2}, {"percent": 10}, {"percent": 34}])
 plans = st.lists(st.tuples(sizes, phase), max_size=2).flatmap(
-    lambda some: phase.map(lambda last: [size | one for size, one in some] + [last])
+    lambda some: phase.map(lambda last: [size | one for size, one in some] + [last | {"soak_s": 0.0}])
 )
 limits = st.lists(
     st.tuples(

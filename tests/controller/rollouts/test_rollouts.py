@@ -362,6 +362,50 @@ def test_a_phase_opens_only_when_the_one_before_is_healthy_after_its_soak(world:
     assert world.deployment(made.id).hold is None
 
 
+@pytest.mark.parametrize(
+    ("canaries", "soak_s"),
+    [("failed", 0), ("failed", 60), ("decommissioned", 0), ("decommissioned", 60), ("left in the soak", 60)],
+)
+def test_nothing_opens_by_itself_behind_a_phase_of_which_no_device_has_the_release(
+    world: World, canaries: str, soak_s: int
+) -> None:
+    devices = _fleet(world)
+    made = world.create("os-2", all_devices=True, phases=[{"count": 2, "soak_s": soak_s}, {"opens": "after"}])
+    for device in devices[:2]:
+        if canaries != "decommissioned":
+            device.update("failure" if canaries == "failed" else "success")
+            device.check_in()
+        if canaries != "failed":
+            world.operations.decommission(device.id, "olga")
+    world.pass_time(3600)
+
+    assert devices[2].update() == "phase-closed"
+    shown = world.shown(made.id)
+    assert (shown.hold, shown.phases[0].ailment) == (Hold.AWAITING_PROMOTION, "none of its 2 devices has the release")
+    lines = len(world.lines(made.id))
+    world.pass_time(3600)
+    assert len(world.lines(made.id)) == lines
+    world.operations.promote(made.id, "olga")
+    assert [d.update() for d in devices[2:]] == ["os-2"] * 3
+
+
+def test_a_phase_whose_devices_had_the_release_already_is_watched_and_opens_the_next_one(world: World) -> None:
+    devices = _fleet(world)
+    for device in devices[:2]:
+        device.runs = "os-2"
+        device.check_in()
+    world.create("os-2", all_devices=True, phases=[{"count": 2, "soak_s": 60}, {}])
+    assert [d.update() for d in devices[:2]] == ["already-installed"] * 2
+    devices[0].presence(online=False)
+    world.pass_time(61)
+    assert devices[2].update() == "phase-closed"
+
+    devices[0].presence()
+    world.pass_time(6)
+
+    assert devices[2].update() == "os-2"
+
+
 def test_who_made_a_deployment_may_not_approve_it(world: World) -> None:
     devices = _fleet(world)
     made = world.create("os-2", all_devices=True, approval=True)
@@ -427,21 +471,22 @@ def _until(device: Device, stands: str) -> None:
 
 @pytest.mark.parametrize("stands", UNDER_WAY)
 def test_a_device_is_decommissioned_wherever_it_stands_and_nobody_waits_for_it(world: World, stands: str) -> None:
-    devices = _fleet(world, "d0", "d1")
+    devices = _fleet(world, "d0", "d1", "d2")
     limit = {"count": 0, "action": "abort"}
-    made = world.create("os-2", all_devices=True, retries=1, limits=[limit], phases=[{"count": 1}, {"opens": "after"}])
+    made = world.create("os-2", all_devices=True, retries=1, limits=[limit], phases=[{"count": 2}, {"opens": "after"}])
+    devices[1].update()
     _until(devices[0], stands)
     assert world.parts(made.id)["d0"].finished_at is None
 
     assert world.operations.decommission("d0", "olga")
 
-    assert world.statuses(made.id) == {"d0": "decommissioned", "d1": "pending"}
+    assert world.statuses(made.id) == {"d0": "decommissioned", "d1": "success", "d2": "pending"}
     part = world.parts(made.id)["d0"]
     assert (part.next_attempt_at, part.deadline_at, part.finished_at) == (None, None, world.now)
     if devices[0].offer is not None:
         assert devices[0].report("success").verdict == "decommissioned"
     assert devices[0].update() == "not-accepted"
-    assert devices[1].update() == "os-2"  # its phase has opened, and no limit counts the other one
+    assert devices[2].update() == "os-2"  # its phase has opened, and no limit counts the other one
     ended = world.deployment(made.id)
     assert (ended.outcome, world.statuses(made.id)["d0"]) == (Outcome.PARTIAL, "decommissioned")
 
