@@ -65,7 +65,9 @@ def _promoting(verb: str, text: str) -> click.Command:
     @in_settings
     def promote(settings: Settings, deployment: str, reason: str) -> None:
         found = find(settings.client, deployment)
-        answer = settings.client.post(f"deployments/{seg(found['id'])}/{verb}", {"reason": reason})
+        shown = next((phase["number"] for phase in found["phases"] if not phase.get("opened_at")), None)
+        body = {"reason": reason} if shown is None else {"reason": reason, "phase": shown}
+        answer = settings.client.post(f"deployments/{seg(found['id'])}/{verb}", body)
         text = f"{answer['name']} promoted: {standing(answer)}, {progress(answer)}."
         for phase in found["phases"]:  # whom of those before it nobody waits for any more
             if phase.get("opened_at") and finished(phase) < phase["size"]:

@@ -76,11 +76,11 @@ class DeploymentOperations(Operator):
         """End a deployment that waits for an approval."""
         return self._end(Act.DENY, deployment_id, actor, reason)
 
-    def promote(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
-        """Open the next phase, whether or not its turn has come."""
+    def promote(self, deployment_id: str, actor: str, reason: str = "", phase: int | None = None) -> Deployment:
+        """Open the next phase, whether or not its turn has come; with `phase`, if that is its number."""
         with self._acting(Act.PROMOTE, deployment_id, actor, reason) as ledger:
             deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
-            opened = lifecycle.promote(deployment, plan, ledger.now)
+            opened = lifecycle.promote(deployment, plan, ledger.now, phase)
             ledger.put_deployment(replace(deployment, hold=None), opened, actor)
         return ledger.deployments[deployment_id]
 

@@ -158,13 +158,13 @@ def install(deployment: Deployment) -> Deployment:
     return replace(deployment, policy=replace(deployment.policy, download_only=UNSET))
 
 
-def promote(deployment: Deployment, phases: Sequence[Phase], now: float) -> list[Phase]:
+def promote(deployment: Deployment, phases: Sequence[Phase], now: float, wanted: int | None = None) -> list[Phase]:
     """Return the phases with the next one opened, whether or not the one before is done.
 
-    Raises Refused when every phase is open, or the first one is not yet.
+    Raises Refused when every phase is open, the first one is not yet, or the next one is not that of number `wanted`.
     """
     check_allowed(Act.PROMOTE, deployment)
-    return _with_open(phases, next_closed(deployment, phases), now)
+    return _with_open(phases, next_closed(deployment, phases, wanted), now)
 
 
 def _with_open(phases: Sequence[Phase], opening: Phase, now: float) -> list[Phase]:

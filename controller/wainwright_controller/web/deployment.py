@@ -42,7 +42,10 @@ _devices, _device = macro(_TEMPLATE, "devices"), macro(_TEMPLATE, "device")
 
 
 class Button(NamedTuple):
-    """What a person can do with a deployment, and how he is asked whether he means it; `refused` is why he cannot."""
+    """What a person can do with a deployment, and how he is asked whether he means it; `refused` is why he cannot.
+
+    `sets` is a field that opening the question fills with what the page shows at that moment, as NAME=VALUE.
+    """
 
     act: Act
     label: str
@@ -52,6 +55,7 @@ class Button(NamedTuple):
     tone: str
     refused: str
     is_typed: bool
+    sets: str
 
 
 _TEXTS: Mapping[Act, tuple[str, str]] = {
@@ -171,8 +175,16 @@ def buttons_of(d: DeploymentOut, found: Deployment, viewer: Viewer) -> list[Butt
         tone, text = _TEXTS[act]
         label = label_of(act, d.strategy)
         call = f"{method} /api/v1/deployments/{d.id}{path}"
-        buttons.append(Button(act, label, call, f"{label}: {d.name}", text, tone, refused or lacks, act in _TYPED))
+        refused = refused or lacks
+        sets = _next_phase(d) if act is Act.PROMOTE and not refused else ""
+        buttons.append(Button(act, label, call, f"{label}: {d.name}", text, tone, refused, act in _TYPED, sets))
     return buttons
+
+
+def _next_phase(d: DeploymentOut) -> str:
+    """Return which phase a promotion is to open: not also the one after it, should somebody else be faster."""
+    closed = next((phase.number for phase in d.phases if phase.opened_at is None), None)
+    return f"phase={closed}" if closed else ""
 
 
 def _refusal(act: Act, found: Deployment) -> str:

@@ -98,6 +98,21 @@ def test_promoting_opens_the_phase_that_waits_for_a_person_and_no_other() -> Non
     assert [p.opened_at for p in promote(deployment(), asks, NOW)] == [1.0, NOW, None]
 
 
+@pytest.mark.parametrize(("wanted", "code"), [(1, "phase-open"), (2, "phase-open"), (3, None), (4, "phase-not-next")])
+def test_a_promotion_opens_the_phase_that_it_names_or_none(wanted: int, code: str | None) -> None:
+    plan = [phase(opened_at=1.0), phase(number=2, opened_at=2.0), phase(number=3), phase(number=4)]
+
+    if code is None:
+        assert [p.opened_at for p in promote(deployment(), plan, NOW, wanted)] == [1.0, 2.0, NOW, None]
+    else:
+        with pytest.raises(Refused, match=f"[Pp]hase {wanted}") as refused:
+            promote(deployment(), plan, NOW, wanted)
+        assert refused.value.code == code
+    with pytest.raises(Refused) as refused:
+        promote(deployment(), [phase(opened_at=1.0), phase(number=2, opened_at=NOW)], NOW, 2)
+    assert refused.value.code == "phase-open"
+
+
 @pytest.mark.parametrize("phases", [[phase(opened_at=1.0)], [phase(), phase(number=2)]])
 def test_promoting_is_refused_when_all_phases_are_open_or_none_is(phases: list[Phase]) -> None:
     with pytest.raises(Refused):
