@@ -97,7 +97,7 @@ def rollback_deployment(
 def finish_deployment(
     deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON
 ) -> DeploymentOut:
-    """Let no more devices join a dynamic deployment, and let those go that have not begun."""
+    """Let no more devices join a dynamic deployment, and let those go that wait; who waits to try again has failed."""
     return _act(context, actor, deployment_id, context.operations.finish, body)
 
 

@@ -150,8 +150,8 @@ def _abort_told(deployment: Json) -> str:
 
 
 def _finish_told(deployment: Json) -> str:
-    waiting = count(deployment["counts"].get("pending", 0), "device")
-    return f"No more devices join {deployment['name']}; {waiting} that have not begun are let go."
+    waiting = count(deployment["counts"].get("pending", 0), "device that waits is", "devices that wait are")
+    return f"No more devices join {deployment['name']}; {waiting} let go. Who waits to try again has failed."
 
 
 def _deny_told(deployment: Json) -> str:

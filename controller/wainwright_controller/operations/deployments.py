@@ -115,8 +115,9 @@ class DeploymentOperations(Operator):
         return self._end(Act.ABORT, deployment_id, actor, reason)
 
     def finish(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
-        """Let no more devices join a dynamic deployment, and let those go that have not begun."""
+        """Let no more devices join a dynamic deployment, and those go that wait: as failed, if an attempt has."""
         with self._acting(Act.FINISH, deployment_id, actor, reason) as ledger:
+            ledger.end_parts(deployment_id, DeviceStatus.FAILURE, actor, waiting_only=True)
             ledger.end_parts(deployment_id, DeviceStatus.ABORTED, actor, waiting_only=True)
             closed = replace(ledger.deployments[deployment_id], closed_at=ledger.now, hold=None, hold_reason="")
             ledger.put_deployment(closed, ledger.phases[deployment_id], actor)

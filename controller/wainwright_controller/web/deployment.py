@@ -68,7 +68,7 @@ _TEXTS: Mapping[Act, tuple[str, str]] = {
     Act.INSTALL: ("primary", "Devices install what they were told to download only."),
     Act.RETRY: ("", "The devices that failed get it again, in a deployment of their own if this one has finished."),
     Act.ROLLBACK: ("bad", "Devices that have the release get back what they ran before; the others get nothing more."),
-    Act.FINISH: ("", "No more devices join; those under way go on."),
+    Act.FINISH: ("", "No more devices join; those that wait are let go, those under way go on."),
     Act.ABORT: ("bad", "Devices under way stop and go back; those that have the release keep it. It cannot go on."),
     Act.DELETE: ("bad", "It goes away, with its devices' history of it and their logs."),
 }

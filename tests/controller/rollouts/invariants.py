@@ -122,6 +122,10 @@ class Watch:
         if deployment.status is DeploymentStatus.FINISHED:
             assert not unfinished
             assert deployment.outcome is not None
+            if deployment.rollback_id is None and deployment.outcome not in {Outcome.ABORTED, Outcome.ROLLED_BACK}:
+                assert not [p for p in parts if p.status is S.ABORTED and p.attempt > 1], "a failure was hidden"
+                is_good = deployment.outcome is not Outcome.SUCCESS or not parts
+                assert is_good or {p.status for p in parts} & {S.SUCCESS, S.ALREADY_INSTALLED}
         elif deployment.kind is Kind.STATIC and deployment.rollback_id is None:
             assert unfinished, "nothing is left to do, and it has not ended"
         for part in parts:

@@ -282,6 +282,56 @@ def test_late_joiners_of_a_dynamic_deployment_pass_the_same_gates(world: World) 
     assert ended.outcome is Outcome.SUCCESS
 
 
+def test_a_device_between_two_attempts_has_failed_when_its_deployment_is_finished(world: World) -> None:
+    devices = _fleet(world, "d0", "d1", "d2")
+    made = world.create("os-2", where="device_type exists", retries=3)
+    devices[0].update()
+    for device in devices[1:]:
+        device.update("failure", "download-failed")
+    world.operations.pause(made.id, "olga")
+    Device(world, "d3").come()  # joins, and does not begin
+
+    ended = world.operations.finish(made.id, "olga")
+
+    assert world.statuses(made.id) == {"d0": "success", "d1": "failure", "d2": "failure", "d3": "aborted"}
+    assert (ended.outcome, ended.status) == (Outcome.PARTIAL, DeploymentStatus.FINISHED)
+    part = world.parts(made.id)["d1"]
+    assert (part.error_code, part.attempt, part.next_attempt_at, part.finished_at) == (
+        "download-failed",
+        2,
+        None,
+        world.now,
+    )
+    told = [line.text for line in world.lines(made.id) if line.device_id == "d1"]
+    assert told[-1] == "failure (download-failed: as the test wants)"
+    assert world.shown(made.id).allowed == [Act.RETRY, Act.ROLLBACK, Act.DELETE]
+
+
+def test_a_limit_counts_the_devices_that_a_finish_lets_go_between_two_attempts(world: World) -> None:
+    devices = _fleet(world, "d0", "d1")
+    limits = [{"count": 0, "action": "rollback"}]
+    made = world.create("os-2", where="device_type exists", retries=3, limits=limits)
+    devices[0].update()
+    devices[1].update("failure", "download-failed")
+
+    world.operations.finish(made.id, "olga")
+
+    assert world.statuses(made.id) == {"d0": "success", "d1": "failure"}
+    assert devices[0].update() == "restore os-1"
+    assert world.deployment(made.id).outcome is Outcome.ROLLED_BACK
+
+
+def test_a_deployment_that_is_finished_before_any_device_got_it_is_aborted(world: World) -> None:
+    devices = _fleet(world, "d0", "d1", "d2")
+    made = world.create("os-2", where="device_type exists", phases=[{"count": 1}, {"opens": "approval"}])
+    world.operations.pause(made.id, "olga")
+    assert [d.update() for d in devices] == ["paused"] * 3
+
+    ended = world.operations.finish(made.id, "olga")
+
+    assert (world.statuses(made.id), ended.outcome) == (dict.fromkeys(["d0", "d1", "d2"], "aborted"), Outcome.ABORTED)
+
+
 def test_a_constant_rate_is_kept_and_devices_are_woken_as_their_turn_comes(world: World) -> None:
     devices = {d.id: d for d in _fleet(world)}
     world.sent.clear()

@@ -54,6 +54,20 @@ def test_the_outcome_says_whether_all_some_or_none_ended_well(tally: Tally, outc
     assert outcome_of(tally) is outcome
 
 
+@pytest.mark.parametrize(
+    ("tally", "outcome"),
+    [
+        ({(1, S.SUCCESS): 2, (1, S.ABORTED): 1}, Outcome.SUCCESS),
+        ({(1, S.SUCCESS): 2, (1, S.ABORTED): 1, (1, S.FAILURE): 1}, Outcome.PARTIAL),
+        ({(1, S.FAILURE): 1, (1, S.ABORTED): 5}, Outcome.FAILURE),
+        ({(1, S.ABORTED): 5}, Outcome.ABORTED),
+        ({}, Outcome.SUCCESS),
+    ],
+)
+def test_devices_that_a_finish_lets_go_leave_the_outcome_to_the_others(tally: Tally, outcome: Outcome) -> None:
+    assert outcome_of(tally, without_aborted=True) is outcome
+
+
 def test_the_hold_says_what_a_deployment_waits_for() -> None:
     tally: Tally = {(1, S.PENDING): 1}
     holds = [
