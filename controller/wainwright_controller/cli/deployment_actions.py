@@ -86,7 +86,7 @@ def retry(settings: Settings, deployment: str, reason: str, watches: bool) -> in
     """Make a deployment of the same release to the devices that failed."""
     found = find(settings.client, deployment)
     made = settings.client.post(f"deployments/{seg(found['id'])}/retry", {"reason": reason})
-    told = f"Created {made['name']} ({short(made['id'])}) for {count(made['device_count'], 'device')}."
+    told = f"Created {made['name']} ({short(made['id'])}) for {made['target']}."
     if watches:
         settings.say(told)
         return watch(settings, made["id"], after=0, timeout_s=None)

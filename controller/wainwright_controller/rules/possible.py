@@ -3,7 +3,8 @@
 1. What the stage and the kind refuse is refused (actions.py).
 2. A promotion needs a closed phase after an open one; one that names a phase opens that or none, so that it may be sent
    twice, or by two people at once.
-3. A retry needs a device that failed and is still in the fleet; a rollback is not retried.
+3. A retry needs a device that failed, is still in the fleet, and has not moved on to what a newer deployment brought; a
+   rollback is not retried.
 4. A rollback of a deployment that has ended needs a device that may run the release from it. One that has not ended is
    stopped by its rollback, whoever has the release by then.
 
@@ -27,7 +28,7 @@ class Prospects(NamedTuple):
     """What a retry and a rollback would find among a deployment's devices; prospects.py reads it from the store."""
 
     has_failed: bool
-    """A device that failed is still in the fleet."""
+    """A device that failed is still in the fleet, and has not moved on (prospects.py)."""
     has_release: bool
     """A device may run the release from it (rollback.concerns); asked of a deployment that has ended only."""
 
@@ -86,7 +87,10 @@ def check_retry(deployment: Deployment, *, has_failed: bool) -> None:
             "is-a-rollback", f"{deployment.name} is a rollback: roll its deployment's devices out anew instead."
         )
     if not has_failed:
-        raise Refused("nothing-to-retry", f"No device of {deployment.name} has failed and is still in the fleet.")
+        raise Refused(
+            "nothing-to-retry",
+            f"No device of {deployment.name} has failed, is still in the fleet and does not run something newer.",
+        )
 
 
 def check_worth(undone: Deployment, *, has_release: bool) -> None:

@@ -74,7 +74,7 @@ _TEXTS: Mapping[Act, tuple[str, str]] = {
 }
 _IN_VAIN: Mapping[Act, str] = {
     Act.PROMOTE: "No later phase waits to be opened.",
-    Act.RETRY: "No device has failed that could be tried again.",
+    Act.RETRY: "No device has failed that could be tried again, or they run something newer.",
     Act.ROLLBACK: "No device has got the release from it.",
 }
 """Why lifecycle.possible leaves out what the stage allows."""

@@ -157,6 +157,17 @@ class Watch:
             if deployment.status is DeploymentStatus.FINISHED:
                 self._over[deployment.id] = deployment.outcome
 
+    def check_retry(self, of: Deployment, made: Deployment, players: Sequence[Player]) -> None:
+        """Hold that a retry takes from no device what a newer deployment brought, as far as the controller was told."""
+        self._read()
+        for player in players:
+            by = self._known.get(player.installed_by or "")
+            if by is None or by.sequence <= of.sequence or by.rolls_back is not None:
+                continue
+            told = self._parts.get((by.id, player.id))
+            if told is not None and told.status is S.SUCCESS:
+                assert (made.id, player.id) not in self._parts, f"{player.id} runs {player.runs}, which is newer"
+
     def check_rollbacks(self, players: Sequence[Player]) -> None:
         """Hold that no device still runs what was undone, except those that the rollback lists."""
         self._read()

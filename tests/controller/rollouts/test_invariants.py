@@ -208,7 +208,7 @@ class Histories(RuleBasedStateMachine):
         may = act in allowed(deployment)
         do = getattr(Operations, act.value)
         try:
-            do(self.world.operations, deployment.id, "anton")
+            made = do(self.world.operations, deployment.id, "anton")
         except Refused as refused:
             known = {"nothing-to-promote", "not-started", "nothing-to-retry", "nothing-to-roll-back", "is-a-rollback"}
             if may and refused.code not in known:
@@ -216,6 +216,8 @@ class Histories(RuleBasedStateMachine):
         else:
             assert may, f"{act} of {stage_of(deployment)} was done"
             DONE[act.value] += 1
+            if act is Act.RETRY:
+                self.watch.check_retry(deployment, made, self.players)
             if act is Act.DELETE:
                 self.watch.forget(deployment.id)
 

@@ -481,6 +481,36 @@ def test_a_retry_is_a_deployment_to_those_that_failed(world: World) -> None:
     assert [d.update() for d in devices] == [NOBODY, "os-2", "os-2", NOBODY, NOBODY]
 
 
+def test_a_retry_leaves_out_who_runs_what_a_newer_deployment_brought(world: World) -> None:
+    world.release("os-3")
+    devices = _fleet(world, "d0", "d1", "d2")
+    made = world.create("os-2", all_devices=True)
+    assert [d.update("failure", "no-space") for d in devices] == ["os-2"] * 3
+    newer = world.create("os-3", devices=["d0", "d1"])
+    assert [d.update() for d in devices[:2]] == ["os-3"] * 2
+    devices[1].check_in()  # d0 has not asked since
+
+    again = world.operations.retry(made.id, "olga")
+
+    assert sorted(world.parts(again.id)) == ["d2"]
+    assert again.target == f"1 failed device of {made.name}, without 2 that have moved on"
+    told = f"retried for 1 device as {again.name}, without 2 that have moved on"
+    assert told in [line.text for line in world.lines(made.id)]
+    devices[2].update()
+    for deployment_id in (made.id, again.id):
+        with pytest.raises(Refused) as refused:
+            world.operations.retry(deployment_id, "olga")
+        assert refused.value.code == "nothing-to-retry"
+    assert Act.RETRY not in world.shown(made.id).allowed
+
+    world.operations.rollback(newer.id, "olga")
+    assert [d.update() for d in devices[:2]] == ["restore os-1"] * 2
+    world.pass_time(1)
+    for device in devices:
+        device.check_in()
+    assert sorted(world.parts(world.operations.retry(made.id, "olga").id)) == ["d0", "d1"]
+
+
 @pytest.mark.parametrize("limit", ["attempt_s", "downloading_s"])
 def test_an_attempt_and_a_status_may_last_only_so_long(world: World, limit: str) -> None:
     (device,) = _fleet(world, "d0")
