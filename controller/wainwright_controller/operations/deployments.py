@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from msgspec.structs import replace
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from wainwright_common.statuses import DeviceStatus, Hold, Outcome
 from wainwright_controller import rollbacks
@@ -15,7 +15,8 @@ from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations.base import NotFound, Operator
 from wainwright_controller.operations.orders import TIMEOUT_S, Order, Target, most_devices, specs_of, target_of
 from wainwright_controller.operations.previews import Preview, RollbackPreview, preview, rollback_preview
-from wainwright_controller.records import Deployment, DeviceState, Kind, Strategy
+from wainwright_controller.prospects import MOVED_ON, RETRIED
+from wainwright_controller.records import Deployment, Kind, Strategy
 from wainwright_controller.rows import ARTIFACT, DEVICE, LOG_LINE, PART
 from wainwright_controller.rules import lifecycle, phases
 from wainwright_controller.rules.actions import Act, check_allowed
@@ -76,11 +77,11 @@ class DeploymentOperations(Operator):
         """End a deployment that waits for an approval."""
         return self._end(Act.DENY, deployment_id, actor, reason)
 
-    def promote(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
-        """Open the next phase, whether or not its turn has come."""
+    def promote(self, deployment_id: str, actor: str, reason: str = "", phase: int | None = None) -> Deployment:
+        """Open the next phase, whether or not its turn has come; with `phase`, if that is its number."""
         with self._acting(Act.PROMOTE, deployment_id, actor, reason) as ledger:
             deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
-            opened = lifecycle.promote(deployment, plan, ledger.now)
+            opened = lifecycle.promote(deployment, plan, ledger.now, phase)
             ledger.put_deployment(replace(deployment, hold=None), opened, actor)
         return ledger.deployments[deployment_id]
 
@@ -115,8 +116,9 @@ class DeploymentOperations(Operator):
         return self._end(Act.ABORT, deployment_id, actor, reason)
 
     def finish(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
-        """Let no more devices join a dynamic deployment, and let those go that have not begun."""
+        """Let no more devices join a dynamic deployment, and those go that wait: as failed, if an attempt has."""
         with self._acting(Act.FINISH, deployment_id, actor, reason) as ledger:
+            ledger.end_parts(deployment_id, DeviceStatus.FAILURE, actor, waiting_only=True)
             ledger.end_parts(deployment_id, DeviceStatus.ABORTED, actor, waiting_only=True)
             closed = replace(ledger.deployments[deployment_id], closed_at=ledger.now, hold=None, hold_reason="")
             ledger.put_deployment(closed, ledger.phases[deployment_id], actor)
@@ -138,16 +140,22 @@ class DeploymentOperations(Operator):
             return rollback_preview(ledger, deployment)
 
     def retry(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
-        """Make a deployment of the same release to the devices that failed; returns the new one."""
+        """Make a deployment of the same release to the devices that failed, and have not moved on; returns the new one.
+
+        Who runs what a newer deployment brought has moved on: the same release again would take that away.
+        """
         with self._acting(Act.RETRY, deployment_id, actor, reason) as ledger:
             failed = _failed_devices(ledger, deployment_id)
             old = ledger.deployments[deployment_id]
             check_retry(old, has_failed=bool(failed))
-            words = f"{len(failed)} failed device{'' if len(failed) == 1 else 's'} of {old.name}"
-            target = Target(Kind.STATIC, words, failed)
+            plural = "" if len(failed) == 1 else "s"
+            left_out = _moved_on(ledger, deployment_id)
+            without = f", without {left_out} that {'has' if left_out == 1 else 'have'} moved on" if left_out else ""
+            target = Target(Kind.STATIC, f"{len(failed)} failed device{plural} of {old.name}{without}", failed)
             again = _again(old, target, actor, ledger.now)
             made = _add(ledger, again, [PhaseSpec()], target, None)
-            ledger.note("deployment", f"retried for {len(failed)} devices as {again.name}", actor, deployment_id)
+            told = f"retried for {len(failed)} device{plural} as {again.name}{without}"
+            ledger.note("deployment", told, actor, deployment_id)
         return made
 
     def delete(self, deployment_id: str, actor: str) -> None:
@@ -251,7 +259,11 @@ def _wake_matching(ledger: Ledger, deployment: Deployment) -> None:
 
 
 def _failed_devices(ledger: Ledger, deployment_id: str) -> list[str]:
-    failed = (PART.c.deployment_id == deployment_id, PART.c.status == DeviceStatus.FAILURE)
-    query = select(DEVICE.c.id).join(PART, PART.c.device_id == DEVICE.c.id).where(*failed)
-    accepted = query.where(DEVICE.c.state == DeviceState.ACCEPTED).order_by(DEVICE.c.id)
-    return list(ledger.connection.execute(accepted).scalars())
+    query = select(DEVICE.c.id).join(PART, PART.c.device_id == DEVICE.c.id).where(PART.c.deployment_id == deployment_id)
+    return list(ledger.connection.execute(query.where(RETRIED).order_by(DEVICE.c.id)).scalars())
+
+
+def _moved_on(ledger: Ledger, deployment_id: str) -> int:
+    """Count the devices that a retry leaves out."""
+    query = select(func.count()).select_from(PART).join(DEVICE, PART.c.device_id == DEVICE.c.id)
+    return ledger.connection.execute(query.where(PART.c.deployment_id == deployment_id, MOVED_ON)).scalar_one()

@@ -6,7 +6,8 @@
    `min_sample` have been tried. A limit of 0 is broken by the first failure.
 3. Resuming acknowledges: what had failed, and been tried, by then does not count again.
 4. Of several broken limits the most drastic action is taken: rollback, abort, pause.
-5. A phase with a soak time is healthy when each of its devices that succeeded is online and still runs the release.
+5. A phase with a soak time is healthy when each of its devices that has got the release, or had it, is online and still
+   runs it, and one of them at least is in the fleet still.
 
 Nothing here reads a clock, the store or the network.
 """
@@ -40,7 +41,7 @@ class Broken(NamedTuple):
 
 
 class Health(NamedTuple):
-    """The succeeded devices of a phase, and how many of them are offline or run another release."""
+    """The devices of a phase that are to have the release, and how many of them are offline or run another one."""
 
     devices: int
     offline: int

@@ -61,7 +61,7 @@ phase = st.fixed_dictionaries(
 )
 sizes = st.sampled_from([{"count": 1}, {"count": 2}, {"percent": 10}, {"percent": 34}])
 plans = st.lists(st.tuples(sizes, phase), max_size=2).flatmap(
-    lambda some: phase.map(lambda last: [size | one for size, one in some] + [last])
+    lambda some: phase.map(lambda last: [size | one for size, one in some] + [last | {"soak_s": 0.0}])
 )
 limits = st.lists(
     st.tuples(
@@ -208,7 +208,7 @@ class Histories(RuleBasedStateMachine):
         may = act in allowed(deployment)
         do = getattr(Operations, act.value)
         try:
-            do(self.world.operations, deployment.id, "anton")
+            made = do(self.world.operations, deployment.id, "anton")
         except Refused as refused:
             known = {"nothing-to-promote", "not-started", "nothing-to-retry", "nothing-to-roll-back", "is-a-rollback"}
             if may and refused.code not in known:
@@ -216,6 +216,8 @@ class Histories(RuleBasedStateMachine):
         else:
             assert may, f"{act} of {stage_of(deployment)} was done"
             DONE[act.value] += 1
+            if act is Act.RETRY:
+                self.watch.check_retry(deployment, made, self.players)
             if act is Act.DELETE:
                 self.watch.forget(deployment.id)
 

@@ -40,8 +40,8 @@ from wainwright_controller.ingest.traffic import Settings, Traffic
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations import Operations, Order
 from wainwright_controller.operations.witness import Witness
-from wainwright_controller.records import Deployment, DeviceDeployment, Tally
-from wainwright_controller.rows import DEPLOYMENT, PART, from_row
+from wainwright_controller.records import Deployment, DeviceDeployment, Event, Tally
+from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, from_row
 from wainwright_controller.rules.actions import Act, Refused
 from wainwright_controller.store import Store
 from wainwright_controller.ticker import Ticker
@@ -125,6 +125,12 @@ class World:
 
     def statuses(self, deployment_id: str) -> dict[str, str]:
         return {device: part.status.value for device, part in self.parts(deployment_id).items()}
+
+    def lines(self, deployment_id: str) -> list[Event]:
+        """Return a deployment's timeline."""
+        with self.store.read() as connection:
+            rows = connection.execute(EVENT.select().where(EVENT.c.deployment_id == deployment_id).order_by(EVENT.c.id))
+            return [from_row(Event, row) for row in rows.mappings()]
 
     def tally(self, deployment_id: str) -> Tally:
         with self.store.read() as connection:
