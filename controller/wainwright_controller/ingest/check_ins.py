@@ -19,7 +19,7 @@ from wainwright_controller.rules import presence, timeouts
 from wainwright_controller.rules.selection import choose
 
 MakeLink = Callable[[Artifact, float], ArtifactLink]
-_SOON = frozenset({WhyCode.RETRY_LATER, WhyCode.RATE_LIMITED, WhyCode.BUSY})
+_SOON = frozenset({WhyCode.RETRY_LATER, WhyCode.BUSY})  # of whose turn comes drip.py wakes as many as get an offer
 
 
 def take(ledger: Ledger, device: Device, check_in: CheckIn, make_link: MakeLink, interval_s: int) -> Reply:
