@@ -20,6 +20,7 @@ from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, PHASE, to_row
 from wainwright_controller.rules import arrivals, pace, timeouts
 from wainwright_controller.rules.filters.attributes import reported
 from wainwright_controller.rules.spans import span
+from wainwright_controller.targets import joining_devices
 from wainwright_controller.working_set import Key
 from wainwright_controller.writer import Writer
 
@@ -98,7 +99,10 @@ class Ledger(Writer):
         return replace(part, status=DeviceStatus.PENDING, offered=False, attempt=1)
 
     def put_deployment(self, deployment: Deployment, phases: Sequence[Phase], actor: str = "controller") -> None:
-        """Replace a loaded deployment and its phases; wakes the devices of every phase that this opens."""
+        """Replace a loaded deployment and its phases; wakes the devices of every phase that this opens.
+
+        When the first one opens, devices may join a dynamic deployment from now on: wakes those as well.
+        """
         before, phases_before = self.deployments[deployment.id], self.phases[deployment.id]
         self.phases[deployment.id] = list(phases)
         self._put_deployment(deployment)
@@ -108,6 +112,8 @@ class Ledger(Writer):
             if old.opened_at is None and new.opened_at is not None:
                 self.note("phase", f"phase {new.number} of {len(phases)} opened", actor, deployment.id)
                 self._wake_phase(deployment, new)
+                if new.number == 1:
+                    self.wake_for(deployment.id, joining_devices(self.connection, deployment))
             if old.done_at is None and new.done_at is not None:
                 self.note("phase", f"phase {new.number} of {len(phases)} is done", actor, deployment.id)
             if new.ailment and new.ailment != old.ailment:

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from wainwright_common.messages import Action, CheckIn, Offer, Policy, Reason, Reply, WhyCode
+from wainwright_common.messages import Action, CheckIn, Offer, Policy, Reason, Reply, Running, WhyCode
 from wainwright_common.messages import Artifact as ArtifactLink
 from wainwright_controller.ledger import Ledger
-from wainwright_controller.records import Artifact, Device, DeviceDeployment
+from wainwright_controller.records import Artifact, Device, DeviceDeployment, DeviceState
 from wainwright_controller.regressions import note_regression
-from wainwright_controller.rules import presence
+from wainwright_controller.rules import presence, timeouts
 from wainwright_controller.rules.selection import choose
 
 MakeLink = Callable[[Artifact, float], ArtifactLink]
-_SOON = frozenset({WhyCode.RETRY_LATER, WhyCode.RATE_LIMITED})
+_SOON = frozenset({WhyCode.RETRY_LATER})  # of whose turn comes drip.py wakes as many as get an offer
 
 
 def take(ledger: Ledger, device: Device, check_in: CheckIn, make_link: MakeLink, interval_s: int) -> Reply:
@@ -27,6 +27,8 @@ def take(ledger: Ledger, device: Device, check_in: CheckIn, make_link: MakeLink,
     wants_inventory = check_in.inventory_digest != device.inventory_digest
     running = None if check_in.running is UNSET else check_in.running.deployment_id
     device = presence.asked(_as_it_is(ledger, device, check_in), ledger.now)
+    if check_in.running is not UNSET and device.state is DeviceState.ACCEPTED:
+        _heard(ledger, device.id, check_in.running)
     candidates = [*ledger.candidates(device.id), *ledger.joinable(device)]
     choice = choose(device, candidates, ledger.now, running)
     for part in choice.changed:
@@ -42,6 +44,12 @@ def take(ledger: Ledger, device: Device, check_in: CheckIn, make_link: MakeLink,
         why=Reason(code=choice.why[0], text=choice.why[1]) if choice.why else UNSET,
         offer=_offer(ledger, *choice.offer, make_link) if choice.offer is not None else UNSET,
     )
+
+
+def _heard(ledger: Ledger, device_id: str, running: Running) -> None:
+    part = ledger.parts.get((running.deployment_id, device_id))
+    if part is not None:
+        ledger.put_part(timeouts.heard(part, running.attempt, ledger.now))
 
 
 NAME_MAX = (

@@ -20,10 +20,9 @@ from wainwright_controller.records import Deployment, Kind, Strategy
 from wainwright_controller.rows import ARTIFACT, DEVICE, LOG_LINE, PART
 from wainwright_controller.rules import lifecycle, phases
 from wainwright_controller.rules.actions import Act, check_allowed
-from wainwright_controller.rules.filters import parse
 from wainwright_controller.rules.phases import PhaseSpec
 from wainwright_controller.rules.possible import check_retry
-from wainwright_controller.targets import matching_devices
+from wainwright_controller.targets import joining_devices
 
 
 class DeploymentOperations(Operator):
@@ -62,7 +61,6 @@ class DeploymentOperations(Operator):
         with self._acting(Act.START, deployment_id, actor, reason) as ledger:
             deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
             ledger.put_deployment(*lifecycle.start(deployment, plan, ledger.now), actor)
-            _wake_matching(ledger, ledger.deployments[deployment_id])
         return ledger.deployments[deployment_id]
 
     def approve(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
@@ -70,7 +68,6 @@ class DeploymentOperations(Operator):
         with self._acting(Act.APPROVE, deployment_id, actor, reason) as ledger:
             deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
             ledger.put_deployment(lifecycle.approve(deployment, plan, actor, ledger.now), plan, actor)
-            _wake_matching(ledger, ledger.deployments[deployment_id])
         return ledger.deployments[deployment_id]
 
     def deny(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
@@ -99,7 +96,8 @@ class DeploymentOperations(Operator):
             resumed = lifecycle.resume(deployment, plan, ledger.tally(deployment_id), ledger.now)
             ledger.put_deployment(resumed, plan, actor)
             ledger.wake_pending(deployment_id)
-            _wake_matching(ledger, resumed)
+            if plan[0].opened_at is not None:
+                ledger.wake_for(deployment_id, joining_devices(ledger.connection, resumed))
         return ledger.deployments[deployment_id]
 
     def install(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
@@ -247,15 +245,7 @@ def _add(
     else:
         ledger.add_deployment(deployment, plan, target.device_ids)
     ledger.flush()
-    if is_dynamic and ledger.deployments[deployment.id].hold is None:
-        ledger.wake_for(deployment.id, target.device_ids)
     return ledger.deployments[deployment.id]
-
-
-def _wake_matching(ledger: Ledger, deployment: Deployment) -> None:
-    """Have the devices asked that a dynamic deployment takes from now on."""
-    if deployment.filter is not None and deployment.hold is None:
-        ledger.wake_for(deployment.id, matching_devices(ledger.connection, parse(deployment.filter)))
 
 
 def _failed_devices(ledger: Ledger, deployment_id: str) -> list[str]:

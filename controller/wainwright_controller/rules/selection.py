@@ -157,10 +157,9 @@ def choose(device: Device, candidates: Iterable[Candidate], now: float, running:
             return Choice(changed + [candidate.part] * candidate.is_new, None, wait, retry_at)
         part, artifact = _settle(candidate, device, now)
         if artifact is not None and not candidate.part.offered:
-            turn = pace.turn(candidate.deployment, candidate.under_way, now)
-            if turn.why:
-                late = (WhyCode.RATE_LIMITED, turn.why)
-                return Choice(changed + [candidate.part] * candidate.is_new, None, late, turn.retry_at)
+            late = pace.wait_of(candidate.deployment, candidate.under_way, now)
+            if late:
+                return Choice(changed + [candidate.part] * candidate.is_new, None, (WhyCode.RATE_LIMITED, late))
         if part is not candidate.part or candidate.is_new:
             changed.append(part)
         if artifact is not None:

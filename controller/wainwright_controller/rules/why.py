@@ -109,9 +109,9 @@ def _next(device: Device, candidate: Candidate, release: str, now: float) -> tup
     if choose_artifact(artifacts, device) is None:
         reasons = "; ".join(f"{a.id[:8]} {', '.join(unmet(a, device))}" for a in artifacts[:3])
         return "incompatible", f"No artifact of {release} fits it: {reasons}."
-    turn = pace.turn(deployment, candidate.under_way, now)
-    if turn.why:
-        return str(WhyCode.RATE_LIMITED), turn.why
+    late = pace.wait_of(deployment, candidate.under_way, now)
+    if late:
+        return str(WhyCode.RATE_LIMITED), late
     return "due", f"It gets {release} at its next check-in."
 
 

@@ -407,10 +407,12 @@ def test_what_arrives_while_the_store_refuses_is_neither_lost_nor_acknowledged_b
         acknowledge = mocker.spy(controller.link, "acknowledge")
         real = controller.store.write
         acknowledged: list[int] = []
+        heard_since: list[float | None] = []
 
         def refusing() -> object:
             if len(acknowledged) < 3:
                 acknowledged.append(acknowledge.call_count)
+                heard_since.append(controller.hearing.since)
                 raise OperationalError("INSERT", {}, Exception("disk I/O error"))
             return real()
 
@@ -426,6 +428,9 @@ def test_what_arrives_while_the_store_refuses_is_neither_lost_nor_acknowledged_b
         # The first refusal comes after whatever was stored before it was acknowledged; from then on there was nothing.
         assert len(acknowledged) == 3
         assert len(set(acknowledged)) == 1
+        before, *meanwhile = heard_since
+        assert meanwhile == [None, None]
+        assert (controller.hearing.since or 0.0) > (before or 0.0) > 0
     finally:
         for device in devices:
             device.__exit__()
@@ -470,10 +475,15 @@ def test_unknown_devices_are_remembered_up_to_a_limit(controller: Controller, ow
 
 
 def test_the_broker_may_go_away_and_come_back(controller: Controller, own_mosquitto: Mosquitto) -> None:
+    heard_since = [controller.hearing.since]
     own_mosquitto.kill()
     wait_until(lambda: not controller.link.connected.is_set(), what="the loss of the broker")
+    heard_since.append(controller.hearing.since)
     own_mosquitto.start()
     assert controller.link.connected.wait(PATIENCE_S)
+    before, meanwhile, after = [*heard_since, controller.hearing.since]
+    assert meanwhile is None
+    assert (after or 0.0) > (before or 0.0) > 0
     with Device(own_mosquitto.port, "press-07") as device:
         assert device.check_in().why is not msgspec.UNSET
 

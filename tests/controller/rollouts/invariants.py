@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from tests.controller.rollouts.world import World
 from wainwright_common.messages import Offer
@@ -41,6 +41,12 @@ class Watch:
         with self.world.store.read() as connection:
             rows = connection.execute(select(DEPLOYMENT).order_by(DEPLOYMENT.c.sequence)).mappings().all()
         return [from_row(Deployment, row) for row in rows]
+
+    def timeouts(self) -> int:
+        """Return how many attempts have been given up."""
+        given_up = select(func.count()).select_from(EVENT).where(EVENT.c.text.contains("(timeout: "))
+        with self.world.store.read() as connection:
+            return connection.execute(given_up).scalar_one()
 
     def forget(self, deployment_id: str) -> None:
         """Expect nothing more of a deployment that was deleted."""

@@ -170,6 +170,13 @@ class Histories(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.world.pass_time(seconds)
 
+    @rule(seconds=st.sampled_from([61.0, 3000.0, 100_000.0]))
+    def nobody_is_there(self, seconds: float) -> None:
+        """The controller is away, or its clock is set: no device is to blame."""
+        before = self.watch.timeouts()
+        self.world.set_clock(seconds)
+        assert self.watch.timeouts() == before, "a device was given up that nobody could hear"
+
     @precondition(lambda self: len(self.made) < 4)
     @rule(order=orders, to=targets)
     def a_deployment_is_made(self, order: dict[str, Any], to: dict[str, Any]) -> None:
