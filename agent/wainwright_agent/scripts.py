@@ -150,20 +150,21 @@ class Scripts:
             waited_s = before + now - since
             self._note(Waiting(script=name, waited_s=waited_s))
             left_s = limit_s - waited_s
-            log.info("The state script %s asks to be run again later; %.0f s are left.", script.name, max(0.0, left_s))
+            log.info("The state script %s asks to be run again later; %.0f s are left.", name, max(0.0, left_s))
             pause(self._around, min(max(0.0, left_s), self._settings.script_retry_interval_s), self._around.unwanted)
             if (why := self._around.unwanted()) is not None:
                 raise UpdateError(Code.ABORTED, why)
             if left_s <= self._settings.script_retry_interval_s:
-                text = f"The state script {script.name} asked to be run again later for more than {limit_s:g} s."
+                text = f"The state script {name} asked to be run again later for more than {limit_s:g} s."
                 raise UpdateError(Code.SCRIPT_FAILED, text)
 
     def _run_once(self, script: Path) -> int:
         """Run a script to its end and return its status, which is 0 or RETRY_LATER; raises UpdateError else."""
         limit_s = self._settings.script_timeout_s
-        said = _Said(script.name)
+        name = encodable(script.name)
+        said = _Said(name)
         output, errors = Lines(said.log), Lines(said.log)
-        log.info("Running the state script %s.", script.name)
+        log.info("Running the state script %s.", name)
         try:
             with Process(
                 (*GATE, str(script)),
@@ -175,16 +176,16 @@ class Scripts:
             ) as process:
                 status = process.wait(time.monotonic() + limit_s)
         except TimedOut:
-            text = f"The state script {script.name} did not end in {limit_s:g} s and was ended."
+            text = f"The state script {name} did not end in {limit_s:g} s and was ended."
             raise UpdateError(Code.TIMEOUT, text + last_words(errors)) from None
         except OSError as error:
-            raise UpdateError(Code.SCRIPT_FAILED, f"The state script {script.name} cannot be run: {error}.") from error
+            raise UpdateError(Code.SCRIPT_FAILED, f"The state script {name} cannot be run: {error}.") from error
         output.end()
         errors.end()
         if status in {0, RETRY_LATER}:
             return status
         how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
-        raise UpdateError(Code.SCRIPT_FAILED, f"The state script {script.name} {how}.{last_words(errors)}")
+        raise UpdateError(Code.SCRIPT_FAILED, f"The state script {name} {how}.{last_words(errors)}")
 
 
 class _Said:
