@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.mosquitto import Mosquitto
 from tests.support.postgresql import Postgresql
@@ -13,6 +14,10 @@ from tests.support.postgresql import Postgresql
 # A shell starts what runs in its background with SIGINT ignored, and every process inherits that: then no test could
 # press Ctrl+C. With a handler here, the processes that tests start have the default again.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Other work may share the machine: that an example takes long there says nothing of what it is an example of.
+settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared-machine")
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,7 @@ def test_what_an_agent_loads_when_it_starts_leaves_out_what_only_an_update_needs
         f"import sys, wainwright_agent.service\nprint([name for name in {heavy.split()!r} if name in sys.modules])"
     )
 
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
     assert ran.stdout.strip() == "[]"
 
@@ -131,7 +131,7 @@ def test_the_service_does_without_the_parser_of_command_lines() -> None:
         "print('argparse' in sys.modules)"
     )
 
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
     assert ran.stdout.split() == ["True", "False"]
 
@@ -143,7 +143,7 @@ def test_the_operators_command_says_what_to_install_when_only_the_agent_is_there
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from wainwright_controller.__main__ import main; main()"
     )
 
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
 
     assert ran.returncode == 1
     assert "install 'wainwright[controller]'" in ran.stderr

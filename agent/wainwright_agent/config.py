@@ -97,7 +97,10 @@ class Enrolment(Section, frozen=True, kw_only=True):
     """The controller that gives this device its certificate for the broker: docs/enrolment.md."""
 
     url: Annotated[str, Meta(description="`https://HOST[:PORT]` of the controller; without it nobody is asked.")] = ""
-    ca: Annotated[Path | None, Meta(description="PEM file of the authority that signed the controller's HTTPS.")] = None
+    ca: Annotated[
+        Path | None,
+        Meta(description="PEM file of the authority's root, and of whoever else signed the controller's HTTPS."),
+    ] = None
     ca_fingerprint: Annotated[
         str,
         Meta(max_length=95, description="SHA-256 of the authority's root, as `wainwright ca show` has it, instead."),

@@ -104,7 +104,10 @@ class Course:
         if state is None or state.state not in GOING_FORWARD or event not in {E.OK, E.HELD, E.NOTHING}:
             return event, error
         if state.state is S.DOWNLOAD:
-            WorkTree(self._data_dir).discard_files()  # which may be what fills the disk
+            try:
+                WorkTree(self._data_dir).discard_files()  # which may be what fills the disk
+            except OSError as kept:
+                log.warning("What was downloaded stays until the cleanup: %s.", kept)
         return E.FAILED, Reason(code=Code.JOURNAL_FAILED, text=str(problem))
 
     def _store(self, event: Event, error: Reason | None, facts: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ import msgspec
 from wainwright_agent.masking import mask
 from wainwright_agent.space import RESERVE, free
 from wainwright_common.messages import Line, Offer
+from wainwright_common.texts import encodable
 
 FOLDER = "logs"
 FILES_MAX = 5  # attempts, as many as the Mender client keeps
@@ -188,7 +189,7 @@ class DeploymentLog(logging.Handler):
 
 def _printable(text: str) -> str:
     """Return `text` with a mark in place of what is no text: control characters, and bytes that are not UTF-8."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.encode(errors="replace").decode())
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", encodable(text))
 
 
 def _ending(attempt: Attempt) -> str:

@@ -194,7 +194,7 @@ def _read(file: Path) -> str:
 
 
 def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
-    content = text.encode()
+    content = text.encode(errors="replace")  # names of files need be no text
     member = tarfile.TarInfo(name)
     member.size, member.mode, member.mtime = len(content), MODE, int(time.time())
     archive.addfile(member, io.BytesIO(content))

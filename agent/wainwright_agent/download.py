@@ -37,7 +37,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True, tag="look"):
     """A question: what can be installed from here."""
 
     source: str
-    """A link, or the path of a file."""
+    """A link, or the path of a file; percent-encoded, for paths are bytes."""
     trust: Trust | None = None
     parent: int
 

@@ -6,7 +6,8 @@ In this order, so that a power cut anywhere costs nothing but another try:
 2. The controller is known: by its authority's file, by the fingerprint of its root, or by the system's authorities.
 3. A device with a certificate that holds asks with it (simplereenroll); any other, and one that is refused so, with its
    key alone (simpleenroll). The controller knows a device by its key, so an expired certificate is no loss.
-4. What comes is looked at before it is kept: it must be for this device and this key, and signed by that root.
+4. What comes is looked at before it is kept: it must be for this device and this key, hold now, be newer than one that
+   is due, and lead to a root that the device was told of or has already.
 """
 
 from __future__ import annotations
@@ -42,13 +43,18 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Carry out the job on standard input; exit status 0 when its end, good or bad, was said."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    with _alone(Credentials(Path(job.data_dir))) as credentials:
-        said = _attempt(job, credentials)
-        _note(credentials, said)
+    said = carry_out(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
     sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
     sys.stdout.buffer.flush()
     return 0
+
+
+def carry_out(job: Job) -> Said:
+    """Ask for a certificate, and keep it, or why there is none; raises CredentialsError without a folder for it."""
+    with _alone(Credentials(Path(job.data_dir))) as credentials:
+        said = _attempt(job, credentials)
+        _note(credentials, said)
+    return said
 
 
 def _attempt(job: Job, credentials: Credentials) -> Said:
@@ -122,7 +128,9 @@ class Attempt:
         certificate = self._renewed(csr) or self._est.enrol(csr)
         authorities = self._est.authorities()
         root, chain = issued_by(certificate, authorities)
+        self._est.check_root(root)
         self._check(certificate)
+        self._check_dates(certificate)
         holding = self._holding(certificate)
         self._files.write(self._files.ca, pem(root))
         content = self._pair.pem + b"".join(pem(one) for one in (certificate, *chain))
@@ -160,6 +168,26 @@ class Attempt:
         if self._pair.digest != KeyPair.digest_of(certificate.public_key()):
             raise EstFailed("The controller gave a certificate for another key: not kept.")
 
+    def _check_dates(self, certificate: x509.Certificate) -> None:
+        begins, ends, now = certificate.not_valid_before_utc, certificate.not_valid_after_utc, self._est.now
+        if not begins <= now < ends:
+            raise EstFailed(
+                f"The controller gave a certificate that holds from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M}"
+                f" UTC, and its clock shows {now:%Y-%m-%d %H:%M}: not kept. See whether that is right."
+            )
+        if self._is_due(certificate):
+            raise EstFailed(
+                f"The controller gave the certificate that the device has already, until {ends:%Y-%m-%d %H:%M} UTC,"
+                " and that is to be renewed by now. See whether its clock and this device's are right."
+            )
+
+    def _is_due(self, certificate: x509.Certificate) -> bool:
+        """Say whether this is the very certificate that the device has and is to renew."""
+        held, bundle = self._files.record().holding, read_bundle(self._files)
+        if held is None or bundle is None or bundle.certificate != certificate:
+            return False
+        return held.serial == _serial(certificate) and held.renew_at <= datetime.now(UTC)
+
     def _holding(self, certificate: x509.Certificate) -> Holding:
         begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         # From now on, not from when it begins: that is dated back, by more than a short life perhaps.
@@ -167,12 +195,16 @@ class Attempt:
         share = SystemRandom().uniform(RENEW_FROM, RENEW_TO)
         return Holding(
             device_id=self._job.device_id,
-            serial=f"{certificate.serial_number:040x}",
+            serial=_serial(certificate),
             key=self._pair.digest,
             begins_at=begins,
             ends_at=ends,
             renew_at=ends - timedelta(seconds=left.total_seconds() * (1 - share)),
         )
+
+
+def _serial(certificate: x509.Certificate) -> str:
+    return f"{certificate.serial_number:040x}"
 
 
 if __name__ == "__main__":

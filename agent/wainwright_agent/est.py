@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
@@ -69,13 +70,15 @@ class Est:
         self._files = credentials
         self._session = requests.Session()
         self._verify: str | bool = job.ca or True
+        self.now = datetime.now(UTC)
+        """What the controller's clock showed in its last answer that TLS vouches for; before it, the device's."""
 
     def trust(self) -> None:
         """Find out whom to trust; raises EstFailed when the root is not the one that the fingerprint names."""
         if self._job.ca or not self._job.ca_fingerprint:
             return
-        wanted = self._job.ca_fingerprint.replace(":", "").lower()
-        if not self._files.ca.exists() or not _has(self._files.ca.read_bytes(), wanted):
+        wanted = self._fingerprint
+        if wanted not in _fingerprints(self._files.ca):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
                 given = _certificates(self._ask("GET", "cacerts", verify=False))
@@ -87,6 +90,26 @@ class Est:
                 )
             self._files.write(self._files.ca, pem(root))
         self._verify = str(self._files.ca)
+
+    def check_root(self, root: x509.Certificate) -> None:
+        """Raise EstFailed for a root that nobody has told this device of.
+
+        Who has a server's certificate may answer here for as long as that holds. With a root of his own he would be
+        believed for good. Where the system's authorities vouch for the controller, they do for its first root, too.
+        """
+        given = _fingerprint(root)
+        known = _fingerprints(self._files.ca)
+        if self._fingerprint:
+            is_known = given == self._fingerprint
+            remedy = "That is not the one of enrolment.ca_fingerprint: compare both with `wainwright ca show`."
+        elif self._job.ca:
+            is_known = given in known | _fingerprints(Path(self._job.ca))
+            remedy = f"If `wainwright ca show` has that, add the root to enrolment.ca, {self._job.ca}."
+        else:
+            is_known = given in known or not known
+            remedy = f"The device knows another. If `wainwright ca show` has that, remove {self._files.ca}."
+        if not is_known:
+            raise EstFailed(f"The controller gave a certificate below the root {given}: not kept. {remedy}")
 
     def authorities(self) -> list[x509.Certificate]:
         """Return the root and the issuing authorities."""
@@ -100,6 +123,10 @@ class Est:
     def renew(self, csr: bytes) -> x509.Certificate:
         """Ask with the present certificate; raises like `enrol`."""
         return self._asked("simplereenroll", csr, cert=str(self._files.device))
+
+    @property
+    def _fingerprint(self) -> str:
+        return self._job.ca_fingerprint.replace(":", "").lower()
 
     def _asked(self, operation: str, csr: bytes, **options: Any) -> x509.Certificate:  # noqa: ANN401  as requests takes them
         headers = {"Content-Type": "application/pkcs10"}
@@ -125,6 +152,8 @@ class Est:
         except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be taken apart
             raise EstFailed(f"Cannot reach the controller at {self._job.url}: {cause(error)}.") from error
         answer = _Answer(response.status_code, response.headers, body)
+        if options["verify"] is not False:
+            self.now = _date(answer.headers) or datetime.now(UTC)
         if answer.status == HTTPStatus.ACCEPTED:
             raise EstWaits("Somebody has to accept this device.", _seconds(answer.headers.get("Retry-After", "")))
         if answer.status != HTTPStatus.OK:
@@ -163,10 +192,11 @@ class Est:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
                 url = self._job.url.rstrip("/") + PATH + "cacerts"
-                answer = self._session.head(url, verify=False, timeout=(CONNECT_S, CONNECT_S))
-            return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
-        except (requests.RequestException, KeyError, ValueError, TypeError):
+                timeout = (CONNECT_S, CONNECT_S)
+                answer = self._session.head(url, verify=False, timeout=timeout, auth=_nobody)
+        except (requests.RequestException, ValueError):
             return None
+        return _date(answer.headers)
 
 
 def pem(certificate: x509.Certificate) -> bytes:
@@ -188,11 +218,18 @@ def _certificates(answer: _Answer) -> list[x509.Certificate]:
         raise EstFailed("The controller's answer is no PKCS #7 message in base64.") from error
 
 
-def _has(content: bytes, fingerprint: str) -> bool:
+def _date(headers: Mapping[str, str]) -> datetime | None:
     try:
-        return any(_fingerprint(one) == fingerprint for one in x509.load_pem_x509_certificates(content))
-    except ValueError:
-        return False
+        return parsedate_to_datetime(headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+
+
+def _fingerprints(file: Path) -> set[str]:
+    try:
+        return {_fingerprint(one) for one in x509.load_pem_x509_certificates(file.read_bytes())}
+    except (OSError, ValueError):
+        return set()
 
 
 def _fingerprint(certificate: x509.Certificate) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from wainwright_common.codes import Code
 from wainwright_common.errors import WainwrightError
 from wainwright_common.messages import Reason
+from wainwright_common.texts import encodable
 
 TEXT_MAX = 2000  # characters: the bound of a report's text in the protocol
 
@@ -24,7 +25,7 @@ class UpdateError(WainwrightError):
 
     @property
     def reason(self) -> Reason:
-        """The error as a report carries it, its text cut to the protocol's bound."""
+        """The error as a report carries it, its text within the protocol's bounds."""
         return Reason(code=self.code, text=clip(str(self)))
 
 
@@ -37,7 +38,8 @@ class LinkRefused(Exception):  # noqa: N818  the name is the sentence
 
 
 def clip(text: str) -> str:
-    """Return `text`, its middle left out when it is longer than a report may carry."""
+    """Return `text` as a report can carry it: as UTF-8, its middle left out when it is too long."""
+    text = encodable(text)
     if len(text) <= TEXT_MAX:
         return text
     half = (TEXT_MAX - 5) // 2

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -43,6 +44,7 @@ from wainwright_common.artifact import (
 from wainwright_common.codes import Code
 from wainwright_common.errors import ArtifactError
 from wainwright_common.messages import Progress
+from wainwright_common.texts import encodable
 
 if TYPE_CHECKING:
     from wainwright_agent.file_stream import FileStream
@@ -93,9 +95,9 @@ def _look(asked: Look) -> Said:
     from wainwright_agent.source import SourceError, look_at
 
     try:
-        return Said(looked=look_at(asked.source, asked.trust))
+        return Said(looked=look_at(os.fsdecode(unquote_to_bytes(asked.source)), asked.trust))
     except SourceError as error:
-        return Said(unusable=Unusable(text=str(error), is_refused=error.is_refused))
+        return Said(unusable=Unusable(text=encodable(str(error)), is_refused=error.is_refused))
 
 
 def _on_term(_number: int, _frame: FrameType | None) -> None:

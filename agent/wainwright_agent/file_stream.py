@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from wainwright_agent.failure import UpdateError
 from wainwright_common.codes import Code
@@ -18,7 +19,7 @@ class FileStream:
     def __init__(self, artifact: Artifact, on_bytes: Callable[[int], None]) -> None:
         self._artifact = artifact
         self._on_bytes = on_bytes
-        self._path = unquote(urlsplit(artifact.uri).path)
+        self._path = os.fsdecode(unquote_to_bytes(urlsplit(artifact.uri).path))
         self.offset = 0
         try:
             self._file = open(self._path, "rb")  # noqa: PTH123, SIM115  closed by `close`

@@ -81,7 +81,7 @@ def interfaces(sys: Path = SYS, proc: Path = PROC) -> Iterator[tuple[str, str | 
         for name in names:
             if mac := _text(sys / f"class/net/{name}/address"):
                 yield f"mac_{name}", mac
-            request = struct.pack("256s", name.encode()[:15])  # IFNAMSIZ of linux/if.h, with its final zero
+            request = struct.pack("256s", os.fsencode(name)[:15])  # IFNAMSIZ of linux/if.h, with its final zero
             try:
                 packed = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, request)[20:24]  # ifr_addr.sin_addr
             except OSError:

@@ -24,7 +24,7 @@ from wainwright_agent.causes import cause
 from wainwright_agent.checkpoint import Checkpoint
 from wainwright_agent.failure import LinkRefused, UpdateError
 from wainwright_agent.masking import mask
-from wainwright_agent.redirects import follow
+from wainwright_agent.redirects import Session, follow
 from wainwright_agent.throttle import Throttle
 from wainwright_agent.trust import Trust
 from wainwright_common.artifact.digest import Digest
@@ -53,16 +53,6 @@ class _Broken(Exception):  # noqa: N818  becomes an UpdateError when no try is l
         self.pause_s = pause_s
 
 
-class _Session(requests.Session):
-    """A session that leaves redirects to redirects.py.
-
-    Even when it is told not to follow one, the library reads the answer's body to its end, which may never come.
-    """
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002  the library's name
-        return None
-
-
 class HttpStream:
     """Reads the file of an offer; `read` raises LinkRefused or UpdateError (download-failed, verification-failed)."""
 
@@ -82,7 +72,7 @@ class HttpStream:
         self._pauses = pauses_s
         self._throttle = Throttle(bytes_per_second, time.monotonic()) if bytes_per_second else None
         self._checkpoint = checkpoint
-        self._session = _Session()
+        self._session = Session()
         self._trust = trust
         self._response: requests.Response | None = None
         self._etag = None if checkpoint is None else checkpoint.etag

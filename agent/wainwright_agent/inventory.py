@@ -18,7 +18,8 @@ import msgspec
 from wainwright_agent import hardware, programs
 from wainwright_agent.config import Config
 from wainwright_common import __version__
-from wainwright_common.messages import PAYLOAD_MAX, Attributes
+from wainwright_common.messages import PAYLOAD_MAX, Attribute, Attributes
+from wainwright_common.texts import encodable
 
 MENDER_SCRIPTS = Path("/usr/share/mender/inventory")
 PATTERNS = ("wainwright-inventory-*", "mender-inventory-*")
@@ -91,7 +92,7 @@ def fitting(attributes: Attributes) -> Attributes:
     room = BYTES_MAX
     for key, value in sorted(attributes.items()):
         try:
-            one = msgspec.convert({key: value}, Attributes)
+            one = msgspec.convert({encodable(key): _encodable(value)}, Attributes)
         except msgspec.ValidationError as error:
             log.warning("inventory attribute %.80r left out: %s", key, error)
             continue
@@ -101,6 +102,13 @@ def fitting(attributes: Attributes) -> Attributes:
             break
         kept |= one
     return kept
+
+
+def _encodable(value: Attribute) -> Attribute:
+    """Return a value as a message can carry it: the names of files and devices in it may be no text."""
+    if isinstance(value, list):
+        return [encodable(one) for one in value]
+    return encodable(value) if isinstance(value, str) else value
 
 
 def _lines(file: Path, separator: str) -> Iterator[tuple[str, str]]:

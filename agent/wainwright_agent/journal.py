@@ -17,12 +17,13 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
-from wainwright_agent import schemas
+from wainwright_agent import medium, schemas
 from wainwright_agent.states import UpdateState
 from wainwright_agent.synced import sync_folder, write_synced
 from wainwright_common import data_folder
@@ -149,16 +150,20 @@ class _NewerError(Exception):
 class Journal:
     """The one writer of the journal; thread-safe. `open` makes one, `read` only looks."""
 
-    def __init__(self, data_dir: Path, lock_fd: int, state: State) -> None:
+    def __init__(
+        self, data_dir: Path, lock_fd: int, state: State, patience: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._dir = data_dir
         self._lock_fd = lock_fd
         self._state = state
+        self._patience = patience
         self._mutex = threading.Lock()
 
     @classmethod
-    def open(cls, data_dir: Path) -> Journal:
+    def open(cls, data_dir: Path, patience: Callable[[], AbstractContextManager[None]] = nullcontext) -> Journal:
         """Take the journal of a data folder for this process; makes the folder (0700).
 
+        A change is made within a context of `patience`, for a medium that is busy takes its time.
         Raises JournalError when another agent has it, when it is not ours alone (data_folder.py), or
         when it cannot be opened or is of a newer agent.
         """
@@ -168,7 +173,9 @@ class Journal:
         except data_folder.Untrusted as error:
             raise JournalError(str(error)) from error
         except OSError as error:
-            raise JournalError(f"{data_dir}: the data folder cannot be used: {error.strerror}. Check it.") from error
+            raise JournalError(
+                f"{data_dir}: the data folder cannot be used: {error.strerror}. {medium.remedy(error)}"
+            ) from error
         try:
             _take(lock_fd, data_dir)
             state = _read(data_dir, is_owner=True)
@@ -176,7 +183,7 @@ class Journal:
         except BaseException:
             os.close(lock_fd)
             raise
-        return cls(data_dir, lock_fd, msgspec.structs.replace(state, schema=SCHEMA))
+        return cls(data_dir, lock_fd, msgspec.structs.replace(state, schema=SCHEMA), patience)
 
     @classmethod
     def read(cls, data_dir: Path) -> State:
@@ -193,7 +200,7 @@ class Journal:
 
         Raises JournalError when it cannot be written: then nothing has changed. What `f` raises passes through.
         """
-        with self._mutex:
+        with self._patience(), self._mutex:
             after = f(self._state)
             if after != self._state:
                 try:
@@ -202,7 +209,7 @@ class Journal:
                     with contextlib.suppress(OSError):
                         (self._dir / NEW).unlink(missing_ok=True)
                     raise JournalError(
-                        f"{self._dir / FILE}: cannot be written: {error.strerror or error}. Free space there."
+                        f"{self._dir / FILE}: cannot be written: {error.strerror or error}. {medium.remedy(error)}"
                     ) from error
                 if self._state.update is not None and after.update is None:
                     _forget_kept(self._dir)
@@ -239,15 +246,18 @@ def _read(data_dir: Path, *, is_owner: bool) -> State:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise JournalError(f"{file}: cannot be read: {error.strerror}. Check rights and medium.") from error
+            if error.errno not in medium.DAMAGE:
+                raise JournalError(f"{file}: cannot be read: {error.strerror}. {medium.remedy(error)}") from error
+            problems.append(f"{file}: {error.strerror}")
+            _set_aside(file, is_owner=is_owner)
+            continue
         try:
             state = _decode(content)
         except _NewerError as newer:
             return _read_kept(data_dir, newer.schema, is_owner=is_owner)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, ValueError) as error:
             problems.append(f"{file}: {error}")
-            if is_owner:
-                file.replace(data_dir / CORRUPT)
+            _set_aside(file, is_owner=is_owner)
             continue
         if name == FILE:
             return state
@@ -258,6 +268,17 @@ def _read(data_dir: Path, *, is_owner: bool) -> State:
     if problems:
         log.error("No whole journal is left (%s); starting anew: what runs here is unknown.", "; ".join(problems))
     return State()
+
+
+def _set_aside(file: Path, *, is_owner: bool) -> None:
+    """Move a damaged generation out of the way of the next one, which would take the whole one's place else."""
+    if not is_owner:
+        return
+    try:
+        file.replace(file.with_name(CORRUPT))
+    except OSError as error:
+        text = f"{file}: is damaged, and cannot be moved: {error.strerror}. {medium.remedy(error)}"
+        raise JournalError(text) from error
 
 
 def _decode(content: bytes) -> State:

@@ -116,9 +116,10 @@ def issued_by(
 ) -> tuple[x509.Certificate, list[x509.Certificate]]:
     """Return the root that a certificate leads to, and what is between the two; raises EstFailed without one."""
     chain: list[x509.Certificate] = []
+    given = [one for one in authorities if _is_authority(one)]
     present = certificate
     for _ in range(PATH_MAX + 1):
-        above = next((one for one in authorities if one != present and _signs(one, present)), None)
+        above = next((one for one in given if one != present and _signs(one, present)), None)
         if above is None:
             break
         if _signs(above, above):
@@ -126,6 +127,14 @@ def issued_by(
         chain.append(above)
         present = above
     raise EstFailed("The controller gave a certificate that its own authority did not sign: not kept.")
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    """Say whether this may sign others, which a server's or a device's own certificate may not."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False
 
 
 def _signs(authority: x509.Certificate, certificate: x509.Certificate) -> bool:

@@ -1,4 +1,7 @@
-"""Following a server that says the file is elsewhere: so often and not more, over HTTP, and never from TLS to none."""
+"""Following a server that says the file is elsewhere: so often and not more, over HTTP, and never from TLS to none.
+
+No host that an offer or a redirect names is given a password of ~/.netrc: who forges one chooses the host.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests.auth import HTTPBasicAuth
+from requests.utils import get_auth_from_url
 
 from wainwright_agent.failure import UpdateError
 from wainwright_agent.masking import mask
@@ -22,6 +27,26 @@ REDIRECTS = frozenset(
         HTTPStatus.PERMANENT_REDIRECT,
     }
 )
+
+
+class Session(requests.Session):
+    """A session that leaves redirects to `follow`, and knows the passwords of addresses and proxies alone.
+
+    Even when it is told not to follow a redirect, the library reads the answer's body to its end, which may never come.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = _as_addressed  # without any, the library would look into ~/.netrc
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002  the library's name
+        return None
+
+
+def _as_addressed(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Show the name and the password that are in the address, if there are."""
+    name, password = get_auth_from_url(request.url or "")
+    return HTTPBasicAuth(name, password)(request) if name or password else request
 
 
 def follow(uri: str, get: Callable[[str], requests.Response]) -> requests.Response:

@@ -26,9 +26,11 @@ from wainwright_agent.config import Config
 from wainwright_agent.failure import UpdateError
 from wainwright_agent.journal import Waiting
 from wainwright_agent.module import GATE, GO, last_words
+from wainwright_agent.mounts import remove_tree
 from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut, pause
 from wainwright_agent.synced import sync_folder, write_synced
 from wainwright_common.codes import Code
+from wainwright_common.texts import encodable
 
 FOLDER = "scripts"  # of the data folder: the artifact's own
 VERSION_FILE = "version"
@@ -49,11 +51,8 @@ def extract(data_dir: Path, scripts: Mapping[str, bytes]) -> None:
 
     The names must have been checked, as the artifact's reader does. Raises OSError.
     """
-    import shutil  # brings the compression libraries with it, which are not for the idle agent
-
     folder = data_dir / FOLDER
-    if folder.exists():
-        shutil.rmtree(folder)
+    remove_tree(folder)
     folder.mkdir(mode=0o700)
     write_synced(folder / VERSION_FILE, VERSION.encode())
     for name, content in scripts.items():
@@ -141,14 +140,15 @@ class Scripts:
     def _run_until_done(self, script: Path, waiting: Waiting | None) -> None:
         """Run a script, and again as long as it asks for it and its time is not over."""
         limit_s = self._settings.script_retry_timeout_s
-        waited_s = waiting.waited_s if waiting is not None and waiting.script == script.name else None
+        name = encodable(script.name)  # as the journal has it
+        waited_s = waiting.waited_s if waiting is not None and waiting.script == name else None
         before, since = waited_s or 0.0, time.monotonic()
         while self._run_once(script) == RETRY_LATER:
             now = time.monotonic()
             if waited_s is None:
                 since = now
             waited_s = before + now - since
-            self._note(Waiting(script=script.name, waited_s=waited_s))
+            self._note(Waiting(script=name, waited_s=waited_s))
             left_s = limit_s - waited_s
             log.info("The state script %s asks to be run again later; %.0f s are left.", script.name, max(0.0, left_s))
             pause(self._around, min(max(0.0, left_s), self._settings.script_retry_interval_s), self._around.unwanted)

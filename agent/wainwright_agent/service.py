@@ -2,7 +2,8 @@
 
 Threads bring events and never decide: the link (messages), the update (its state), the control socket (technicians),
 the inventory (its scripts), signals. The loop decides with the plans of checkin.py, outbox.py and inquiries.py, and
-sleeps until the next event or the earliest time that one of them names. It does nothing slow itself.
+sleeps until the next event or the earliest time that one of them names. The one slow thing that it does itself is to
+store in the journal what it was told, on a medium that a module may keep busy; the watchdog is fed for it meanwhile.
 
 A thread that ends by an error is a bug: the service says so and ends, and the service manager starts it again.
 """
@@ -48,7 +49,7 @@ from wainwright_agent.log_sender import LogSender
 from wainwright_agent.outbox import Outbox
 from wainwright_agent.ration import Ration
 from wainwright_agent.rounds import Rounds
-from wainwright_agent.supervisor import notify, watchdog_interval_s
+from wainwright_agent.supervisor import Watchdog, notify
 from wainwright_agent.update import Updater
 from wainwright_common import __version__, settings
 from wainwright_common.messages import (
@@ -82,7 +83,8 @@ class Service:
         self._random = random or SystemRandom()
         self._device_id = identity.device_id(config)
         self._events: EventQueue = EventQueue()
-        self._journal = Journal.open(config.data_dir)
+        self._watchdog = Watchdog(self._is_healthy)
+        self._journal = Journal.open(config.data_dir, self._watchdog.patience)
         self._link = Link(config.broker, self._device_id, self._events, self._random)
         self._outbox = Outbox(self._journal, self._link, self._random)
         self._log_sender = LogSender(config.data_dir, lambda lines: self._link.deliver(Kind.LOG, lines))
@@ -102,8 +104,6 @@ class Service:
         self._last_reply: Reply | None = None
         self._last_reply_at: datetime | None = None
         self._worker: Thread | None = None
-        self._watchdog_s = watchdog_interval_s()
-        self._watchdog_at = time.monotonic() if self._watchdog_s else math.inf
 
     @property
     def device_id(self) -> str:
@@ -152,7 +152,7 @@ class Service:
         check_in_at = math.inf if self._rounds.is_busy else self._check_ins.due_at
         plans = (check_in_at, self._outbox.due_at, self._inquiries.due_at)
         log_at = self._log_sender.due_at if self._link.is_up else math.inf
-        due_at = min(*plans, log_at, self._collector.due_at, self._enroller.due_at, self._watchdog_at)
+        due_at = min(*plans, log_at, self._collector.due_at, self._enroller.due_at, self._watchdog.due_at)
         try:
             return self._events.get(timeout=min(max(0.0, due_at - time.monotonic()), SLEEP_MAX_S))
         except Empty:
@@ -174,10 +174,8 @@ class Service:
             self._enroller.step()
         if self._link.is_up and self._log_sender.due_at <= now:
             self._log_sender.step(now, more_to_come=self._journal.state.update is not None)
-        if self._watchdog_s and self._watchdog_at <= now:
-            if self._is_healthy():
-                notify("WATCHDOG=1")
-            self._watchdog_at = now + self._watchdog_s
+        if self._watchdog.due_at <= now:
+            self._watchdog.feed()
 
     def _is_healthy(self) -> bool:
         """Say whether this agent works: its loop turns, and the threads live without which it is deaf or idle.
@@ -242,10 +240,12 @@ class Service:
             return
         state = self._journal.state
         update = state.update
-        self._running = None
-        if update is not None and update.by_hand is None:
+        running = None
+        if update is not None:
             offer = update.offer
-            self._running = Running(deployment_id=offer.deployment_id, attempt=offer.attempt, status=update.status)
+            running = Running(deployment_id=offer.deployment_id, attempt=offer.attempt, status=update.status)
+        # Of an update by hand the controller is told, so that it waits; but it has no say in it.
+        self._running = None if update is None or update.by_hand is not None else running
         message = CheckIn(
             id=check_in_id,
             reason=reason,
@@ -254,7 +254,7 @@ class Service:
             boot_id=boot_id(self._config.update.boot_id_file),
             agent_version=__version__,
             inventory_digest=self._collector.digest,
-            running=self._running or UNSET,
+            running=running or UNSET,
             by_hand=True if state.last is not None and by_hand.is_by_hand(state.last.deployment_id) else UNSET,
         )
         log.info("checks in (%s)", reason.value)

@@ -5,17 +5,21 @@ The child does it that may fetch it afterwards (spare.py): the libraries for HTT
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wainwright_agent.causes import cause, status_told
 from wainwright_agent.download import Looked
+from wainwright_agent.failure import UpdateError
 from wainwright_agent.masking import mask
 from wainwright_agent.trust import Trust
 from wainwright_common.errors import ArtifactError, WainwrightError
 
 if TYPE_CHECKING:
+    import requests
+
     from wainwright_common.artifact.reader import ReadableBytes
 
 TIMEOUT_S = 30.0  # for a server to answer, and between two pieces of the header
@@ -46,7 +50,7 @@ def _look_at_file(path: Path) -> Looked:
             name = _name(file, str(path))
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}.") from error
-    uri = f"file://{quote(str(path))}"
+    uri = f"file://{quote(os.fsencode(path))}"
     return Looked(uri=uri, name=name, size=facts.st_size, version=str(facts.st_mtime_ns))
 
 
@@ -54,10 +58,10 @@ def _look_at_link(link: str, trust: Trust | None) -> Looked:
     import requests
     import urllib3.exceptions
 
+    from wainwright_agent.redirects import Session, follow
+
     try:
-        headers = {"Accept-Encoding": "identity"}
-        ca = trust.ca_for(link) if trust is not None else None
-        with requests.get(link, stream=True, timeout=TIMEOUT_S, headers=headers, verify=ca) as response:
+        with Session() as session, follow(link, lambda uri: _get(session, uri, trust)) as response:
             if not response.ok:
                 raise SourceError(mask(f"{link}: the server answers {status_told(response.status_code)}."))
             size = response.headers.get("Content-Length", "")
@@ -73,6 +77,14 @@ def _look_at_link(link: str, trust: Trust | None) -> Looked:
             )
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise SourceError(mask(f"{link}: cannot be fetched: {cause(error)}.")) from error
+    except UpdateError as error:  # of a redirect
+        raise SourceError(mask(f"{link}: cannot be fetched: {error}")) from error
+
+
+def _get(session: requests.Session, uri: str, trust: Trust | None) -> requests.Response:
+    ca = trust.ca_for(uri) if trust is not None else None
+    headers = {"Accept-Encoding": "identity"}
+    return session.get(uri, stream=True, allow_redirects=False, timeout=TIMEOUT_S, headers=headers, verify=ca)
 
 
 def _name(stream: ReadableBytes, source: str) -> str:

@@ -15,13 +15,13 @@ It is built before the first call, survives reboots, and is removed after Cleanu
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wainwright_agent import checkpoint
+from wainwright_agent.mounts import remove_tree
 from wainwright_agent.synced import sync_folder, write_synced
 
 if TYPE_CHECKING:  # the reader's compression libraries are not for the idle agent
@@ -93,7 +93,7 @@ class WorkTree:
     def remove_streams(self) -> None:
         """Remove all FIFOs."""
         self.stream_next.unlink(missing_ok=True)
-        _remove(self.path / "streams")
+        remove_tree(self.path / "streams")
 
     def open_file(self, name: str) -> int:
         """Open a payload file for writing, as it is, or make an empty one; return its descriptor."""
@@ -108,12 +108,12 @@ class WorkTree:
 
     def discard_files(self) -> None:
         """Remove the payload files, and so give back their space; the rest stays for Cleanup."""
-        _remove(self.path / "files")
+        remove_tree(self.path / "files")
 
     def remove(self) -> None:
         """Remove the tree, and what a download that was cut off has kept beside it."""
-        _remove(checkpoint.place(self.path))  # first: without the tree it is worth nothing
-        _remove(self.path)
+        remove_tree(checkpoint.place(self.path))  # first: without the tree it is worth nothing
+        remove_tree(self.path)
 
     def _below(self, folder: str, name: str) -> Path:
         """Return the path of a payload file. The artifact's reader refuses bad names too; this is the fence."""
@@ -122,13 +122,6 @@ class WorkTree:
         parent = self.path / folder
         parent.mkdir(mode=0o700, exist_ok=True)
         return parent / name
-
-
-def _remove(folder: Path) -> None:
-    import shutil  # brings the compression libraries with it, which are not for the idle agent
-
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
 
 
 def _make_fifo(path: Path) -> Path:

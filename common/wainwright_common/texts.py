@@ -15,6 +15,11 @@ def printable_lines(text: str) -> str:
     return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
 
 
+def encodable(text: str) -> str:
+    """Return a text as UTF-8 can carry it: in the name of a file or device, which is bytes, not all need be text."""
+    return text.encode(errors="replace").decode()
+
+
 def escaped(text: str) -> str:
     """Return a JSON text that is safe on a terminal: JSON itself asks for the controls below U+0020 only."""
     if text.isprintable():

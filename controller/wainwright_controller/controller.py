@@ -28,6 +28,7 @@ from wainwright_controller.config import EMBEDDED, Config
 from wainwright_controller.crowd import Crowd, Limits
 from wainwright_controller.desk import Desk
 from wainwright_controller.gate import Gate
+from wainwright_controller.hearing import Hearing, Need
 from wainwright_controller.https import ServerTls, names_of
 from wainwright_controller.ingest.intake import Counts
 from wainwright_controller.ingest.link import Link, take_over
@@ -89,7 +90,8 @@ class Controller:
         self.links = Links.of_store(self.store, config.artifacts.link_lifetime_s)
         self.artifacts = ArtifactStore(config.artifacts_folder, config.artifacts, verify_keys=verify_keys)
         self.artifacts.prepare(self._has_artifact)
-        self.link = Link(self.broker.section if self.broker else config.broker, self.broker_url)
+        self.hearing = Hearing(Need.BROKER)
+        self.link = Link(self.broker.section if self.broker else config.broker, self.broker_url, self.hearing)
         self.waker = Waker(self.link.publish)
         self.operations = Operations(
             self.store, self.bulletin, self.waker, approval_above=config.deployments.approval_above
@@ -102,7 +104,14 @@ class Controller:
         self._add_authority(config)
         traffic = Traffic(settings, partial(make_link, self.links, public_url))
         self.pipeline = Pipeline(
-            self.store, self.link, traffic, self.counts, self.waker, self.bulletin, prefix=config.broker.prefix
+            self.store,
+            self.link,
+            traffic,
+            self.counts,
+            self.waker,
+            self.bulletin,
+            self.hearing,
+            prefix=config.broker.prefix,
         )
         self.news = News(self.store, self.bulletin)
         self.ticker = Ticker(
@@ -110,6 +119,7 @@ class Controller:
             self.waker,
             self.bulletin,
             Keep(age_s=config.timeline.keep_days * DAY_S, lines_max=config.timeline.device_lines_max),
+            hearing=self.hearing,
         )
         self.context = Context(
             operations=self.operations,
@@ -136,14 +146,14 @@ class Controller:
             return EmbeddedBroker(config.data_dir, config.broker)
         hosts = [] if config.broker.host in ANY_ADDRESS else [config.broker.host]
         make_certificates(self.store, self.keeper, list(dict.fromkeys([*names_of(config), *hosts])), time.time())
-        book = Book(self._is_revoked, partial(_is_trusted, self.keeper))
+        book = Book(self._is_void, partial(_is_trusted, self.keeper))
         door = Door(self.keeper.folder, Doorman(config.broker.prefix, book))
         return EmbeddedBroker(config.data_dir, config.broker, door)
 
-    def _is_revoked(self, serial: int) -> bool:
+    def _is_void(self, shown: x509.Certificate) -> bool:
         with self.store.read() as connection:
-            certificate = shelf.load_certificate(connection, shelf.serial_of(serial))
-        return certificate is not None and certificate.revoked_at is not None
+            found = shelf.load_certificate(connection, shelf.serial_of(shown.serial_number))
+        return found is not None and (found.revoked_at is not None or not shelf.is_of(found, shown))
 
     def _end_session(self, broker: EmbeddedBroker, name: str) -> None:
         """End the session of a device on the embedded broker, or for a controller's all; raises BrokerRefused.

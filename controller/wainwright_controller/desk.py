@@ -111,7 +111,7 @@ class Desk:
 
         def judge(connection: Connection, facts: Facts) -> Verdict:
             known = shelf.load_certificate(connection, serial)
-            if known is None or known.kind is not CertificateKind.DEVICE:
+            if known is None or known.kind is not CertificateKind.DEVICE or not shelf.is_of(known, shown):
                 return Verdict(Answer.REFUSE, "certificate-unknown", "This certificate is not known: enrol again.")
             if known.revoked_at is not None:
                 return Verdict(Answer.REFUSE, "certificate-revoked", "This certificate was revoked: enrol again.")
@@ -226,8 +226,7 @@ class Desk:
     def _recent(self, connection: Connection, csr: Csr, now: float) -> Certificate | None:
         """Return the certificate that the device was given a moment ago, if the present issuing authority did."""
         issuer = self.keeper.authority().issuer.id
-        since = now - self._settings.lifetime_s * SAME_FOR
-        return shelf.recent_certificate(connection, csr.device_id, csr.digest, issuer, since)
+        return shelf.recent_certificate(connection, csr.device_id, csr.digest, issuer, now=now, share=SAME_FOR)
 
 
 def fault_of(token: EnrolmentToken, device_id: str, now: float) -> str | None:

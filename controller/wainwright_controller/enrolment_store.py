@@ -122,10 +122,19 @@ def load_certificate(connection: Connection, serial: str) -> Certificate | None:
     return from_row(Certificate, row) if row is not None else None
 
 
+def is_of(record: Certificate, shown: x509.Certificate) -> bool:
+    """Say whether a certificate is the very one that was recorded: who has stolen an issuing key chooses the number."""
+    return record.pem == pem(shown).decode()
+
+
 def recent_certificate(
-    connection: Connection, name: str, key: str, issuer: str, issued_after: float
+    connection: Connection, name: str, key: str, issuer: str, *, now: float, share: float
 ) -> Certificate | None:
-    """Return a device's newest certificate for a key, if it was issued after a time and is still good."""
+    """Return a device's newest certificate for a key that holds now, if no more than a share of its life is over.
+
+    Its own life: another may be set since. One that was issued by a clock that was ahead does not hold yet.
+    """
+    life = CERTIFICATE.c.ends_at - CERTIFICATE.c.issued_at
     query = (
         select(CERTIFICATE)
         .where(
@@ -133,7 +142,8 @@ def recent_certificate(
             CERTIFICATE.c.kind == CertificateKind.DEVICE,
             CERTIFICATE.c.key_digest == key,
             CERTIFICATE.c.issuer == issuer,
-            CERTIFICATE.c.issued_at > issued_after,
+            CERTIFICATE.c.begins_at <= now,
+            CERTIFICATE.c.issued_at + life * share > now,
             CERTIFICATE.c.revoked_at.is_(None),
         )
         .order_by(CERTIFICATE.c.issued_at.desc())

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select, update
 
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus
 from wainwright_controller import rollbacks, settling, timeline
@@ -20,6 +20,7 @@ from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, PHASE, to_row
 from wainwright_controller.rules import arrivals, pace, timeouts
 from wainwright_controller.rules.filters.attributes import reported
 from wainwright_controller.rules.spans import span
+from wainwright_controller.targets import joining_devices
 from wainwright_controller.working_set import Key
 from wainwright_controller.writer import Writer
 
@@ -98,7 +99,10 @@ class Ledger(Writer):
         return replace(part, status=DeviceStatus.PENDING, offered=False, attempt=1)
 
     def put_deployment(self, deployment: Deployment, phases: Sequence[Phase], actor: str = "controller") -> None:
-        """Replace a loaded deployment and its phases; wakes the devices of every phase that this opens."""
+        """Replace a loaded deployment and its phases; wakes the devices of every phase that this opens.
+
+        When the first one opens, devices may join a dynamic deployment from now on: wakes those as well.
+        """
         before, phases_before = self.deployments[deployment.id], self.phases[deployment.id]
         self.phases[deployment.id] = list(phases)
         self._put_deployment(deployment)
@@ -108,6 +112,8 @@ class Ledger(Writer):
             if old.opened_at is None and new.opened_at is not None:
                 self.note("phase", f"phase {new.number} of {len(phases)} opened", actor, deployment.id)
                 self._wake_phase(deployment, new)
+                if new.number == 1:
+                    self.wake_for(deployment.id, joining_devices(self.connection, deployment))
             if old.done_at is None and new.done_at is not None:
                 self.note("phase", f"phase {new.number} of {len(phases)} is done", actor, deployment.id)
             if new.ailment and new.ailment != old.ailment:
@@ -204,14 +210,19 @@ class Ledger(Writer):
     def end_parts(self, deployment_id: str, status: DeviceStatus, actor: str, *, waiting_only: bool = False) -> None:
         """End every unfinished part of a deployment with `status`; those that were offered something are to stop.
 
-        With `waiting_only` these go on, and only those that have not begun end. Devices that another deployment waits
-        for are woken, because this one stood before it.
+        With `waiting_only` these go on, and only those that wait for an offer end. As a `failure` only those end that
+        have failed an attempt, and with its error. Devices that another deployment waits for are woken, because this
+        one stood before it.
         """
         self._flush_parts()
         self._flush_events()
         unfinished = [PART.c.deployment_id == deployment_id, PART.c.finished_at.is_(None)]
         if waiting_only:
             unfinished.append(PART.c.offered.is_(False))
+        text: ColumnElement[str] = literal(str(status))
+        if status is DeviceStatus.FAILURE:
+            unfinished.append(PART.c.attempt > 1)
+            text = literal("failure (") + PART.c.error_code + ": " + PART.c.error_text + ")"  # as in _sentence
         other = PART.alias()
         waits = select(other.c.deployment_id).where(
             other.c.device_id == PART.c.device_id,
@@ -222,7 +233,7 @@ class Ledger(Writer):
         begun = select(PART.c.device_id).where(*unfinished, PART.c.offered.is_(True))
         self.aborts += [(device_id, deployment_id) for device_id in self.connection.execute(begun).scalars()]
         rows = select(
-            *(literal(self.now), literal("device"), literal(str(status)), literal(actor)),
+            *(literal(self.now), literal("device"), text, literal(actor)),
             *(PART.c.deployment_id, PART.c.device_id),
         ).where(*unfinished)
         columns = ["at", "kind", "text", "actor", "deployment_id", "device_id"]
@@ -240,7 +251,8 @@ class Ledger(Writer):
         }
         self.connection.execute(update(PART).where(*unfinished).values(**ended))
         for key, part in self.parts.items():
-            if key[0] == deployment_id and part.finished_at is None and not (waiting_only and part.offered):
+            goes_on = (waiting_only and part.offered) or (status is DeviceStatus.FAILURE and part.attempt == 1)
+            if key[0] == deployment_id and part.finished_at is None and not goes_on:
                 self.parts[key] = replace(part, **ended)
         self.forget_under_way(deployment_id)
         self.changed.add(deployment_id)

@@ -16,7 +16,29 @@ from wainwright_controller.records import Deployment, DeviceState, Tally
 from wainwright_controller.rows import DEPLOYMENT, DEVICE, PART, TALLY
 from wainwright_controller.rules.possible import Prospects
 
-_RETRIED = and_(PART.c.status == DeviceStatus.FAILURE, DEVICE.c.state == DeviceState.ACCEPTED)
+# Who runs, as far as is known, what a newer deployment brought: a retry of the older one would take that away.
+_NEWER, _NEWER_DEPLOYMENT = PART.alias(), DEPLOYMENT.alias()
+_RUNS_IT = or_(
+    DEVICE.c.artifact_name == _NEWER_DEPLOYMENT.c.artifact_name,
+    func.coalesce(DEVICE.c.last_check_in_at, 0.0) <= func.coalesce(_NEWER.c.finished_at, 0.0),
+)
+_HAS_MOVED_ON = exists(
+    select(1)
+    .where(
+        _NEWER.c.device_id == PART.c.device_id,
+        _NEWER.c.sequence > PART.c.sequence,
+        _NEWER.c.status == DeviceStatus.SUCCESS,
+        _NEWER.c.deployment_id == _NEWER_DEPLOYMENT.c.id,
+        _NEWER_DEPLOYMENT.c.rolls_back.is_(None),
+        _RUNS_IT,
+    )
+    .correlate(PART, DEVICE)
+)
+_FAILED = and_(PART.c.status == DeviceStatus.FAILURE, DEVICE.c.state == DeviceState.ACCEPTED)
+RETRIED = and_(_FAILED, ~_HAS_MOVED_ON)
+"""Which parts, joined with their devices, a retry is for."""
+MOVED_ON = and_(_FAILED, _HAS_MOVED_ON)
+"""And which it leaves out, because the device runs what a newer deployment brought."""
 
 # As rollback.concerns, of a part that has ended.
 _HAS_ASKED_SINCE = func.coalesce(DEVICE.c.last_check_in_at, 0.0) > func.coalesce(PART.c.finished_at, 0.0)
@@ -41,7 +63,7 @@ def prospects(
     there = {d.id: {status for (_, status), n in tallies[d.id].items() if n} for d in deployments}
     failed = [d.id for d in deployments if DeviceStatus.FAILURE in there[d.id] and d.rolls_back is None]
     ended = [d.id for d in deployments if d.status is DeploymentStatus.FINISHED and d.rolls_back is None]
-    has_failed = _which(connection, failed, _RETRIED)
+    has_failed = _which(connection, failed, RETRIED)
     has_release = _which(connection, ended, _MAY_RUN_IT)
     return {d.id: Prospects(d.id in has_failed, d.id in has_release) for d in deployments}
 

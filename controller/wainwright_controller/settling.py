@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from sqlalchemy import and_, case, func, select
 
-from wainwright_common.statuses import DeploymentStatus, DeviceStatus, Hold, Outcome
+from wainwright_common.statuses import GOOD, DeploymentStatus, DeviceStatus, Hold, Outcome
 from wainwright_controller import rollbacks
 from wainwright_controller.records import Deployment, DeviceState, OnFailures, Phase, Tally
 from wainwright_controller.rows import DEVICE, PART
@@ -37,11 +37,17 @@ def settle(ledger: Ledger, deployment_id: str, *, begun: bool) -> None:
 def ailment_of(ledger: Ledger, deployment: Deployment, plan: list[Phase]) -> str:
     """Return what is wrong with the phase whose health decides now whether the next one opens."""
     phase = None if lifecycle.is_held(deployment) else phases.judged(plan, ledger.now)
-    return "" if phase is None else health(ledger, deployment, phase).ailment
+    if phase is None:
+        return ""
+    nothing = phases.shown_nothing(ledger.tally(deployment.id), phase.number)
+    if nothing or not phase.soak_s:
+        return nothing
+    found = health(ledger, deployment, phase)
+    return found.ailment if found.devices else phases.none_of(phase.size)
 
 
 def health(ledger: Ledger, deployment: Deployment, phase: Phase) -> gates.Health:
-    """Count the devices of a phase that succeeded, and which of them are offline or run something else now."""
+    """Count the devices of a phase that ended well, and which of them are offline or run something else now."""
     offline = case((DEVICE.c.online.is_(False), 1), else_=0)
     elsewhere = case((DEVICE.c.artifact_name != deployment.artifact_name, 1), else_=0)
     query = (
@@ -51,7 +57,7 @@ def health(ledger: Ledger, deployment: Deployment, phase: Phase) -> gates.Health
         .where(
             PART.c.deployment_id == deployment.id,
             PART.c.phase == phase.number,
-            PART.c.status == DeviceStatus.SUCCESS,
+            PART.c.status.in_(GOOD),
         )
     )
     return gates.Health(*ledger.connection.execute(query).one())

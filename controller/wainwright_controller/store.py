@@ -19,6 +19,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from alembic.util.exc import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
@@ -109,6 +110,12 @@ class Store:
                 command.upgrade(config, "head")
         except SQLAlchemyError as error:
             raise StoreError(f"Cannot use the database {self.place}: {said(error)}. Check [store] url.") from error
+        except CommandError as error:
+            text = (
+                f"The database {self.place} was made by a newer version of Wainwright ({error}): install that version"
+                " again, or restore the backup from before its installation."
+            )
+            raise StoreError(text) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -22,6 +22,7 @@ from wainwright_common.statuses import FINISHED, DeploymentStatus, Hold
 from wainwright_controller import audit, settling
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.drip import Drip
+from wainwright_controller.hearing import Hearing
 from wainwright_controller.lead import Lead
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.rows import DEPLOYMENT, PART, PHASE
@@ -47,7 +48,13 @@ class Ticker:
     """A thread that ticks every TICK_S."""
 
     def __init__(
-        self, store: Store, waker: Waker, bulletin: Bulletin, keep: Keep, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        waker: Waker,
+        bulletin: Bulletin,
+        keep: Keep,
+        clock: Callable[[], float] = time.time,
+        hearing: Hearing | None = None,
     ) -> None:
         self._store = store
         self._waker = waker
@@ -58,7 +65,9 @@ class Ticker:
         self._look_at = 0.0
         self._noted: audit.Anchor | None = None
 
+        self._hearing = hearing or Hearing(clock=clock)
         self._lead = Lead(store, TASK)
+        self._led = True
         self._drip = Drip()
         self._judged_at: dict[str, float] = {}
         self._stopping = threading.Event()
@@ -77,7 +86,7 @@ class Ticker:
     def _run(self) -> None:
         while not self._stopping.wait(TICK_S):
             try:
-                while self._lead.is_ours() and (self.tick() or self.tidy()):
+                while self._is_ours() and (self.tick() or self.tidy()):
                     pass
             except Exception as error:  # a bug of ours must not stop the clock: what it could not do now it tries again
                 if is_refusal(error):
@@ -85,11 +94,21 @@ class Ticker:
                 else:
                     LOG.exception("what the clock brought could not be done; trying again")
 
+    def _is_ours(self) -> bool:
+        """Say whether this controller ticks; who takes over has not heard what the one before was told last."""
+        self._hearing.beat()
+        led, self._led = self._led, False
+        self._led = self._lead.is_ours()
+        if self._led and not led:
+            self._hearing.begin_anew()
+        return self._led
+
     def tick(self) -> bool:
         """Do what is due now; returns whether there may be more."""
-        now = self._clock()
+        now, heard_since = self._clock(), self._hearing.since
         with self._store.read() as connection:
-            moving, late, due = _moving(connection), _late(connection, now), _due(connection, now)
+            moving, due = _moving(connection), _due(connection, now)
+            late = [] if heard_since is None else _late(connection, now)
             ledger = Ledger(connection, now)
             ledger.load_deployments(moving)
             moving = [i for i in moving if self._is_due(ledger, i)]
@@ -107,7 +126,7 @@ class Ticker:
             for deployment_id in ledger.deployments.keys() & set(moving):
                 ledger.settle_later(deployment_id)
             for key in ledger.parts.keys() & set(late):
-                self._give_up(ledger, key)
+                self._give_up(ledger, key, heard_since or now)
             for key in ledger.parts.keys() & set(due):
                 self._retry(ledger, key)
             ledger.flush()
@@ -159,8 +178,10 @@ class Ticker:
         waits = any(phases.awaits_approval(phase, before, ledger.now) for before, phase in pairs)
         return waits and deployment.hold is not Hold.AWAITING_PROMOTION
 
-    def _give_up(self, ledger: Ledger, key: Key) -> None:
+    def _give_up(self, ledger: Ledger, key: Key, heard_since: float) -> None:
         """End an attempt whose device has been silent for too long; one that has spoken since gets a later deadline.
+
+        So does one that nobody could hear.
 
         Reports do not move the deadline themselves: it is in an index, which would double what each of them costs.
         """
@@ -168,9 +189,10 @@ class Ticker:
         if part.deadline_at is None or part.deadline_at > ledger.now or part.status in FINISHED:
             return
         deployment = ledger.deployments[part.deployment_id]
-        text = timeouts.overdue(part, deployment, ledger.now)
+        text = timeouts.overdue(part, deployment, ledger.now, heard_since)
         if text is None:
-            ledger.put_part(replace(part, deadline_at=timeouts.deadline_of(part, deployment)), actor="controller")
+            later = timeouts.deadline_of(part, deployment, heard_since)
+            ledger.put_part(replace(part, deadline_at=later), actor="controller")
             return
         ended = failed(
             part,

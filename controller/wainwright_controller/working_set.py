@@ -150,11 +150,11 @@ class WorkingSet:
 
     def joinable(self, device: Device) -> list[Candidate]:
         """Return the dynamic deployments that a device would join, each with the part that it would get."""
-        return [one for one in self._matching(device) if arrivals.has_begun(one.deployment)]
+        return [one for one in self._matching(device) if arrivals.has_begun(one.deployment, one.phases)]
 
     def to_begin(self, device: Device) -> list[Candidate]:
         """Return the dynamic deployments that a device will be able to join once they have begun."""
-        return [one for one in self._matching(device) if not arrivals.has_begun(one.deployment)]
+        return [one for one in self._matching(device) if not arrivals.has_begun(one.deployment, one.phases)]
 
     def _matching(self, device: Device) -> list[Candidate]:
         found = []

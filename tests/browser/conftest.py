@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.house import House
-from tests.browser.window import Window
+from tests.browser.window import PATIENCE_MS, Window
 from wainwright_controller.people import Role
 
 CHROMIUM = "/usr/bin/chromium"
@@ -22,7 +22,7 @@ def browser() -> Iterator[Browser]:
     """Debian's Chromium, without a screen."""
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # its sandbox refuses to work for root
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=PATIENCE_MS)
         yield running
         running.close()
 

@@ -117,6 +117,24 @@ def test_an_action_that_came_too_late_is_told_where_it_was_asked(
     one.forgive("status of 409")
 
 
+def test_a_promotion_opens_the_phase_that_was_shown_and_not_the_one_after_it(
+    house: House, fleet: Fleet, window: MakeWindow
+) -> None:
+    plan = [{"count": 1}, {"count": 1, "opens": "approval"}, {"opens": "approval"}]
+    made = house.deploy(*fleet.ids, phases=plan, strategy="phased")
+    house.wait_for(made["id"], hold="awaiting-promotion")
+    one = window(Role.OPERATOR)
+    page = one.open(f"/deployments/{made['id']}")
+    one.button("Open next phase").click()
+    house.post(f"deployments/{made['id']}/promote")
+    expect(page.locator("#timeline")).to_contain_text("phase 2 of 3 opened")
+    dialog = page.locator("dialog[open]")
+    dialog.get_by_role("button", name="Open next phase", exact=True).click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Phase 2 of")
+    one.forgive("status of 409")
+    assert ["opened_at" in phase for phase in house.deployment(made["id"])["phases"]] == [True, True, False]
+
+
 def test_a_page_whose_session_has_ended_leads_to_the_sign_in_and_back(
     house: House, fleet: Fleet, window: MakeWindow
 ) -> None:

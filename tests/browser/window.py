@@ -9,7 +9,7 @@ from typing import Any
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 
-PATIENCE_MS = 30_000  # for what takes a fraction of a second on a machine that does nothing else
+PATIENCE_MS = 60_000  # for what takes a fraction of a second on a machine that does nothing else
 SERIOUS = frozenset({"serious", "critical"})
 AWAY = re.compile(r"Failed to load resource: net::ERR_|net::ERR_(CONNECTION|INCOMPLETE|EMPTY)")
 """What a browser writes of a controller that is away."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.mosquitto import Mosquitto
 from tests.support.postgresql import Postgresql
+from tests.support.wait import PATIENCE_S
 from wainwright_controller.config import BrokerSection, Config, StoreSection
 from wainwright_controller.controller import Controller
 from wainwright_controller.records import Artifact
@@ -68,7 +69,7 @@ def controller(tmp_path: Path, own_mosquitto: Mosquitto, store_url: str) -> Iter
     running = Controller(config, "http://127.0.0.1:9")
     running.operations.add_artifact(make_artifact(), "test")
     running.start()
-    assert running.link.connected.wait(10)
+    assert running.link.connected.wait(PATIENCE_S)
     yield running
     running.stop()
 

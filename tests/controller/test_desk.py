@@ -22,6 +22,7 @@ from wainwright_controller.store import Store
 from wainwright_controller.waker import Waker
 
 CROWD = 12
+DAY_S = 86_400.0
 SETTINGS = Settings(lifetime_s=3600.0, auto_accept=False, pending_max=100)
 
 
@@ -143,3 +144,47 @@ def test_who_is_refused_and_who_waits_again_writes_nothing(desks: list[Desk], op
         ends = at_once([lambda: desks[1].enrol(waiting, ""), lambda: desks[1].enrol(refused, "")])
 
     assert kinds(ends) == {"Waiting": 1, "EnrolmentRefused": 1}
+
+
+# ---- with the same key, a while later ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def given(store: Store, operations: Operations, tmp_path: Path) -> Callable[[float, float], Certificate]:
+    """`given(day, days)` is what a device is given on a day by a controller whose certificates hold for so many."""
+    csr, began = request("press-07"), time.time()
+    keeper = Keeper(Folder(tmp_path / "pki"), "Test", began, DAY_S)
+    operations.preauthorize(["press-07"], "anna", {"press-07": csr.digest})
+
+    def given(day: float, days: float) -> Certificate:
+        settings = SETTINGS._replace(lifetime_s=days * DAY_S)
+        made = Desk(store, keeper, settings, clock=lambda: began + day * DAY_S).enrol(csr, "")
+        assert isinstance(made, Certificate)
+        assert made.begins_at <= began + day * DAY_S < made.ends_at
+        return made
+
+    return given
+
+
+def test_a_certificate_is_given_again_for_a_tenth_of_its_own_life_whatever_the_next_one_is_to_have(
+    given: Callable[[float, float], Certificate],
+) -> None:
+    first = given(0, 7)
+
+    assert given(0.6, 90) == first
+    renewed = given(5, 90)  # as it is renewed, after two thirds
+    assert renewed.ends_at - renewed.issued_at == pytest.approx(90 * DAY_S, abs=1)
+    assert given(8, 90) == renewed
+    assert given(13, 7) == renewed
+    assert given(14.5, 7) != renewed
+
+
+def test_a_certificate_of_a_clock_that_was_ahead_is_given_to_nobody_again(
+    given: Callable[[float, float], Certificate],
+) -> None:
+    ahead = given(730, 90)
+
+    now = given(0, 90)
+
+    assert now != ahead
+    assert given(1, 90) == now

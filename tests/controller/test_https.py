@@ -19,7 +19,7 @@ from cryptography import x509
 
 from tests.controller.api.served import Served
 from tests.support.mosquitto import Mosquitto
-from tests.support.wait import free_port, wait_until
+from tests.support.wait import PATIENCE_S, free_port, wait_until
 from wainwright_common.settings import ConfigError
 from wainwright_controller import config as configuration
 from wainwright_controller.config import Config, Enrolment, Http
@@ -124,7 +124,7 @@ def _handshake(tls: ServerTls, listener: socket.socket, root: Path) -> int:
     thread = threading.Thread(target=serve)
     thread.start()
     number = shown(listener.getsockname()[1], root).serial_number
-    thread.join(10)
+    thread.join(PATIENCE_S)
     return number
 
 
@@ -163,15 +163,15 @@ def test_the_command_serves_https_and_ends_when_it_is_told_to(tmp_path: Path) ->
     program = [sys.executable, "-m", "wainwright_controller", "serve", "--config", str(config)]
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(program, stderr=log) as process:
         try:
-            wait_until(lambda: f"serving https://127.0.0.1:{port}" in _read(tmp_path / "log"), 60, "the controller")
+            wait_until(lambda: f"serving https://127.0.0.1:{port}" in _read(tmp_path / "log"), what="the controller")
             url = f"https://127.0.0.1:{port}"
-            wait_until(lambda: requests.get(f"{url}/healthz", verify=str(root), timeout=10).ok, 30, "an answer")
+            wait_until(lambda: requests.get(f"{url}/healthz", verify=str(root), timeout=10).ok, what="an answer")
             assert requests.get(f"{url}/.well-known/est/cacerts", verify=str(root), timeout=10).ok
             with pytest.raises(requests.exceptions.SSLError):
                 requests.get(f"{url}/healthz", timeout=10)
         finally:
             process.send_signal(signal.SIGTERM)
-            code = process.wait(60)
+            code = process.wait(PATIENCE_S)
     assert code in {0, -signal.SIGTERM}  # uvicorn ends by the signal that it was ended with
 
 

@@ -96,7 +96,7 @@ def test_mosquitto_would_not_take_a_word_that_it_does_not_know(tmp_path: Path) -
     file.write_text(mosquitto.configuration(SETUP).replace("max_qos", "max_quos"), encoding="utf-8")
 
     done = subprocess.run(
-        [Mosquitto(tmp_path).program, "-c", str(file)], capture_output=True, text=True, timeout=30, check=False
+        [Mosquitto(tmp_path).program, "-c", str(file)], capture_output=True, text=True, timeout=60, check=False
     )
 
     assert done.returncode != 0

@@ -222,15 +222,16 @@ def test_a_device_that_waited_behind_an_aborted_deployment_is_woken_for_the_next
 
 
 def test_a_rejected_device_holds_no_deployment_up(fleet: Fleet) -> None:
-    made = fleet.create([PhaseSpec(count=1), PhaseSpec(count=1)], all_devices=False, devices=["d00", "d01"])
+    made = fleet.create([PhaseSpec(count=2), PhaseSpec()], all_devices=False, devices=["d00", "d01", "d02"])
+    fleet.report(made.id, "d01", DeviceStatus.SUCCESS)
     fleet.woken()
 
     fleet.operations.decide_devices(["d00"], DeviceState.REJECTED, "test")
 
-    assert fleet.woken() == ["d00", "d01"]
+    assert fleet.woken() == ["d00", "d02"]
     with fleet.store.read() as connection:
         statuses = dict(connection.execute(select(PART.c.device_id, PART.c.status)).all())
-    assert statuses == {"d00": "aborted", "d01": "pending"}
+    assert statuses == {"d00": "aborted", "d01": "success", "d02": "pending"}
     assert fleet.deployment(made.id)["status"] != "finished"
 
 

@@ -14,9 +14,10 @@ from sqlalchemy.exc import DataError, OperationalError
 from sqlmodel import SQLModel
 
 from tests.support.postgresql import Postgresql
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_controller import lead, migrations
 from wainwright_controller.bulletin import Bulletin
+from wainwright_controller.hearing import Hearing
 from wainwright_controller.lead import Lead
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.links import Links
@@ -24,8 +25,9 @@ from wainwright_controller.news import News
 from wainwright_controller.records import Device
 from wainwright_controller.rows import DEVICE, EVENT, GROUP, SETTING
 from wainwright_controller.store import Store, StoreError, is_refusal, parse_url
-
-PATIENCE_S = 30.0
+from wainwright_controller.ticker import Ticker
+from wainwright_controller.timeline import Keep
+from wainwright_controller.waker import Waker
 
 
 @pytest.fixture
@@ -84,6 +86,17 @@ def test_the_migrations_lead_to_exactly_the_tables_of_the_code(store: Store) -> 
     with store.read() as connection:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_a_database_of_a_newer_version_is_left_alone_and_says_so(store_url: str) -> None:
+    store = Store(store_url)
+    store.upgrade()
+    with store.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(StoreError, match=r"newer version of Wainwright .*9999.* restore the backup"):
+        store.upgrade()
+    store.close()
 
 
 def test_controllers_that_start_at_once_make_the_tables_once(store_url: str) -> None:
@@ -221,6 +234,26 @@ def test_one_controller_leads_until_its_session_ends_and_then_another(two: tuple
     wait_until(first.is_ours, PATIENCE_S, "the first to lead again, when the server has ended the other's session")
     first.give_up()
     another.give_up()
+
+
+def test_who_takes_the_clock_over_begins_to_count_silence_anew(two: tuple[Store, Store]) -> None:
+    now = [1000.0]
+    keep, waker = Keep(age_s=1e9, lines_max=1), Waker(lambda _topic, _command: None)
+    hearings = [Hearing(clock=lambda: now[0]) for _ in two]
+    first, second = (
+        Ticker(store, waker, Bulletin(), keep, lambda: now[0], hearing)
+        for store, hearing in zip(two, hearings, strict=True)
+    )
+    for now[0] in (1001.0, 1002.0):
+        assert [first._is_ours(), second._is_ours()] == [True, False]
+    assert [one.since for one in hearings] == [1000.0, 1000.0]
+    first._lead.give_up()
+    now[0] = 1003.0
+
+    wait_until(second._is_ours, PATIENCE_S, "the second to lead")
+
+    assert [one.since for one in hearings] == [1000.0, 1003.0]
+    second._lead.give_up()
 
 
 def test_a_controller_that_stands_still_is_cut_off(two: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_each_open_point_has_its_reason_and_no_other_point_has_one(unit: Path) -
 def test_systemd_makes_the_user(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     command = ["systemd-sysusers", f"--root={tmp_path}", str(ROOT / "systemd" / "wainwright.sysusers")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     made = re.search(r"^wainwright-controller:.*", (tmp_path / "etc/passwd").read_text(), re.MULTILINE)
     assert made

@@ -27,6 +27,8 @@ from wainwright_controller.warden import (
     WATCH_EVERY_S,
 )
 
+TRIES = 5  # of a measurement, that whatever else the machine does may spoil
+
 
 @pytest.fixture
 def lab(tmp_path: Path, store: Store) -> Lab:
@@ -145,7 +147,7 @@ def test_many_revoked_certificates_cost_nothing_while_nothing_changes(lab: Lab) 
             return shelf.load_revoked(connection, lab.now)
 
     assert len(load()) == 5000
-    assert seconds(lab.warden.look) < seconds(load) / 2
+    assert any(seconds(lab.warden.look) < seconds(load) / 2 for _ in range(TRIES))
     lab.revoke(first)
     lab.warden.look()
     assert len(list(lab.list)) == 5001

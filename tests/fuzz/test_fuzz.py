@@ -17,13 +17,16 @@ from wainwright_common.artifact import Rule
 ROOT = Path(__file__).parents[2]
 TARGETS = {"decoder": decoder.TARGET, "reader": reader.TARGET}
 LONG = [pytest.mark.long, pytest.mark.timeout(3600)]
+SHORT = [pytest.mark.timeout(600)]  # on a busy machine
 RUNS = [  # inputs: some seconds each, and some minutes
-    ("decoder", 10_000),
-    ("reader", 1_000),
+    pytest.param("decoder", 10_000, marks=SHORT),
+    pytest.param("reader", 1_000, marks=SHORT),
     pytest.param("decoder", 1_000_000, marks=LONG),
     pytest.param("reader", 100_000, marks=LONG),
 ]
 OUTCOMES = {"decoder": 5, "reader": 15}  # that a short run must reach, or its mutations are worth nothing
+HANG_S = 5  # of what is stuck; so long may an input that is harmless be kept from running
+HANG_S = 5  # of what is stuck: so long may an input that is harmless be kept from running
 HEAP: list[bytes] = []
 
 
@@ -82,7 +85,7 @@ def test_a_run_finds_no_fault(name: str, inputs: int, tmp_path: Path) -> None:
 def test_a_fault_ends_the_run_and_leaves_its_input(fault: str, said: str, tmp_path: Path) -> None:
     program = (
         "import pathlib; from tests.fuzz import engine, test_fuzz;"
-        f"engine.HANG_S = {1 if fault == 'stuck' else 60}; engine.CORPUS = pathlib.Path({str(tmp_path)!r});"
+        f"engine.HANG_S = {HANG_S if fault == 'stuck' else 60}; engine.CORPUS = pathlib.Path({str(tmp_path)!r});"
         f"engine.fuzz(lambda: test_fuzz.planted({fault!r}), 1000, 1, pathlib.Path({str(tmp_path / 'faults')!r}))"
     )
     (tmp_path / "planted").mkdir()

@@ -79,11 +79,16 @@ class Authority:
         hosts: Sequence[str] = LOOPBACK,
         file_name: str = "",
         also_named: str = "",
+        serial: int = 0,
     ) -> Credentials:
-        """Issue a certificate that began a day ago, and ends `valid_for` from now; a server's is for `hosts`."""
+        """Issue a certificate that began a day ago, and ends `valid_for` from now; a server's is for `hosts`.
+
+        Without a `serial` it has a number of its own.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         until = datetime.now(UTC) + valid_for
-        made = self._sign(_named(name, also_named), key, self._name, self._key, until, hosts=hosts if is_server else ())
+        names = hosts if is_server else ()
+        made = self._sign(_named(name, also_named), key, self._name, self._key, until, hosts=names, serial=serial)
         certificate = self.folder / f"{file_name or name}.pem"
         certificate.write_bytes(_pem(made))
         certificate.with_suffix(".key").write_bytes(
@@ -122,13 +127,14 @@ class Authority:
         *,
         is_ca: bool = False,
         hosts: Sequence[str] = (),
+        serial: int = 0,
     ) -> x509.Certificate:
         builder = (
             x509.CertificateBuilder()
             .subject_name(name)
             .issuer_name(issuer)
             .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
+            .serial_number(serial or x509.random_serial_number())
             .not_valid_before(datetime.now(UTC) - 2 * DAY)
             .not_valid_after(until)
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.authority import Credentials
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_common.messages import (
     Ack,
     CheckIn,
@@ -51,7 +51,7 @@ class Device:
         self.digest = NO_DIGEST
         self._port = port
         self._prefix = prefix
-        self.patience_s = 10.0  # how long an answer may take
+        self.patience_s = PATIENCE_S  # how long an answer may take
         self.heard: list[Message] = []
         self.connections = 0
         self._received: queue.Queue[Message] = queue.Queue()
@@ -60,13 +60,14 @@ class Device:
             credentials.show(self._client)
         self._client.on_message = self._on_message
         self._client.on_connect = self._on_connect
-        self._subscribed = False
-        self._client.on_subscribe = lambda *_: setattr(self, "_subscribed", True)
+        self.subscriptions = 0
+        """How often the broker has said that it will send what is for this device."""
+        self._client.on_subscribe = self._on_subscribe
 
     def __enter__(self) -> Self:
         self._client.connect("127.0.0.1", self._port)
         self._client.loop_start()
-        wait_until(lambda: self._subscribed, what="the subscription")
+        wait_until(lambda: self.subscriptions, what="the subscription")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,6 +85,9 @@ class Device:
         if isinstance(connection, socket.socket):  # as agents do: else a message waits up to 40 ms for TCP
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.subscribe(downlinks(self.id, self._prefix), qos=1)
+
+    def _on_subscribe(self, *_: object) -> None:
+        self.subscriptions += 1
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         value = decode(parse(message.topic, self._prefix).kind, bytes(message.payload))

@@ -93,14 +93,14 @@ class EnrollingAgent:
         """End the service, as its manager would."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(30)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def kill(self) -> None:
         """End the service, as a power cut would."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(30)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def __enter__(self) -> Self:
@@ -138,10 +138,20 @@ class EnrollingAgent:
 
     def wait_until_waiting(self) -> str:
         """Wait until the service was told to wait; returns its key's digest."""
-        wait_until(
-            lambda: self.enrolment().get("trouble", {}).get("error") == "waiting", PATIENCE_S, "the device to wait"
-        )
-        return str(self.enrolment()["trouble"]["key"])
+        return str(self.wait_for_trouble("waiting")["key"])
+
+    def wait_for_trouble(self, error: str) -> dict[str, Any]:
+        """Wait until the service says that it has no certificate for this reason; returns what it says of it."""
+
+        def look() -> dict[str, Any] | None:
+            trouble: dict[str, Any] = self.enrolment().get("trouble", {})
+            return trouble if trouble.get("error") == error else None
+
+        return wait_until(look, PATIENCE_S, f"{self.name} to be {error}") or {}
+
+    def wait_until_stopped(self) -> None:
+        """Wait until the service tries no update."""
+        wait_until(lambda: (status := self.status()) and "trying" not in status, PATIENCE_S, "the device to stop")
 
     def wait_until_connected(self) -> None:
         """Wait until the service is connected to the broker."""

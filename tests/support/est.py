@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from tests.support.wait import PATIENCE_S
+
 
 def digest_of(key: ec.EllipticCurvePrivateKey) -> str:
     """Return the SHA-256 of a key's SubjectPublicKeyInfo."""
@@ -40,7 +42,11 @@ def certificates_in(body: bytes) -> list[x509.Certificate]:
     """Return the certificates of a PKCS #7 message in base64, as openssl reads it."""
     der = base64.b64decode(body)
     ran = subprocess.run(
-        ["openssl", "pkcs7", "-inform", "DER", "-print_certs"], input=der, capture_output=True, check=True, timeout=30
+        ["openssl", "pkcs7", "-inform", "DER", "-print_certs"],
+        input=der,
+        capture_output=True,
+        check=True,
+        timeout=PATIENCE_S,
     )
     return x509.load_pem_x509_certificates(ran.stdout)
 
@@ -92,7 +98,7 @@ class EstDevice:
             data=body,
             headers={"Content-Type": "application/pkcs10"},
             verify=str(self.ca),
-            timeout=30,
+            timeout=PATIENCE_S,
             **options,
         )
         if answer.status_code == 200:
@@ -101,7 +107,7 @@ class EstDevice:
 
     def keep(self, certificate: x509.Certificate) -> None:
         """Store a certificate, with the chain that the server gives, and the key."""
-        given = requests.get(f"{self.url}/.well-known/est/cacerts", verify=str(self.ca), timeout=30)
+        given = requests.get(f"{self.url}/.well-known/est/cacerts", verify=str(self.ca), timeout=PATIENCE_S)
         chain = [one for one in certificates_in(given.content) if one.subject == certificate.issuer]
         pem = b"".join(one.public_bytes(Encoding.PEM) for one in (certificate, *chain))
         self.certificate_file.write_bytes(pem)

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from tests.support.wait import free_port, is_listening, wait_until
+from tests.support.wait import PATIENCE_S, free_port, is_listening, wait_until
 
 CONFIG = """
 listener {port} 127.0.0.1
@@ -62,14 +62,14 @@ class Mosquitto:
         """End the broker as its service manager would."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(PATIENCE_S)
             self.process = None
 
     def kill(self) -> None:
         """End the broker as a power cut would."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(PATIENCE_S)
             self.process = None
 
     def __enter__(self) -> Self:

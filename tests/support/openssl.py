@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from tests.support.wait import PATIENCE_S
+
 
 def openssl(*arguments: str | Path, stdin: bytes = b"") -> str:
     """Return what openssl prints; raises AssertionError with what it says when it fails."""
@@ -20,7 +22,7 @@ def openssl_says(*arguments: str | Path, stdin: bytes = b"") -> tuple[int, str]:
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     return ran.returncode, ran.stdout.decode()

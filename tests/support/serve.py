@@ -69,7 +69,7 @@ class Serve:
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         try:
-            self.process.wait(30)
+            self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

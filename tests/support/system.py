@@ -12,12 +12,16 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
+from unittest import mock
 
 import requests
 
-from tests.support.wait import wait_until
+from tests.support.wait import free_port, wait_until
+from wainwright_agent.config import load
+from wainwright_agent.control import AgentUnreachable, ask
 from wainwright_common.artifact import ArtifactSpec, PayloadSource, load_signing_key, write_module_image
 from wainwright_common.statuses import FINISHED
+from wainwright_controller.demo import stage
 from wainwright_controller.demo.api import Api, ApiError, Json
 from wainwright_controller.demo.processes import Processes
 from wainwright_controller.demo.releases import make_key, name_of, software
@@ -26,6 +30,7 @@ from wainwright_controller.simulate import Broker
 
 PATIENCE_S = 60.0  # for what takes a second or two on a machine that does nothing else
 SOFTWARE_SIZE = 200 * 1024  # bytes; with a pace of 0.2 s a download of about 0.6 s
+LONG_SIZE = 4 * 1024 * 1024  # bytes; with a pace of 0.3 s a download of 20 s, to be ended before by who has seen enough
 
 
 class System:
@@ -34,7 +39,11 @@ class System:
     def __init__(self, folder: Path, broker_url: str | None, agents: int = 0, *, auto_accept: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.stage = Stage(folder, broker_url)
-        self.stage.build(agents)
+        # The demo's own ports are among those that the kernel gives to anybody until the controller listens.
+        with mock.patch.object(stage, "free_port", side_effect=lambda _wanted: free_port()):
+            self.stage.build(agents)
+        for device in self.stage.devices:
+            _heed_a_change_of_pace(device.folder / "modules" / "demo")
         if auto_accept:
             with self.stage.controller_config.open("a", encoding="utf-8") as config:
                 config.write("\n[devices]\nauto_accept = true\n")
@@ -98,6 +107,22 @@ class System:
             return all(i in known and known[i]["online"] is online and "last_check_in_at" in known[i] for i in ids)
 
         wait_until(as_wanted, PATIENCE_S, f"{len(ids)} devices to be {'on' if online else 'off'}line")
+
+    def wait_until_idle(self, device_id: str) -> None:
+        """Wait until an agent has tidied up after its update, and heard that the controller knows how it ended.
+
+        The controller knows the end of an update before that: a test that goes on with the device itself has to wait.
+        """
+        config = load(self.agent(device_id).config, {})
+
+        def is_idle() -> bool:
+            try:
+                status = next(iter(ask(config, "status", line_s=PATIENCE_S)))
+            except AgentUnreachable:
+                return False
+            return "trying" not in status and status.get("unacknowledged_reports") == 0
+
+        wait_until(is_idle, PATIENCE_S, f"{device_id} to be idle")
 
     # ---- releases and deployments -------------------------------------------------------------------------------
 
@@ -231,7 +256,7 @@ class System:
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401  what SQLite holds
         """Return what the store's file says, past the controller."""
         path = self.stage.folder / "controller" / "wainwright.db"
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE_S)) as connection:
             return connection.execute(query, values).fetchall()
 
     def assert_exact(self, deployment_id: str, ids: list[str]) -> None:
@@ -251,3 +276,11 @@ class System:
         )
         told = Counter(device_id for device_id, text in ends if text.partition(" ")[0] in final)
         assert dict(told) == dict.fromkeys(ids, 1)
+
+
+def _heed_a_change_of_pace(module: Path) -> None:
+    """Have a download that is under way go on at once when its device is not slow any more."""
+    text = module.read_text(encoding="utf-8")
+    assert text.count('sleep "$pace"') == 1
+    heedful = 'if [ -f "$device/pace" ]; then sleep "$pace"; fi'
+    module.write_text(text.replace('sleep "$pace"', heedful), encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any, Self
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 
 
 class TlsSession:
@@ -51,7 +51,9 @@ class TlsSession:
 
     def publish(self, topic: str, payload: bytes = b"x") -> None:
         """Send a message, and wait until the broker has it."""
-        self._client.publish(topic, payload, qos=1).wait_for_publish(10)
+        sent = self._client.publish(topic, payload, qos=1)
+        sent.wait_for_publish(PATIENCE_S)
+        assert sent.is_published(), "the broker does not take it"
 
     def stop(self) -> None:
         """Disconnect."""

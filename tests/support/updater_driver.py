@@ -53,7 +53,7 @@ def main(lab: Path) -> None:
         updater.offer(offer)
     worker = threading.Thread(target=updater.run)
     worker.start()
-    wait_until(lambda: journal.state.update is None, 20, "the end of the update")
+    wait_until(lambda: journal.state.update is None, what="the end of the update")
     updater.stop()
     worker.join()
 

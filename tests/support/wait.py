@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+PATIENCE_S = 60.0  # for what takes a moment on a machine that does nothing else
 PORTS = (10_240, 32_768)  # from the first to before the last; ip(7), ip_local_port_range
 _RANDOM = random.SystemRandom()
 
 
-def wait_until(check: Callable[[], T], timeout_s: float = 10.0, what: str = "the condition") -> T:
+def wait_until(check: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "the condition") -> T:
     """Return the first true value of `check`; raises AssertionError with `what` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -9,7 +9,7 @@ from typing import Self
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_common.messages import CheckIn, Message, Offer, Reply, decode, encode
 from wainwright_common.topics import Kind, Topic, parse
 
@@ -30,7 +30,7 @@ class Wiretap:
         self._client.connect("127.0.0.1", self._port)
         self._client.loop_start()
         self._client.subscribe(f"{self._prefix}/{self._device}/#", qos=1)
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,7 +60,7 @@ class Wiretap:
 
     def wait_for_offer_of(self, name: str) -> tuple[bytes, Offer]:
         """Wait until a release was offered; return the reply as it was sent, and the offer in it."""
-        payload = wait_until(lambda: self.offers_of(name), 30, f"an offer of {name}")[0]
+        payload = wait_until(lambda: self.offers_of(name), what=f"an offer of {name}")[0]
         offer = _offer_in(payload)
         assert isinstance(offer, Offer)
         return payload, offer

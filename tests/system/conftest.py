@@ -11,6 +11,16 @@ import pytest
 
 from tests.support.debian import build_root, require_machine
 
+TIMEOUT_S = 400.0  # for what takes ten seconds on a machine that does nothing else
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests here, which start several processes, take longer than others before they are ended."""
+    for item in items:
+        has_its_own = item.get_closest_marker("timeout") or item.get_closest_marker("long")
+        if item.path.is_relative_to(Path(__file__).parent) and not has_its_own:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
 
 @pytest.fixture
 def release(request: pytest.FixtureRequest) -> str:

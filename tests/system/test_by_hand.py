@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.mosquitto import Mosquitto
-from tests.support.system import PATIENCE_S, System
+from tests.support.system import LONG_SIZE, PATIENCE_S, SOFTWARE_SIZE, System
 from tests.support.wait import wait_until
+from wainwright_controller.demo.api import Json
 
-SLOW = 0.8  # seconds for 64 KiB: longer than some commands take on a busy machine
+SLOW = 0.8  # seconds for 64 KiB: with LONG_SIZE longer than some commands take, however busy the machine is
 PRESS = "press-01"
 
 
@@ -22,9 +23,16 @@ def system(mosquitto: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> It
     with System(tmp_path_factory.mktemp("by-hand"), mosquitto.url, agents=1, auto_accept=True) as system:
         system.start_agents()
         system.release("first", "press")
-        system.finished(system.deploy("first"))
+        finished(system, system.deploy("first"))
         yield system
         system.agent(PRESS).set_pace(None)
+
+
+def finished(system: System, deployment_id: str) -> Json:
+    """Wait until a deployment is finished, and the device ready for the next command; returns the deployment."""
+    ended = system.finished(deployment_id)
+    system.wait_until_idle(PRESS)
+    return ended
 
 
 def wain(system: System, *words: str) -> tuple[int, str]:
@@ -52,7 +60,7 @@ def test_from_a_to_b_and_back_to_a(system: System, release: str) -> None:
         system.release(name, "press")
     for name in (a, b, a):
         deployment_id = system.deploy(name)
-        assert system.finished(deployment_id)["counts"] == {"success": 1}, name
+        assert finished(system, deployment_id)["counts"] == {"success": 1}, name
         assert system.runs(PRESS) == name
     commits = [commit.partition(" for ")[0] for commit in system.agent(PRESS).commits[before:]]
     assert commits == [a, b, a]
@@ -63,7 +71,7 @@ def test_from_a_to_b_and_back_to_a(system: System, release: str) -> None:
 def test_a_rollback_after_the_commit_is_refused_with_the_way_that_there_is(system: System, release: str) -> None:
     system.release(release, "press")
     former = system.runs(PRESS)
-    system.finished(system.deploy(release))
+    finished(system, system.deploy(release))
 
     code, text = wain(system, "rollback")
 
@@ -79,8 +87,8 @@ def test_a_rollback_after_the_commit_is_refused_with_the_way_that_there_is(syste
 
 def test_a_file_is_not_installed_while_a_deployment_is_under_way(system: System, release: str) -> None:
     other = f"{release}-other"
-    for name in (release, other):
-        system.release(name, "press")
+    for name, size in ((release, LONG_SIZE), (other, SOFTWARE_SIZE)):
+        system.release(name, "press", size=size)
     system.agent(PRESS).set_pace(SLOW)
     deployment_id = system.deploy(release)
     system.wait_for_part(deployment_id, PRESS, "downloading")
@@ -94,29 +102,31 @@ def test_a_file_is_not_installed_while_a_deployment_is_under_way(system: System,
         assert code == 4
         assert f"The update to {release} is the controller's. To stop it, have the operator abort it." in text
     system.agent(PRESS).set_pace(None)
-    assert system.finished(deployment_id)["counts"] == {"success": 1}
+    assert finished(system, deployment_id)["counts"] == {"success": 1}
     assert system.runs(PRESS) == release
 
 
 def test_a_deployment_waits_until_an_update_by_hand_is_decided_about(system: System, release: str) -> None:
     later = f"{release}-later"
-    for name in (release, later):
-        system.release(name, "press")
+    for name, size in ((release, SOFTWARE_SIZE), (later, LONG_SIZE)):
+        system.release(name, "press", size=size)
     former = system.runs(PRESS)
     assert install(system, release)[0] == 0
     deployment_id = system.deploy(later)
 
     code, text = wain(system, "check-in")
     assert code == 0
-    assert f"Offered {later} by deployment {deployment_id}, attempt 1: it is not taken" in text
+    assert "No update: The device is busy with another update, of a former deployment or by hand (busy)." in text
     assert system.part(deployment_id, PRESS)["status"] == "pending"
     code, text = install(system, later)
     assert code == 4
     assert f"The update to {release} is not finished. To keep it: wain commit. To go back: wain rollback" in text
     assert system.runs(PRESS) == release
 
+    system.agent(PRESS).set_pace(SLOW)  # so that the deployment does not end while the command looks what became of it
     assert wain(system, "commit")[0] == 0
-    assert system.finished(deployment_id)["counts"] == {"success": 1}
+    system.agent(PRESS).set_pace(None)
+    assert finished(system, deployment_id)["counts"] == {"success": 1}
     assert system.runs(PRESS) == later
     newest, before = history(system)[:2]
     assert later in newest

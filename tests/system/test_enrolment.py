@@ -92,8 +92,7 @@ def test_of_two_devices_one_is_accepted_and_updated_and_the_other_rejected(plant
         wait_until(lambda: part_of(plant, made["id"], "good") == "success", PATIENCE_S, "the update")
 
         assert (good.folder / "software").read_bytes() == SOFTWARE  # over HTTPS of the same authority
-        wait_until(lambda: bad.enrolment()["trouble"]["error"] == "refused", PATIENCE_S, "the refusal")
-        assert bad.enrolment()["trouble"]["reason"] == "rejected"
+        assert bad.wait_for_trouble("refused")["reason"] == "rejected"
         assert not bad.files.device.exists()
         assert "link" in bad.status()
         assert not bad.status()["link"]["connected"]
@@ -117,7 +116,7 @@ def test_a_device_that_is_decommissioned_while_it_downloads_is_cut_off(plant: Pl
         wait_until(lambda: not plant.is_online("gone"), PATIENCE_S, "the session to end")
         wait_until(lambda: "certificate verify failed" in plant.broker.log, PATIENCE_S, "the broker to refuse it")
         # It was told before it was cut off, so it does not install what it is fetching.
-        wait_until(lambda: "trying" not in device.status(), PATIENCE_S, "the device to stop")
+        device.wait_until_stopped()
         assert device.status()["artifact_name"] != "panel-2"
         code, said = device.wain("enrol", "--renew")
         assert (code, "taken out of the fleet" in said) == (4, True)
@@ -142,7 +141,7 @@ def test_a_certificate_is_renewed_in_time_and_the_link_shows_the_new_one(plant: 
         # Connected with the one, then with the other; the controller sees it all the time.
         wait_until(lambda: device.log.count("connected to") >= 3, PATIENCE_S, "the link to come back")
         device.wait_until_connected()
-        assert plant.is_online("press-07")
+        wait_until(lambda: plant.is_online("press-07"), PATIENCE_S, "the controller to have heard it")
     assert "connects to" in device.log
     serials = [one["serial"] for one in plant.served.get("certificates", name="press-07")["items"]]
     assert sorted(serials) == sorted([first.serial, _serial(device)])

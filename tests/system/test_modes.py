@@ -61,5 +61,5 @@ def test_nothing_that_either_side_stores_is_open_to_others(mosquitto: Mosquitto,
         wait_until(look, 200, "the end of the update")
         assert system.part(deployment, device.id)["status"] == "success"
         assert not found, found
-        seen = {path.name for path in data.rglob("*")}
+        seen = {path.name for path in data.iterdir()}  # below it the agent may be tidying up
         assert {"journal.json", "lock", "logs"} <= seen

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +63,10 @@ class Size:
     retries: int
     patience_s: float
 
+    def where_a_start_takes(self, seconds: float) -> Size:
+        """Return the size for a machine on which a controller's first start took so long: it is away for less."""
+        return replace(self, silence_s=max(self.silence_s, 3 * seconds))
+
     @property
     def fleet(self) -> FleetSpec:
         """The fleet: every tenth fails, every twentieth falls silent, stutters, or swaps its reports."""
@@ -94,7 +98,7 @@ SHORT = Size(
     silence_s=6.0,
     check_in_s=1.0,
     retries=0,
-    patience_s=90.0,
+    patience_s=200.0,
 )
 LONG = Size(
     devices=2000,
@@ -130,7 +134,7 @@ def kill_now_and_then(system: System, size: Size, seed: int) -> None:
 @pytest.mark.parametrize(
     "size",
     [
-        pytest.param(SHORT, id="60-devices"),
+        pytest.param(SHORT, id="60-devices", marks=pytest.mark.timeout(400)),
         pytest.param(LONG, id="2000-devices", marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
     ],
 )
@@ -141,6 +145,7 @@ def test_overlapping_rollouts_keep_their_rules_whatever_devices_do_and_whenever_
     print(f"seed {seed}")
     began = time.monotonic()
     with System(tmp_path, mosquitto.url, auto_accept=True) as system, office(system) as operations:
+        size = size.where_a_start_takes(time.monotonic() - began)
         for name in ("one", "two"):
             system.release(name, "press", "lathe", size=2000)
         system.release("three", "press", "lathe", "saw", size=2000)

@@ -8,6 +8,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from wainwright_agent import medium
 from wainwright_agent.checks.finding import Finding
 from wainwright_agent.config import Config
 from wainwright_agent.journal import FILE, Journal, JournalError
@@ -67,7 +68,7 @@ def check_disk(config: Config) -> Finding:
     except PermissionError as error:
         return Finding("disk", f"{folder}: {error.strerror}", "Run this as root; check the folder's owner.")
     except OSError as error:
-        return Finding("disk", f"{folder} cannot be written: {error.strerror}", "Free space there, check the medium.")
+        return Finding("disk", f"{folder} cannot be written: {error.strerror}", medium.remedy(error))
     free, needed = found.f_bavail * found.f_frsize, _needed(config)
     if not os.access(folder, os.W_OK):  # before the first start, nothing is written to look
         return Finding("disk", f"{folder} cannot be written", "Run this as root; check the folder's owner.")

@@ -12,6 +12,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import msgspec
 
@@ -71,7 +72,9 @@ def install(config: Config, arguments: Namespace, spare: Spare) -> Exit:
 def _look_at(source: str, trust: Trust | None, spare: Spare) -> Looked:
     """Have the spare child look at a file or link; raises Refused and SourceError."""
     try:
-        answer = spare.ask(msgspec.json.encode(Look(source=source, trust=trust, parent=os.getpid())))
+        answer = spare.ask(
+            msgspec.json.encode(Look(source=quote(os.fsencode(source)), trust=trust, parent=os.getpid()))
+        )
     except OSError as error:
         raise WainwrightError(f"{mask(source)}: cannot be looked at: {error}.") from error
     said = msgspec.json.decode(answer, type=Said)

@@ -19,7 +19,7 @@ from wainwright_controller.ingest.intake import Counts
 from wainwright_controller.links import Links
 from wainwright_controller.operations import Operations
 from wainwright_controller.pki.keeper import Keeper
-from wainwright_controller.refusals import Refusals
+from wainwright_controller.refusals import EnrolmentsRefused, Refusals
 from wainwright_controller.sessions import Sessions
 from wainwright_controller.store import Store
 from wainwright_controller.warden import Warden
@@ -49,6 +49,7 @@ class Context:
     desk: Desk | None = None
     warden: Warden | None = None
     refusals: Refusals = field(default_factory=Refusals)
+    enrolments_refused: EnrolmentsRefused = field(default_factory=EnrolmentsRefused)
     crowd: Crowd = field(default_factory=Crowd)
     hosts: frozenset[str] = LOOPBACK_HOSTS
     closing: threading.Event = field(default_factory=threading.Event)

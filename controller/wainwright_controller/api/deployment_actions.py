@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 
 import msgspec
@@ -11,12 +12,13 @@ from wainwright_controller.api import routing
 from wainwright_controller.api.access import InActor
 from wainwright_controller.api.context import Context, InContext
 from wainwright_controller.api.deployments import found, shown
-from wainwright_controller.api.models import DeploymentOut, ReasonIn, RollbackPlanOut
+from wainwright_controller.api.models import DeploymentOut, PromotionIn, ReasonIn, RollbackPlanOut
 from wainwright_controller.people import Actor
 from wainwright_controller.records import Deployment
 
 router = routing.router("deployments", "/deployments/{deployment_id}")
 _NO_REASON = ReasonIn()
+_THE_NEXT = PromotionIn()
 
 
 @router.post("/start")
@@ -45,16 +47,18 @@ def deny_deployment(
 
 @router.post("/promote")
 def promote_deployment(
-    deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON
+    deployment_id: str, context: InContext, actor: InActor, body: PromotionIn = _THE_NEXT
 ) -> DeploymentOut:
     """Open the next phase, whether or not its turn has come."""
-    return _act(context, actor, deployment_id, context.operations.promote, body)
+    return _act(context, actor, deployment_id, partial(context.operations.promote, phase=body.phase), body)
 
 
 @router.post("/approve-batch")
-def approve_batch(deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON) -> DeploymentOut:
+def approve_batch(
+    deployment_id: str, context: InContext, actor: InActor, body: PromotionIn = _THE_NEXT
+) -> DeploymentOut:
     """Open the next batch: the same as `promote`."""
-    return _act(context, actor, deployment_id, context.operations.promote, body)
+    return promote_deployment(deployment_id, context, actor, body)
 
 
 @router.post("/pause")
@@ -93,7 +97,7 @@ def rollback_deployment(
 def finish_deployment(
     deployment_id: str, context: InContext, actor: InActor, body: ReasonIn = _NO_REASON
 ) -> DeploymentOut:
-    """Let no more devices join a dynamic deployment, and let those go that have not begun."""
+    """Let no more devices join a dynamic deployment, and let those go that wait; who waits to try again has failed."""
     return _act(context, actor, deployment_id, context.operations.finish, body)
 
 

@@ -110,7 +110,7 @@ CODES: Mapping[tuple[str, str], tuple[str, ...]] = {
 # What an action may be refused with beyond what its stage says (rules/actions.py).
 _MORE: Mapping[Act, tuple[str, ...]] = {
     Act.APPROVE:  ("own-deployment",),
-    Act.PROMOTE:  ("nothing-to-promote", "not-started"),
+    Act.PROMOTE:  ("nothing-to-promote", "not-started", "phase-not-next", "phase-open"),
     Act.INSTALL:  ("not-download-only",),
     Act.RETRY:    ("is-a-rollback", "nothing-to-retry"),
     Act.ROLLBACK: ("is-a-rollback", "nothing-to-roll-back", "rolled-back"),

@@ -71,7 +71,10 @@ def accept_key(device_id: str, body: KeyIn, context: InContext, actor: InActor) 
 
 @devices.post("/{device_id}/revoke")
 def revoke_device(device_id: str, body: RevokeIn, context: InContext, actor: InActor) -> Revoked:
-    """Revoke the keys and certificates of a device, or those of one key; it is disconnected, and may ask anew."""
+    """Revoke the keys and certificates of a device, or those of one key; it is disconnected.
+
+    A new key of it waits for a person, whatever token it brings.
+    """
     return Revoked(serials=context.operations.revoke_device(device_id, actor.name, body.key, body.reason))
 
 

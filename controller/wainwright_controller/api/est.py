@@ -13,24 +13,30 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from cryptography import x509
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from wainwright_common.errors import WainwrightError
 from wainwright_controller.api import routing
 from wainwright_controller.api.access import check_origin
 from wainwright_controller.api.context import Context, InContext
+from wainwright_controller.api.problems import code_of
 from wainwright_controller.desk import BadEnrolmentToken, Desk, EnrolmentRefused, Waiting
 from wainwright_controller.https import PEER
 from wainwright_controller.operations import NotFound
-from wainwright_controller.pki.csr import CSR_MAX, read
+from wainwright_controller.pki.csr import CSR_MAX, Csr, read
 from wainwright_controller.pki.pkcs7 import certs_only
 from wainwright_controller.records import Certificate
 
 PREFIX = "/.well-known/est"
 CERTIFICATES = "application/pkcs7-mime"
 CSR = "application/pkcs10"
+Proof = TypeVar("Proof")
 
 router = routing.open_router("devices' enrolment", PREFIX)
 
@@ -56,14 +62,7 @@ def cacerts(context: InContext) -> Response:
 )
 async def simpleenroll(request: Request, context: InContext) -> Response:
     """Ask for a certificate, with nothing but a key, or with a token; 202 while somebody has to decide."""
-    check_origin(request, context)
-    desk, body = _desk(context), await request.body()
-    secret = _secret_of(request.headers.get("authorization", ""))
-
-    def enrol() -> Certificate | Waiting:
-        return desk.enrol(read(body), _address(request), secret)
-
-    return _answer(await run_in_threadpool(enrol))
+    return await _decide(request, context, _secret_of, Desk.enrol)
 
 
 @router.post(
@@ -75,19 +74,30 @@ async def simpleenroll(request: Request, context: InContext) -> Response:
 )
 async def simplereenroll(request: Request, context: InContext) -> Response:
     """Ask for the next certificate, with the present one as the client's in TLS; the name must be the same."""
+    return await _decide(request, context, _shown_in, Desk.renew)
+
+
+async def _decide(
+    request: Request,
+    context: Context,
+    proof_of: Callable[[Request], Proof],
+    decide: Callable[[Desk, Csr, str, Proof], Certificate | Waiting],
+) -> Response:
+    """Answer what the desk decides about a request, by what it brings beside the key; a refusal leaves a trace."""
     check_origin(request, context)
-    desk, body = _desk(context), await request.body()
-    shown: bytes | None = getattr(request.state, PEER, None)
-    if shown is None:
-        raise EnrolmentRefused(
-            "certificate-needed",
-            "Show the present certificate in TLS (curl --cert --key), or enrol again with the same key: simpleenroll.",
-        )
+    desk, body, address = _desk(context), await request.body(), _address(request)
 
-    def renew() -> Certificate | Waiting:
-        return desk.renew(read(body), _address(request), x509.load_der_x509_certificate(shown))
+    def decided() -> Certificate | Waiting:
+        device_id = ""
+        try:
+            proof, csr = proof_of(request), read(body)
+            device_id = csr.device_id
+            return decide(desk, csr, address, proof)
+        except WainwrightError as error:
+            context.enrolments_refused.note(code_of(error), address, device_id, str(error), time.monotonic())
+            raise
 
-    return _answer(await run_in_threadpool(renew))
+    return _answer(await run_in_threadpool(decided))
 
 
 def _desk(context: Context) -> Desk:
@@ -104,8 +114,20 @@ def _answer(given: Certificate | Waiting) -> Response:
     return Response(certs_only([made]), media_type=f"{CERTIFICATES}; smime-type=certs-only")
 
 
-def _secret_of(header: str) -> str:
+def _shown_in(request: Request) -> x509.Certificate:
+    """Return the certificate that a client has shown in TLS; raises EnrolmentRefused without one."""
+    shown: bytes | None = getattr(request.state, PEER, None)
+    if shown is None:
+        raise EnrolmentRefused(
+            "certificate-needed",
+            "Show the present certificate in TLS (curl --cert --key), or enrol again with the same key: simpleenroll.",
+        )
+    return x509.load_der_x509_certificate(shown)
+
+
+def _secret_of(request: Request) -> str:
     """Return the password of a request's Basic authentication, "" if it has none; raises BadEnrolmentToken."""
+    header = request.headers.get("authorization", "")
     scheme, _, given = header.strip().partition(" ")
     if not header:
         return ""

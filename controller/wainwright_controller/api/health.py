@@ -96,6 +96,8 @@ def _enrolment(context: Context) -> Iterable[str]:
         waiting = shelf.count_pending(connection)
         unfinished = shelf.count_unfinished(connection, context.clock())
     yield from _metric("keys_pending", "gauge", "Keys that wait for somebody to decide.", "", {"": waiting})
+    text, refused = "Requests for certificates that were refused, by code.", context.enrolments_refused.by_code
+    yield from _metric("enrolments_refused_total", "counter", text, "code", refused)
     text = "Revoked certificates whose sessions are not known to have ended."
     yield from _metric("revocations_unfinished", "gauge", text, "", {"": unfinished})
     try:

@@ -27,7 +27,10 @@ PIECE = 1000  # items of a list in one request: the API's limit
 CHUNK = 1 << 20
 _REFUSED = frozenset({401, 403, 409, 429})
 _NOTHING_TO_DO = frozenset(
-    {"nothing-to-promote", "not-awaiting-start", "not-paused", "nothing-to-retry", "nothing-to-roll-back"}
+    {
+        *("nothing-to-promote", "phase-open", "not-awaiting-start"),
+        *("not-paused", "nothing-to-retry", "nothing-to-roll-back"),
+    }
 )
 
 Json = dict[str, Any]

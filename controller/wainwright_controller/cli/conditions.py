@@ -81,6 +81,15 @@ def first_failures(limits: Sequence[Json], devices: int | None) -> list[str]:
     return said
 
 
+def unlimited(phases: Sequence[Json], limits: Sequence[Json]) -> list[str]:
+    """Return a sentence where later phases open by themselves and no limit on failures stops that."""
+    by_itself = any(phase.get("opens", "now") != "approval" for phase in phases[1:])
+    if limits or not by_itself:
+        return []
+    told = "No limit on failures: phases open by themselves as long as one device of the phase before has the release."
+    return [f"{told} To stop them sooner: --max-failures."]
+
+
 def pace_of(*, rate: str | None, ramp: str | None, concurrency: int | None) -> Json:
     """Return how fast offers are made (rule 2); raises BadOption."""
     pace: Json = {} if concurrency is None else {"concurrency": concurrency}

@@ -65,7 +65,9 @@ def _promoting(verb: str, text: str) -> click.Command:
     @in_settings
     def promote(settings: Settings, deployment: str, reason: str) -> None:
         found = find(settings.client, deployment)
-        answer = settings.client.post(f"deployments/{seg(found['id'])}/{verb}", {"reason": reason})
+        shown = next((phase["number"] for phase in found["phases"] if not phase.get("opened_at")), None)
+        body = {"reason": reason} if shown is None else {"reason": reason, "phase": shown}
+        answer = settings.client.post(f"deployments/{seg(found['id'])}/{verb}", body)
         text = f"{answer['name']} promoted: {standing(answer)}, {progress(answer)}."
         for phase in found["phases"]:  # whom of those before it nobody waits for any more
             if phase.get("opened_at") and finished(phase) < phase["size"]:
@@ -84,7 +86,7 @@ def retry(settings: Settings, deployment: str, reason: str, watches: bool) -> in
     """Make a deployment of the same release to the devices that failed."""
     found = find(settings.client, deployment)
     made = settings.client.post(f"deployments/{seg(found['id'])}/retry", {"reason": reason})
-    told = f"Created {made['name']} ({short(made['id'])}) for {count(made['device_count'], 'device')}."
+    told = f"Created {made['name']} ({short(made['id'])}) for {made['target']}."
     if watches:
         settings.say(told)
         return watch(settings, made["id"], after=0, timeout_s=None)
@@ -148,8 +150,8 @@ def _abort_told(deployment: Json) -> str:
 
 
 def _finish_told(deployment: Json) -> str:
-    waiting = count(deployment["counts"].get("pending", 0), "device")
-    return f"No more devices join {deployment['name']}; {waiting} that have not begun are let go."
+    waiting = count(deployment["counts"].get("pending", 0), "device that waits is", "devices that wait are")
+    return f"No more devices join {deployment['name']}; {waiting} let go. Who waits to try again has failed."
 
 
 def _deny_told(deployment: Json) -> str:

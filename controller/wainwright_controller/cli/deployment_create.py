@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wainwright_controller.cli.conditions import first_failures
+from wainwright_controller.cli.conditions import first_failures, unlimited
 from wainwright_controller.cli.deployment_order import device_count, order_of, order_options
 from wainwright_controller.cli.deployment_show import conditions
 from wainwright_controller.cli.exits import ExitCode
@@ -50,7 +50,7 @@ def create(settings: Settings, /, *, release: str, watches: bool, until_held: bo
     order = order_of(release, given, partial(device_count, settings))
     made = settings.client.post("deployments", order)
     told = f"Created {made['name']} ({short(made['id'])}) for {_whom(settings, made)}."
-    told = "\n".join([told, *_first_failures(order, made["kind"], made["device_count"])])
+    told = "\n".join([told, *_warnings(order, made["kind"], made["device_count"])])
     if watches:
         settings.say(told)
         return watch(settings, made["id"], after=0, timeout_s=None, until_held=until_held)
@@ -59,8 +59,10 @@ def create(settings: Settings, /, *, release: str, watches: bool, until_held: bo
     return ExitCode.DONE
 
 
-def _first_failures(order: Json, kind: str, devices: int) -> list[str]:
-    return first_failures(order.get("limits", []), devices if kind == "static" else None)
+def _warnings(order: Json, kind: str, devices: int) -> list[str]:
+    """Return what a limit on failures, or its absence, does that an operator may not expect."""
+    limits = order.get("limits", [])
+    return [*first_failures(limits, devices if kind == "static" else None), *unlimited(order["phases"], limits)]
 
 
 def _whom(settings: Settings, made: Json) -> str:
@@ -99,7 +101,7 @@ def _told(order: Json, plan: Json) -> Iterable[str]:
             *conditions(order),
         ]
     )
-    yield from _first_failures(order, plan["kind"], plan["devices"])
+    yield from _warnings(order, plan["kind"], plan["devices"])
     yield from table(plan["phases"], PHASES)
     if len(plan["artifacts"]) > 1:
         yield from table(plan["artifacts"], ARTIFACTS)

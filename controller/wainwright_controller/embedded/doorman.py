@@ -4,8 +4,9 @@ The broker asks for each connection (NATS calls it an auth callout); it has veri
 that holds decides:
 
 1. No MQTT, or no certificate → out. Nobody speaks NATS's own protocol but the keeper.
-2. A certificate that was revoked, or that an issuing authority signed which is not trusted any more → out. The broker
-   knows no revocation lists, and believes what is below the root: store and authority are asked instead, each time.
+2. A certificate that was revoked, or has the number of another one that was recorded, or that an issuing authority
+   signed which is not trusted any more → out. The broker knows no revocation lists, and believes what is below the
+   root: store and authority are asked instead, each time.
 3. A controller's name → a controller's topics, by whatever client id. By that of a device it ends that device's
    session, and may say that the device is gone: NATS tells no last will of a session that another takes over.
 4. A device id → that device's topics, if the client id is its own too: two with one id would end each other's session.
@@ -60,8 +61,8 @@ class Refused(Exception):  # noqa: N818  what happened
 class Book(NamedTuple):
     """What the controller knows of certificates."""
 
-    is_revoked: Callable[[int], bool]
-    """Whether the certificate of a number was taken back."""
+    is_void: Callable[[x509.Certificate], bool]
+    """Whether a certificate was taken back, or another one was recorded by its number."""
     is_trusted: Callable[[x509.Certificate], bool]
     """Whether an issuing authority is one of those that there are."""
 
@@ -74,8 +75,8 @@ def permit(visitor: Visitor, prefix: str, book: Book) -> Permit:
     name = common_name(certificate)
     if visitor.issuer is None or not book.is_trusted(visitor.issuer):
         raise Refused(f"the certificate of {name!r} is of an authority that is not trusted any more")
-    if book.is_revoked(certificate.serial_number):
-        raise Refused(f"the certificate of {name!r} was revoked")
+    if book.is_void(certificate):
+        raise Refused(f"the certificate of {name!r} was revoked, or has the number of another one")
     until = certificate.not_valid_after_utc.timestamp()
     if is_reserved(name):
         rights = controllers_rights(prefix)

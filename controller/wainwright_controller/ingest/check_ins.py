@@ -10,23 +10,25 @@ from collections.abc import Callable
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from wainwright_common.messages import Action, CheckIn, Offer, Policy, Reason, Reply, WhyCode
+from wainwright_common.messages import Action, CheckIn, Offer, Policy, Reason, Reply, Running, WhyCode
 from wainwright_common.messages import Artifact as ArtifactLink
 from wainwright_controller.ledger import Ledger
-from wainwright_controller.records import Artifact, Device, DeviceDeployment
+from wainwright_controller.records import Artifact, Device, DeviceDeployment, DeviceState
 from wainwright_controller.regressions import note_regression
-from wainwright_controller.rules import presence
+from wainwright_controller.rules import presence, timeouts
 from wainwright_controller.rules.selection import choose
 
 MakeLink = Callable[[Artifact, float], ArtifactLink]
-_SOON = frozenset({WhyCode.RETRY_LATER, WhyCode.RATE_LIMITED, WhyCode.BUSY})
+_SOON = frozenset({WhyCode.RETRY_LATER})  # of whose turn comes drip.py wakes as many as get an offer
 
 
 def take(ledger: Ledger, device: Device, check_in: CheckIn, make_link: MakeLink, interval_s: int) -> Reply:
     """Put what a known device says of itself, and return what it is told; `interval_s` is its usual pause."""
     wants_inventory = check_in.inventory_digest != device.inventory_digest
     running = None if check_in.running is UNSET else check_in.running.deployment_id
-    device = presence.asked(_as_it_is(ledger, device, check_in, is_busy=running is not None), ledger.now)
+    device = presence.asked(_as_it_is(ledger, device, check_in), ledger.now)
+    if check_in.running is not UNSET and device.state is DeviceState.ACCEPTED:
+        _heard(ledger, device.id, check_in.running)
     candidates = [*ledger.candidates(device.id), *ledger.joinable(device)]
     choice = choose(device, candidates, ledger.now, running)
     for part in choice.changed:
@@ -44,18 +46,24 @@ def take(ledger: Ledger, device: Device, check_in: CheckIn, make_link: MakeLink,
     )
 
 
+def _heard(ledger: Ledger, device_id: str, running: Running) -> None:
+    part = ledger.parts.get((running.deployment_id, device_id))
+    if part is not None:
+        ledger.put_part(timeouts.heard(part, running.attempt, ledger.now))
+
+
 NAME_MAX = (
     256  # characters, as of every artifact's name; what is provided may be longer, and PostgreSQL's column is not
 )
 
 
-def _as_it_is(ledger: Ledger, device: Device, check_in: CheckIn, *, is_busy: bool) -> Device:
+def _as_it_is(ledger: Ledger, device: Device, check_in: CheckIn) -> Device:
     name = check_in.provides.get("artifact_name", "")[:NAME_MAX]
     is_by_hand = check_in.by_hand is True
     if name != device.artifact_name and is_by_hand:
         before = f" in place of {device.artifact_name}" if device.artifact_name else ""
         ledger.note("by-hand", f"{name} was installed{before} by hand", "device", device_id=device.id)
-    if name != device.artifact_name and not is_by_hand and not is_busy:
+    if name != device.artifact_name and not is_by_hand:
         note_regression(ledger, device, name)
     return replace(
         device,

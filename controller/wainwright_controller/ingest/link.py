@@ -28,6 +28,7 @@ from wainwright_common.errors import WainwrightError
 from wainwright_common.messages import Message, encode
 from wainwright_common.topics import Topic, uplinks
 from wainwright_controller.config import BrokerSection
+from wainwright_controller.hearing import Hearing, Need
 from wainwright_controller.ingest.intake import Delivery
 
 LOG = logging.getLogger(__name__)
@@ -54,8 +55,9 @@ class BrokerRefused(WainwrightError):  # noqa: N818  the name is the sentence: "
 class Link:
     """One connection to the broker at `url`, made again for ever."""
 
-    def __init__(self, broker: BrokerSection, url: str) -> None:
+    def __init__(self, broker: BrokerSection, url: str, hearing: Hearing) -> None:
         self._url = url
+        self._hearing = hearing
         self._endpoint = endpoint_of(url)
         self._prefix = broker.prefix
         self._is_5 = broker.protocol == "5"
@@ -148,6 +150,7 @@ class Link:
         if any(reason.is_failure for reason in reasons):
             LOG.error("the broker %s refuses the subscription of %s: check its access list", self._url, self._filter)
             return
+        self._hearing.found(Need.BROKER)
         self.connected.set()
 
     def _on_disconnect(
@@ -155,6 +158,7 @@ class Link:
     ) -> None:
         self._generation += 1
         self._spread_reconnects()
+        self._hearing.lost(Need.BROKER)
         self.connected.clear()
         LOG.warning("lost the broker %s (%s); trying again for ever", self._url, reason)
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 
 from wainwright_common.topics import PREFIX
 from wainwright_controller.bulletin import Bulletin
+from wainwright_controller.hearing import Hearing, Need
 from wainwright_controller.ingest.intake import Arrival, Counts, Delivery, admit
 from wainwright_controller.ingest.link import Link
 from wainwright_controller.ingest.throttle import Throttle
@@ -50,6 +51,7 @@ class Pipeline:
         counts: Counts,
         waker: Waker,
         bulletin: Bulletin,
+        hearing: Hearing,
         *,
         prefix: str = PREFIX,
         clock: Callable[[], float] = time.time,
@@ -60,6 +62,7 @@ class Pipeline:
         self._counts = counts
         self._waker = waker
         self._bulletin = bulletin
+        self._hearing = hearing
         self._prefix = prefix
         self._throttle = Throttle(counts, prefix)
         self._clock = clock
@@ -140,6 +143,7 @@ class Pipeline:
                 return self._transact(arrivals)
             except Exception as error:  # noqa: BLE001  a bug of ours must not stop the fleet: the message is set aside
                 if is_refusal(error):
+                    self._hearing.lost(Need.STORE)
                     self._log_refusal(error, len(arrivals))
                     self._stopping.wait(STORE_RETRY_S)
                     continue
@@ -182,6 +186,7 @@ class Pipeline:
             ledger = Ledger(connection, self._clock())
             result = self._traffic.apply(ledger, arrivals)
         if self._refused_since is not None:
+            self._hearing.found(Need.STORE)
             LOG.info("the store takes messages again, after %.1f s", time.monotonic() - self._refused_since)
             self._refused_since, self._refusal_logged_at = None, -REFUSAL_EVERY_S
         for reason, device, text in result.refused:

@@ -27,12 +27,13 @@ from wainwright_common.messages import (
     Report,
     Verdict,
 )
+from wainwright_common.statuses import DeviceStatus
 from wainwright_common.topics import Kind, Topic
 from wainwright_controller.attribute_store import Source, put_attributes
-from wainwright_controller.ingest.check_ins import MakeLink, take
+from wainwright_controller.ingest.check_ins import NAME_MAX, MakeLink, take
 from wainwright_controller.ingest.intake import Arrival
 from wainwright_controller.ledger import Ledger
-from wainwright_controller.records import Device, DeviceState
+from wainwright_controller.records import Device, DeviceDeployment, DeviceState
 from wainwright_controller.rows import DEVICE, LOG_LINE
 from wainwright_controller.rules import presence as presence_rules
 from wainwright_controller.rules.filters import Attributes
@@ -132,7 +133,7 @@ class _Batch:
         speakers = {a.device for a in arrivals if a.kind in {Kind.CHECK_IN, Kind.PRESENCE, Kind.INVENTORY}}
         askers = {a.device for a in arrivals if a.kind is Kind.CHECK_IN}
         told = {(a.message.deployment_id, a.device) for a in arrivals if isinstance(a.message, Report | LogLines)}
-        self._ledger.load_devices(speakers)
+        self._ledger.load_devices(speakers | {a.device for a in arrivals if _is_success(a)})
         self._ledger.load_open_parts(askers | {device for _, device in told})
         self._ledger.load_parts(told)
         self._ledger.load_joinable({a.device for a in arrivals if a.kind in {Kind.CHECK_IN, Kind.INVENTORY}})
@@ -170,6 +171,8 @@ class _Batch:
         part = judgement.part
         if part is not None and part is not before:
             ledger.put_part(part)
+            if part.status is DeviceStatus.SUCCESS:
+                self._runs(part, report)
         if judgement.verdict is not Verdict.ACCEPTED:
             self._refused.append((f"report-{judgement.verdict}", device_id, ""))
         ack_key = (device_id, report.deployment_id, report.attempt, judgement.verdict)
@@ -183,6 +186,16 @@ class _Batch:
         )
         if self._is_seen_due(device_id, ledger.now):
             self._seen[device_id] = {"key": device_id, "seen": ledger.now}
+
+    def _runs(self, part: DeviceDeployment, report: Report) -> None:
+        """Put what a device runs after its success: what it tells at its next check-in may be a regression."""
+        device = self._ledger.devices.get(part.device_id)
+        if device is None:
+            return
+        installed = part.restore_name or self._ledger.deployments[part.deployment_id].artifact_name
+        name = installed if report.artifact_name is UNSET else report.artifact_name[:NAME_MAX]
+        provides = {**device.provides, "artifact_name": name}
+        self._ledger.put_device(replace(device, artifact_name=name, provides=provides))
 
     def _check_in(self, device_id: str, check_in: CheckIn) -> None:
         device = self._device(device_id)
@@ -245,3 +258,7 @@ class _Batch:
         if self._lines:
             dialect = sqlite if ledger.connection.dialect.name == "sqlite" else postgresql
             ledger.connection.execute(dialect.insert(LOG_LINE).on_conflict_do_nothing(), list(self._lines.values()))
+
+
+def _is_success(arrival: Arrival) -> bool:
+    return isinstance(arrival.message, Report) and arrival.message.status is DeviceStatus.SUCCESS

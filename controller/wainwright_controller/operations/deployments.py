@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from msgspec.structs import replace
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from wainwright_common.statuses import DeviceStatus, Hold, Outcome
 from wainwright_controller import rollbacks
@@ -15,14 +15,14 @@ from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations.base import NotFound, Operator
 from wainwright_controller.operations.orders import TIMEOUT_S, Order, Target, most_devices, specs_of, target_of
 from wainwright_controller.operations.previews import Preview, RollbackPreview, preview, rollback_preview
-from wainwright_controller.records import Deployment, DeviceState, Kind, Strategy
+from wainwright_controller.prospects import MOVED_ON, RETRIED
+from wainwright_controller.records import Deployment, Kind, Strategy
 from wainwright_controller.rows import ARTIFACT, DEVICE, LOG_LINE, PART
 from wainwright_controller.rules import lifecycle, phases
 from wainwright_controller.rules.actions import Act, check_allowed
-from wainwright_controller.rules.filters import parse
 from wainwright_controller.rules.phases import PhaseSpec
 from wainwright_controller.rules.possible import check_retry
-from wainwright_controller.targets import matching_devices
+from wainwright_controller.targets import joining_devices
 
 
 class DeploymentOperations(Operator):
@@ -33,7 +33,7 @@ class DeploymentOperations(Operator):
 
         The devices of a static one are fixed now; those of a dynamic one join as they check in.
         """
-        specs = specs_of(order)
+        specs = specs_of(order, self._clock())
         with self._transaction() as ledger:
             _check_release(ledger, order.release)
             target = target_of(ledger, order)
@@ -44,7 +44,7 @@ class DeploymentOperations(Operator):
 
     def plan_deployment(self, order: Order) -> Preview:
         """Say what an order would do, and write nothing; raises what `create_deployment` would."""
-        specs = specs_of(order)
+        specs = specs_of(order, self._clock())
         with self.store.read() as connection:
             ledger = Ledger(connection, self._clock())
             _check_release(ledger, order.release)
@@ -61,7 +61,6 @@ class DeploymentOperations(Operator):
         with self._acting(Act.START, deployment_id, actor, reason) as ledger:
             deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
             ledger.put_deployment(*lifecycle.start(deployment, plan, ledger.now), actor)
-            _wake_matching(ledger, ledger.deployments[deployment_id])
         return ledger.deployments[deployment_id]
 
     def approve(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
@@ -69,18 +68,17 @@ class DeploymentOperations(Operator):
         with self._acting(Act.APPROVE, deployment_id, actor, reason) as ledger:
             deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
             ledger.put_deployment(lifecycle.approve(deployment, plan, actor, ledger.now), plan, actor)
-            _wake_matching(ledger, ledger.deployments[deployment_id])
         return ledger.deployments[deployment_id]
 
     def deny(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
         """End a deployment that waits for an approval."""
         return self._end(Act.DENY, deployment_id, actor, reason)
 
-    def promote(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
-        """Open the next phase, whether or not its turn has come."""
+    def promote(self, deployment_id: str, actor: str, reason: str = "", phase: int | None = None) -> Deployment:
+        """Open the next phase, whether or not its turn has come; with `phase`, if that is its number."""
         with self._acting(Act.PROMOTE, deployment_id, actor, reason) as ledger:
             deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
-            opened = lifecycle.promote(deployment, plan, ledger.now)
+            opened = lifecycle.promote(deployment, plan, ledger.now, phase)
             ledger.put_deployment(replace(deployment, hold=None), opened, actor)
         return ledger.deployments[deployment_id]
 
@@ -98,7 +96,8 @@ class DeploymentOperations(Operator):
             resumed = lifecycle.resume(deployment, plan, ledger.tally(deployment_id), ledger.now)
             ledger.put_deployment(resumed, plan, actor)
             ledger.wake_pending(deployment_id)
-            _wake_matching(ledger, resumed)
+            if plan[0].opened_at is not None:
+                ledger.wake_for(deployment_id, joining_devices(ledger.connection, resumed))
         return ledger.deployments[deployment_id]
 
     def install(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
@@ -115,8 +114,9 @@ class DeploymentOperations(Operator):
         return self._end(Act.ABORT, deployment_id, actor, reason)
 
     def finish(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
-        """Let no more devices join a dynamic deployment, and let those go that have not begun."""
+        """Let no more devices join a dynamic deployment, and those go that wait: as failed, if an attempt has."""
         with self._acting(Act.FINISH, deployment_id, actor, reason) as ledger:
+            ledger.end_parts(deployment_id, DeviceStatus.FAILURE, actor, waiting_only=True)
             ledger.end_parts(deployment_id, DeviceStatus.ABORTED, actor, waiting_only=True)
             closed = replace(ledger.deployments[deployment_id], closed_at=ledger.now, hold=None, hold_reason="")
             ledger.put_deployment(closed, ledger.phases[deployment_id], actor)
@@ -138,16 +138,22 @@ class DeploymentOperations(Operator):
             return rollback_preview(ledger, deployment)
 
     def retry(self, deployment_id: str, actor: str, reason: str = "") -> Deployment:
-        """Make a deployment of the same release to the devices that failed; returns the new one."""
+        """Make a deployment of the same release to the devices that failed, and have not moved on; returns the new one.
+
+        Who runs what a newer deployment brought has moved on: the same release again would take that away.
+        """
         with self._acting(Act.RETRY, deployment_id, actor, reason) as ledger:
             failed = _failed_devices(ledger, deployment_id)
             old = ledger.deployments[deployment_id]
             check_retry(old, has_failed=bool(failed))
-            words = f"{len(failed)} failed device{'' if len(failed) == 1 else 's'} of {old.name}"
-            target = Target(Kind.STATIC, words, failed)
+            plural = "" if len(failed) == 1 else "s"
+            left_out = _moved_on(ledger, deployment_id)
+            without = f", without {left_out} that {'has' if left_out == 1 else 'have'} moved on" if left_out else ""
+            target = Target(Kind.STATIC, f"{len(failed)} failed device{plural} of {old.name}{without}", failed)
             again = _again(old, target, actor, ledger.now)
             made = _add(ledger, again, [PhaseSpec()], target, None)
-            ledger.note("deployment", f"retried for {len(failed)} devices as {again.name}", actor, deployment_id)
+            told = f"retried for {len(failed)} device{plural} as {again.name}{without}"
+            ledger.note("deployment", told, actor, deployment_id)
         return made
 
     def delete(self, deployment_id: str, actor: str) -> None:
@@ -239,19 +245,15 @@ def _add(
     else:
         ledger.add_deployment(deployment, plan, target.device_ids)
     ledger.flush()
-    if is_dynamic and ledger.deployments[deployment.id].hold is None:
-        ledger.wake_for(deployment.id, target.device_ids)
     return ledger.deployments[deployment.id]
 
 
-def _wake_matching(ledger: Ledger, deployment: Deployment) -> None:
-    """Have the devices asked that a dynamic deployment takes from now on."""
-    if deployment.filter is not None and deployment.hold is None:
-        ledger.wake_for(deployment.id, matching_devices(ledger.connection, parse(deployment.filter)))
-
-
 def _failed_devices(ledger: Ledger, deployment_id: str) -> list[str]:
-    failed = (PART.c.deployment_id == deployment_id, PART.c.status == DeviceStatus.FAILURE)
-    query = select(DEVICE.c.id).join(PART, PART.c.device_id == DEVICE.c.id).where(*failed)
-    accepted = query.where(DEVICE.c.state == DeviceState.ACCEPTED).order_by(DEVICE.c.id)
-    return list(ledger.connection.execute(accepted).scalars())
+    query = select(DEVICE.c.id).join(PART, PART.c.device_id == DEVICE.c.id).where(PART.c.deployment_id == deployment_id)
+    return list(ledger.connection.execute(query.where(RETRIED).order_by(DEVICE.c.id)).scalars())
+
+
+def _moved_on(ledger: Ledger, deployment_id: str) -> int:
+    """Count the devices that a retry leaves out."""
+    query = select(func.count()).select_from(PART).join(DEVICE, PART.c.device_id == DEVICE.c.id)
+    return ledger.connection.execute(query.where(PART.c.deployment_id == deployment_id, MOVED_ON)).scalar_one()

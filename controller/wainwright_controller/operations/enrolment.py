@@ -46,7 +46,7 @@ class EnrolmentOperations(Operator):
     def revoke_device(self, device_id: str, actor: str, key: str | None = None, reason: str = ON_DEMAND) -> list[str]:
         """Take back a device's keys and certificates, or those of one key; returns the certificates' numbers.
 
-        The device stays in the fleet. A new key of it waits for a person.
+        The device stays in the fleet. A new key of it waits for a person, whatever token it brings.
         """
         with self._transaction() as ledger:
             self._device(ledger, device_id)

@@ -55,10 +55,10 @@ class Target(NamedTuple):
     filter: str | None = None
 
 
-def specs_of(order: Order) -> list[PhaseSpec]:
+def specs_of(order: Order, now: float) -> list[PhaseSpec]:
     """Return the phases of an order; raises BadPlan and BadLimit when it cannot be carried out as written."""
     specs = order.phases or [PhaseSpec()]
-    phases.check(specs)
+    phases.check(specs, now)
     gates.check(order.limits)
     if order.manual:
         specs = [msgspec.structs.replace(specs[0], opens=Opens.APPROVAL), *specs[1:]]

@@ -23,9 +23,9 @@ from wainwright_controller.rules.phases import is_full
 _NOT_BEGUN = frozenset({Hold.AWAITING_APPROVAL, Hold.AWAITING_START, Hold.SCHEDULED})
 
 
-def has_begun(deployment: Deployment) -> bool:
-    """Say whether a deployment waits no more for an approval, a start or its time."""
-    return deployment.hold not in _NOT_BEGUN
+def has_begun(deployment: Deployment, phases: Sequence[Phase]) -> bool:
+    """Say whether a deployment has waited for its approval, its start or its time, and may since have been paused."""
+    return deployment.hold not in _NOT_BEGUN and phases[0].opened_at is not None
 
 
 def has_room(deployment: Deployment) -> bool:

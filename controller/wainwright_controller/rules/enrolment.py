@@ -1,4 +1,4 @@
-"""Who gets a certificate: a device is known by its key, and a name that has a key is given to no other by itself.
+"""Who gets a certificate: a device is known by its key, and a name that has had one is given to no other by itself.
 
 Whoever asks has shown that he has the private key (pki/csr.py). What the rules know besides: the device, the keys that
 ask for its name or had it, and whose key it is elsewhere. They end in one of three answers: issue, wait, or no. What
@@ -18,6 +18,7 @@ KEY_CHANGES_MAX = 8  # of one device within KEY_CHANGES_S by itself: each is kep
 KEY_CHANGES_S = 86_400.0
 WAIT_FIRST_S, WAIT_MAX_S = 10, 600  # between two questions of a device that waits
 WAIT_SHARE = 0.1  # of the time that it has waited already: who is new will be decided about soon, or not today
+_TAKEN_BACK = frozenset({KeyState.REVOKED, KeyState.REPLACED})
 
 
 class Answer(Enum):
@@ -76,7 +77,8 @@ def enrol(facts: Facts) -> Verdict:
     1. Nobody gets a name that was taken out of the fleet, or was rejected.
     2. A key that was revoked, or given up for another, gets nothing any more; nor does one that is another device's.
     3. The device's own key gets a certificate, however long ago the last one expired.
-    4. Where the name has a key, another one waits for a person, whatever token it brings.
+    4. Where the name has a key, or had one, another one waits for a person, whatever token it brings: a device that was
+       stolen, and revoked, still has the token of its batch.
     5. A token, or the setting for trials, accepts.
     6. Everybody else waits, as far as there is room.
     """
@@ -86,6 +88,8 @@ def enrol(facts: Facts) -> Verdict:
         if facts.accepted.digest == facts.digest:
             return Verdict(Answer.ISSUE)
         return _wait(facts, "another key asks for this name: it waits for somebody to decide between the two")
+    if any(one.state in _TAKEN_BACK for one in facts.keys):
+        return _wait(facts, "a key of this name was taken back: another one waits for somebody to accept it")
     if facts.token is not None:
         return Verdict(Answer.ACCEPT, text=f"accepted with the enrolment token {facts.token.id}")
     if facts.auto_accept:

@@ -6,7 +6,8 @@
    `min_sample` have been tried. A limit of 0 is broken by the first failure.
 3. Resuming acknowledges: what had failed, and been tried, by then does not count again.
 4. Of several broken limits the most drastic action is taken: rollback, abort, pause.
-5. A phase with a soak time is healthy when each of its devices that succeeded is online and still runs the release.
+5. A phase with a soak time is healthy when each of its devices that has got the release, or had it, is online and still
+   runs it, and one of them at least is in the fleet still.
 
 Nothing here reads a clock, the store or the network.
 """
@@ -14,14 +15,17 @@ Nothing here reads a clock, the store or the network.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import NamedTuple
 
+from wainwright_common.codes import Code
 from wainwright_common.errors import WainwrightError
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.records import Deployment, Limit, OnFailures, Tally
 
 LIMITS_MAX = 8  # limits of one deployment: more than anybody has told apart
 REGRESSED = "regressed"  # stands for an error code in a limit's `codes`
+_COUNTED = (*map(str, Code), REGRESSED)
 _DRASTIC = {OnFailures.ROLLBACK: 0, OnFailures.ABORT: 1, OnFailures.PAUSE: 2}
 
 
@@ -37,7 +41,7 @@ class Broken(NamedTuple):
 
 
 class Health(NamedTuple):
-    """The succeeded devices of a phase, and how many of them are offline or run another release."""
+    """The devices of a phase that are to have the release, and how many of them are offline or run another one."""
 
     devices: int
     offline: int
@@ -55,12 +59,17 @@ class Health(NamedTuple):
 
 
 def check(limits: Sequence[Limit]) -> None:
-    """Raise BadLimit when a limit cannot be kept."""
+    """Raise BadLimit when a limit cannot be kept, or counts a code that nothing reports."""
     if len(limits) > LIMITS_MAX:
         raise BadLimit(f"A deployment has at most {LIMITS_MAX} limits on failures, this one has {len(limits)}.")
     for limit in limits:
         if (limit.count is None) == (limit.percent is None):
             raise BadLimit("A limit on failures is a count or a percentage: give one of them.")
+        for code in limit.codes:
+            if code not in _COUNTED:
+                near = get_close_matches(code, _COUNTED, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_COUNTED)}."
+                raise BadLimit(f"{code} is no error code, so that the limit could never break: {hint}")
 
 
 def failures_of(deployment: Deployment, tally: Tally) -> int:

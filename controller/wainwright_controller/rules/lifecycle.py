@@ -4,6 +4,7 @@
    `finished` when all have finished. A dynamic one does not finish while devices may join it.
 2. The outcome is `success` when every device ended well, `failure` when none did, `partial` otherwise; `aborted` when a
    person or a limit ended it; `rolled-back` when the rollback that undoes it brought a device back, or had none to.
+   Devices that a person lets go by finishing a dynamic one do not count, but if there are no others, it is `aborted`.
 3. The hold says what it waits for other than its devices: an approval, a start by a person, the start time of its first
    phase, or a promotion, which a phase that is not healthy asks for as well. A pause is set by a person or by a limit
    (gates.py), and lifted by a person.
@@ -32,10 +33,13 @@ _HELD = frozenset({Hold.PAUSED, Hold.AWAITING_START, Hold.AWAITING_APPROVAL})
 def outcome_of(tally: Tally, *, without_aborted: bool = False) -> Outcome:
     """Return how a deployment ended whose devices stand as in `tally`, all of them finished.
 
-    `without_aborted` is for a dynamic one, whose devices that had not begun are let go when a person finishes it.
+    `without_aborted` is for a dynamic one, which a person may finish before all its devices have begun.
     """
     good = sum(n for (_, status), n in tally.items() if status in GOOD)
-    total = sum(n for (_, status), n in tally.items() if not (without_aborted and status is DeviceStatus.ABORTED))
+    aborted = sum(n for (_, status), n in tally.items() if status is DeviceStatus.ABORTED) if without_aborted else 0
+    total = sum(tally.values()) - aborted
+    if aborted and not total:
+        return Outcome.ABORTED
     if good == total:
         return Outcome.SUCCESS
     return Outcome.PARTIAL if good else Outcome.FAILURE
@@ -158,13 +162,13 @@ def install(deployment: Deployment) -> Deployment:
     return replace(deployment, policy=replace(deployment.policy, download_only=UNSET))
 
 
-def promote(deployment: Deployment, phases: Sequence[Phase], now: float) -> list[Phase]:
+def promote(deployment: Deployment, phases: Sequence[Phase], now: float, wanted: int | None = None) -> list[Phase]:
     """Return the phases with the next one opened, whether or not the one before is done.
 
-    Raises Refused when every phase is open, or the first one is not yet.
+    Raises Refused when every phase is open, the first one is not yet, or the next one is not that of number `wanted`.
     """
     check_allowed(Act.PROMOTE, deployment)
-    return _with_open(phases, next_closed(deployment, phases), now)
+    return _with_open(phases, next_closed(deployment, phases, wanted), now)
 
 
 def _with_open(phases: Sequence[Phase], opening: Phase, now: float) -> list[Phase]:

@@ -11,22 +11,12 @@ Nothing here reads a clock, the store or the network.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from msgspec.structs import replace
 
 from wainwright_controller.records import Deployment, Pace
 
 BURST_S = 1.0  # a second's worth at once: what arrives in one batch is not told to come back
-FULL_RETRY_S = 60.0  # when to ask again where all places are taken; the controller wakes the device earlier
 RATE_MAX_PER_MINUTE = 6_000_000.0  # beyond what a controller can offer; bounds the ramp's arithmetic
-
-
-class Turn(NamedTuple):
-    """Why there may be no offer now, and when to ask again (seconds since the epoch); without a why, there may be."""
-
-    why: str = ""
-    retry_at: float | None = None
 
 
 def rate_per_s(pace: Pace, offers: int) -> float | None:
@@ -50,17 +40,15 @@ def tokens_at(deployment: Deployment, now: float) -> float:
     return min(deployment.tokens + max(0.0, now - deployment.tokens_at) * rate, max(1.0, rate * BURST_S))
 
 
-def turn(deployment: Deployment, under_way: int, now: float) -> Turn:
-    """Say whether a deployment with `under_way` devices may make another offer at `now`."""
+def wait_of(deployment: Deployment, under_way: int, now: float) -> str:
+    """Return why a deployment with `under_way` devices makes no further offer at `now`; empty when it may."""
     limit = deployment.pace.concurrency
     if limit is not None and under_way >= limit:
-        return Turn(f"{deployment.name} updates at most {limit} devices at once.", now + FULL_RETRY_S)
-    tokens = tokens_at(deployment, now)
-    if tokens >= 1 - 1e-9:  # a hair of rounding must not cost a turn
-        return Turn()
+        return f"{deployment.name} updates at most {limit} devices at once."
+    if tokens_at(deployment, now) >= 1 - 1e-9:  # a hair of rounding must not cost a turn
+        return ""
     rate = rate_per_s(deployment.pace, deployment.offers) or 1.0
-    text = f"{deployment.name} makes {rate * 60:g} offers a minute: its turn has not come."
-    return Turn(text, now + (1 - tokens) / rate)
+    return f"{deployment.name} makes {rate * 60:g} offers a minute: its turn has not come."
 
 
 def spend(deployment: Deployment, now: float) -> Deployment:

@@ -6,9 +6,11 @@
 2. A phase is *done* when nobody can join it any more and all its devices have finished; an empty one is done as soon as
    it is open.
 3. The first phase opens when its own condition holds. A later one opens when the one before is done, has soaked, is
-   healthy then (gates.py), and its own condition holds. The exception is `at`: it opens at its time whether or not the
-   one before is done, as operators of time-phased rollouts expect, but never before the one before has opened.
-4. `approval` opens when a person says so, and a person may open any later phase before its turn.
+   healthy then, and its own condition holds. The exception is `at`: it opens at its time whether or not the one before
+   is done, as operators of time-phased rollouts expect, but never before the one before has opened.
+4. A phase that has devices, of which none has the release, has shown nothing, with or without a soak: it is not
+   healthy. What else is asked of its health after a soak is in gates.py.
+5. `approval` opens when a person says so, and a person may open any later phase before its turn.
 
 Nothing here reads a clock, the store or the network.
 """
@@ -24,10 +26,13 @@ import msgspec
 from msgspec.structs import replace
 
 from wainwright_common.errors import WainwrightError
-from wainwright_common.statuses import IN_PROGRESS
+from wainwright_common.statuses import GOOD, IN_PROGRESS
 from wainwright_controller.records import Opens, Phase, Tally
 from wainwright_controller.rules.spans import span
 
+PAST_MAX_S = (
+    300.0  # a time that has passed while the plan was filled in and looked at is meant; one of last year is not
+)
 PHASES_MAX = 100  # more than a person can follow; bounds a plan that arrives from outside
 
 
@@ -57,8 +62,8 @@ def sizes(specs: Sequence[PhaseSpec], devices: int) -> list[int]:
     return [*result, left]
 
 
-def check(specs: Sequence[PhaseSpec]) -> None:
-    """Raise BadPlan, naming the phase, when a plan cannot be carried out."""
+def check(specs: Sequence[PhaseSpec], now: float) -> None:
+    """Raise BadPlan, naming the phase, when a plan that is made `now` cannot be carried out."""
     if not 1 <= len(specs) <= PHASES_MAX:
         raise BadPlan(f"A plan has 1 to {PHASES_MAX} phases, this one has {len(specs)}.")
     for number, spec in enumerate(specs, 1):
@@ -69,6 +74,11 @@ def check(specs: Sequence[PhaseSpec]) -> None:
             raise BadPlan(f"Phase {number} has no size: only the last phase takes the rest.")
         if spec.opens is Opens.AT and spec.opens_at is None:
             raise BadPlan(f"Phase {number} opens at a time, but has none: give the time.")
+        if spec.opens is Opens.AT and spec.opens_at is not None and spec.opens_at < now - PAST_MAX_S:
+            ago = span(now - spec.opens_at)
+            raise BadPlan(f"Phase {number} opens at a time that was {ago} ago: is its year, or its zone, right?")
+        if is_last and spec.soak_s:
+            raise BadPlan(f"Phase {number} is the last, so nothing opens after its soak: leave its soak out.")
     percents = sum(spec.percent or 0 for spec in specs)
     if percents > 100 + 1e-9:
         raise BadPlan(f"The phases add up to {percents:g} %: at most 100 % can be reached.")
@@ -119,6 +129,26 @@ def unfinished(tally: Tally, number: int) -> int:
     return sum(n for (phase, status), n in tally.items() if phase == number and status in IN_PROGRESS)
 
 
+def shown_nothing(tally: Tally, number: int) -> str:
+    """Return, as an ailment, that none of the devices of a phase has the release; empty when one has, or none is there.
+
+    A device that had the release already counts: it shows what the release does as well as any.
+    """
+    there = {status: n for (phase, status), n in tally.items() if phase == number and n}
+    return "" if there.keys() & GOOD else none_of(sum(there.values()))
+
+
+def none_of(devices: int) -> str:
+    """Return the ailment of a phase of which so many devices were to have the release, and none has it."""
+    match devices:
+        case 0:
+            return ""
+        case 1:
+            return "its only device does not have the release"
+        case _:
+            return f"none of its {devices} devices has the release"
+
+
 def due_at(phase: Phase, before: Phase | None) -> float | None:
     """Return when a closed phase opens by itself, as far as known now; None when it waits for something else."""
     if phase.opens is Opens.APPROVAL or (before is not None and before.opened_at is None):
@@ -147,8 +177,7 @@ def judged(phases: Sequence[Phase], now: float) -> Phase | None:
     for before, phase in itertools.pairwise(phases):
         if phase.opened_at is None:
             due = due_at(phase, before)
-            waits = phase.opens is not Opens.AT and before.soak_s > 0 and due is not None and due <= now
-            return before if waits else None
+            return before if phase.opens is not Opens.AT and due is not None and due <= now else None
     return None
 
 
@@ -163,16 +192,20 @@ def advance(
     result: list[Phase] = []
     for phase in phases:
         before = result[-1] if result else None
-        current = phase
-        if current.opened_at is None and (sick is None or current.number <= sick.number):
-            due = due_at(current, before)
-            if due is not None and due <= now:
+        current = replace(phase, ailment="") if phase.ailment else phase
+        due = due_at(current, before) if current.opened_at is None else None
+        if due is not None and due <= now:
+            ill = ""
+            if before is not None and current.opens is not Opens.AT:
+                is_sick = sick is not None and sick.number == before.number
+                ill = (ailment if is_sick else "") or shown_nothing(tally, before.number)
+                result[-1] = replace(before, ailment=ill)
+            if not ill:
                 current = replace(current, opened_at=now)
         is_done = is_full(current, grows=grows) and not unfinished(tally, current.number)
         if current.opened_at is not None and current.done_at is None and is_done:
             current = replace(current, done_at=now)
-        ill = ailment if sick is not None and current.number == sick.number else ""
-        result.append(current if current.ailment == ill else replace(current, ailment=ill))
+        result.append(current)
     return result
 
 

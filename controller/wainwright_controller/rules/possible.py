@@ -1,8 +1,10 @@
 """What a person may do with a deployment now, and why not the rest: the stage's word, and what is there to do it to.
 
 1. What the stage and the kind refuse is refused (actions.py).
-2. A promotion needs a closed phase after an open one.
-3. A retry needs a device that failed and is still in the fleet; a rollback is not retried.
+2. A promotion needs a closed phase after an open one; one that names a phase opens that or none, so that it may be sent
+   twice, or by two people at once.
+3. A retry needs a device that failed, is still in the fleet, and has not moved on to what a newer deployment brought; a
+   rollback is not retried.
 4. A rollback of a deployment that has ended needs a device that may run the release from it. One that has not ended is
    stopped by its rollback, whoever has the release by then.
 
@@ -26,7 +28,7 @@ class Prospects(NamedTuple):
     """What a retry and a rollback would find among a deployment's devices; prospects.py reads it from the store."""
 
     has_failed: bool
-    """A device that failed is still in the fleet."""
+    """A device that failed is still in the fleet, and has not moved on (prospects.py)."""
     has_release: bool
     """A device may run the release from it (rollback.concerns); asked of a deployment that has ended only."""
 
@@ -59,16 +61,22 @@ def _check_object(act: Act, deployment: Deployment, phases: Sequence[Phase], pro
             check_worth(deployment, has_release=prospects.has_release)
 
 
-def next_closed(deployment: Deployment, phases: Sequence[Phase]) -> Phase:
-    """Return the phase that a promotion opens.
+def next_closed(deployment: Deployment, phases: Sequence[Phase], wanted: int | None = None) -> Phase:
+    """Return the phase that a promotion opens; `wanted` is the number of the one that was meant, where that was said.
 
-    Raises Refused when every phase is open, or the first one is not yet.
+    Raises Refused when every phase is open, the first one is not yet, or another than the one that was meant is next.
     """
     closed = next((phase for phase in phases if phase.opened_at is None), None)
+    if wanted is not None and wanted <= (closed.number - 1 if closed else len(phases)):
+        raise Refused("phase-open", f"Phase {wanted} of {deployment.name} is open already.")
     if closed is None:
         raise Refused("nothing-to-promote", f"Every phase of {deployment.name} is open already.")
     if closed.number == 1:
         raise Refused("not-started", f"Deployment {deployment.name} has not started: start it instead.")
+    if wanted is not None and wanted != closed.number:
+        raise Refused(
+            "phase-not-next", f"Phase {wanted} of {deployment.name} is not the next one: phase {closed.number} is."
+        )
     return closed
 
 
@@ -79,7 +87,10 @@ def check_retry(deployment: Deployment, *, has_failed: bool) -> None:
             "is-a-rollback", f"{deployment.name} is a rollback: roll its deployment's devices out anew instead."
         )
     if not has_failed:
-        raise Refused("nothing-to-retry", f"No device of {deployment.name} has failed and is still in the fleet.")
+        raise Refused(
+            "nothing-to-retry",
+            f"No device of {deployment.name} has failed, is still in the fleet and does not run something newer.",
+        )
 
 
 def check_worth(undone: Deployment, *, has_release: bool) -> None:

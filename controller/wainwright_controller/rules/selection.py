@@ -7,7 +7,8 @@
    (unless the deployment forces it); either way the next part is tried in the same check-in.
 5. Compatible means: `device_type` and every other depends is met by what the device provides. Of several the one
    with the most depends wins, then the smallest, then the one stored first.
-6. A part that was offered and is not finished is offered again, with the same artifact and a fresh link.
+6. A part that was offered and is not finished is offered again, with the same artifact and a fresh link. The one that
+   the device is busy with comes first, whatever older deployment concerns it meanwhile: an update that runs is wanted.
 7. A dynamic deployment that the device matches stands in the same order; the device joins it when its turn comes, not
    before (arrivals.py).
 8. A first offer waits for the deployment's pace (pace.py), and for a device that is busy with something else.
@@ -29,9 +30,6 @@ from wainwright_common.statuses import ACTIVE, DeploymentStatus, DeviceStatus, H
 from wainwright_controller.records import Artifact, Deployment, Device, DeviceDeployment, DeviceState, Phase
 from wainwright_controller.rules import pace
 from wainwright_controller.rules import phases as phase_rules
-
-BUSY_RETRY_S = 60.0  # when a device that is busy asks again; it also asks by itself when it is done
-
 
 _NOT_STARTED = frozenset({Hold.AWAITING_APPROVAL, Hold.AWAITING_START})
 
@@ -151,7 +149,7 @@ def choose(device: Device, candidates: Iterable[Candidate], now: float, running:
         return Choice([], None, (WhyCode.NOT_ACCEPTED, NOT_ACCEPTED[device.state]))
     changed: list[DeviceDeployment] = []
     why = (WhyCode.NO_DEPLOYMENT, "No deployment concerns the device.")
-    for candidate in sorted(candidates, key=lambda c: c.deployment.sequence):
+    for candidate in sorted(candidates, key=lambda c: (not _is_under_way(c, running), c.deployment.sequence)):
         if candidate.deployment.status is DeploymentStatus.FINISHED:
             continue
         wait, retry_at = _wait(candidate, now, running)
@@ -159,10 +157,9 @@ def choose(device: Device, candidates: Iterable[Candidate], now: float, running:
             return Choice(changed + [candidate.part] * candidate.is_new, None, wait, retry_at)
         part, artifact = _settle(candidate, device, now)
         if artifact is not None and not candidate.part.offered:
-            turn = pace.turn(candidate.deployment, candidate.under_way, now)
-            if turn.why:
-                late = (WhyCode.RATE_LIMITED, turn.why)
-                return Choice(changed + [candidate.part] * candidate.is_new, None, late, turn.retry_at)
+            late = pace.wait_of(candidate.deployment, candidate.under_way, now)
+            if late:
+                return Choice(changed + [candidate.part] * candidate.is_new, None, (WhyCode.RATE_LIMITED, late))
         if part is not candidate.part or candidate.is_new:
             changed.append(part)
         if artifact is not None:
@@ -171,11 +168,16 @@ def choose(device: Device, candidates: Iterable[Candidate], now: float, running:
     return Choice(changed, None, why)
 
 
+def _is_under_way(candidate: Candidate, running: str | None) -> bool:
+    return candidate.part.offered and candidate.deployment.id == running
+
+
 def _wait(candidate: Candidate, now: float, running: str | None) -> tuple[tuple[WhyCode, str] | None, float | None]:
     """Return what a part waits for before its artifact is looked for, and when to ask again."""
     wait = wait_of(candidate, now)
     if wait is None and running is not None and running != candidate.deployment.id and not candidate.part.offered:
-        return (WhyCode.BUSY, "The device is busy with another update."), now + BUSY_RETRY_S
+        # When that has ended, it asks by itself.
+        return (WhyCode.BUSY, "The device is busy with another update, of a former deployment or by hand."), None
     return wait, candidate.part.next_attempt_at if wait is not None else None
 
 

@@ -89,6 +89,11 @@ def _waiting(device: Device, candidate: Candidate, now: float) -> Answer:
         return Answer("offline", f"{deployment.name} waits for it, but {silent}.", deployment.id)
     if part.offered:
         return Answer("offered", f"{release} was offered to it in {deployment.name}.", deployment.id)
+    if device.last_why == WhyCode.BUSY:
+        text = (
+            f"{deployment.name} waits for it: when it asked last, it was busy with another update, such as one by hand."
+        )
+        return Answer(device.last_why, text, deployment.id)
     code, text = _next(device, candidate, release, now)
     return Answer(code, text, deployment.id)
 
@@ -104,9 +109,9 @@ def _next(device: Device, candidate: Candidate, release: str, now: float) -> tup
     if choose_artifact(artifacts, device) is None:
         reasons = "; ".join(f"{a.id[:8]} {', '.join(unmet(a, device))}" for a in artifacts[:3])
         return "incompatible", f"No artifact of {release} fits it: {reasons}."
-    turn = pace.turn(deployment, candidate.under_way, now)
-    if turn.why:
-        return str(WhyCode.RATE_LIMITED), turn.why
+    late = pace.wait_of(deployment, candidate.under_way, now)
+    if late:
+        return str(WhyCode.RATE_LIMITED), late
     return "due", f"It gets {release} at its next check-in."
 
 

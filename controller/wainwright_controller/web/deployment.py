@@ -42,7 +42,10 @@ _devices, _device = macro(_TEMPLATE, "devices"), macro(_TEMPLATE, "device")
 
 
 class Button(NamedTuple):
-    """What a person can do with a deployment, and how he is asked whether he means it; `refused` is why he cannot."""
+    """What a person can do with a deployment, and how he is asked whether he means it; `refused` is why he cannot.
+
+    `sets` is a field that opening the question fills with what the page shows at that moment, as NAME=VALUE.
+    """
 
     act: Act
     label: str
@@ -52,6 +55,7 @@ class Button(NamedTuple):
     tone: str
     refused: str
     is_typed: bool
+    sets: str
 
 
 _TEXTS: Mapping[Act, tuple[str, str]] = {
@@ -64,13 +68,13 @@ _TEXTS: Mapping[Act, tuple[str, str]] = {
     Act.INSTALL: ("primary", "Devices install what they were told to download only."),
     Act.RETRY: ("", "The devices that failed get it again, in a deployment of their own if this one has finished."),
     Act.ROLLBACK: ("bad", "Devices that have the release get back what they ran before; the others get nothing more."),
-    Act.FINISH: ("", "No more devices join; those under way go on."),
+    Act.FINISH: ("", "No more devices join; those that wait are let go, those under way go on."),
     Act.ABORT: ("bad", "Devices under way stop and go back; those that have the release keep it. It cannot go on."),
     Act.DELETE: ("bad", "It goes away, with its devices' history of it and their logs."),
 }
 _IN_VAIN: Mapping[Act, str] = {
     Act.PROMOTE: "No later phase waits to be opened.",
-    Act.RETRY: "No device has failed that could be tried again.",
+    Act.RETRY: "No device has failed that could be tried again, or they run something newer.",
     Act.ROLLBACK: "No device has got the release from it.",
 }
 """Why lifecycle.possible leaves out what the stage allows."""
@@ -171,8 +175,16 @@ def buttons_of(d: DeploymentOut, found: Deployment, viewer: Viewer) -> list[Butt
         tone, text = _TEXTS[act]
         label = label_of(act, d.strategy)
         call = f"{method} /api/v1/deployments/{d.id}{path}"
-        buttons.append(Button(act, label, call, f"{label}: {d.name}", text, tone, refused or lacks, act in _TYPED))
+        refused = refused or lacks
+        sets = _next_phase(d) if act is Act.PROMOTE and not refused else ""
+        buttons.append(Button(act, label, call, f"{label}: {d.name}", text, tone, refused, act in _TYPED, sets))
     return buttons
+
+
+def _next_phase(d: DeploymentOut) -> str:
+    """Return which phase a promotion is to open: not also the one after it, should somebody else be faster."""
+    closed = next((phase.number for phase in d.phases if phase.opened_at is None), None)
+    return f"phase={closed}" if closed else ""
 
 
 def _refusal(act: Act, found: Deployment) -> str:

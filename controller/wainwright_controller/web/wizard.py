@@ -17,6 +17,7 @@ from wainwright_controller.api.deployments import plan_deployment
 from wainwright_controller.api.devices_listed import DeviceFilters, listed
 from wainwright_controller.api.models import OrderIn
 from wainwright_controller.api.routing import FLEET_BODY
+from wainwright_controller.cli.conditions import unlimited
 from wainwright_controller.cli.deployment_show import conditions
 from wainwright_controller.cli.narration import condition
 from wainwright_controller.operations import NotFound
@@ -95,6 +96,7 @@ def plan(
         phases,
         found.left[:LEFT_SHOWN],
         list(conditions(order)),
+        unlimited(order["phases"], order.get("limits", [])),
         command_of(fields),
         json.dumps(order, ensure_ascii=True),
     )

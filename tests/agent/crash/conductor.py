@@ -28,8 +28,8 @@ from wainwright_common.messages import Offer
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 BOOTS_MAX = 6  # in one segment: a rebooting update with a rebooting rollback, tried again, has fewer
-ENDING_S = 5.0  # for a shell to start and to end, on a machine that is busy with others
-SILENCE_S = 30.0  # without any point: something hangs
+ENDING_S = 30.0  # for a shell to start and to end, on a machine that is busy with others
+SILENCE_S = 60.0  # without any point: something hangs
 POWER = ("lost", "torn")
 KILLS = ("restart", "reset", "lost", "torn", "shutdown")
 DISK_FULL = ("full", "full-on")

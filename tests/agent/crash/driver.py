@@ -6,6 +6,7 @@ has committed the report, and before the agent hears of it. So a report, or an A
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -142,7 +143,7 @@ def _run(bench: Bench, offer: Offer, points: Points, *, is_deaf: bool) -> None:
         updater.offer(offer)
     worker = threading.Thread(target=updater.run)
     worker.start()
-    again = _Again(journal, publish)
+    again = _Again(journal, publish, math.inf if is_deaf else RESEND_S)  # whom nobody hears tells it once a boot
     for _ in range(OFFERS_MAX):
         if journal.state.update is None and not stopping.is_set() and not (is_deaf or controller.is_finished):
             updater.offer(offer)
@@ -156,15 +157,16 @@ def _run(bench: Bench, offer: Offer, points: Points, *, is_deaf: bool) -> None:
 class _Again:
     """Tells again what nobody has acknowledged for a while: the disk may have been too full for what was heard."""
 
-    def __init__(self, journal: Journal, publish: Callable[[Report], None]) -> None:
+    def __init__(self, journal: Journal, publish: Callable[[Report], None], resend_s: float) -> None:
         self._journal = journal
         self._publish = publish
+        self._resend_s = resend_s
         self._told_at = time.monotonic()
 
     def look(self) -> None:
         if not self._journal.state.outbox:
             self._told_at = time.monotonic()
-        elif time.monotonic() > self._told_at + RESEND_S:
+        elif time.monotonic() > self._told_at + self._resend_s:
             for report in self._journal.state.outbox:
                 self._publish(report)
             self._told_at = time.monotonic()

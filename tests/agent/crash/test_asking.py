@@ -32,13 +32,13 @@ def test_who_asks_has_opened_the_way_of_the_answer_before(tmp_path: Path, asker:
     argv = {"agent": [sys.executable, "-c", OF_THE_AGENT, str(tmp_path)], "module": [str(tmp_path / "bin/asks")]}[asker]
     process = subprocess.Popen(argv, cwd=ROOT)
     try:  # nobody reads what it asks, so it cannot have asked yet
-        wait_until(lambda: _has_open(process.pid, tmp_path / GO), 30.0, "`go` to be opened before anything is asked")
+        wait_until(lambda: _has_open(process.pid, tmp_path / GO), what="`go` to be opened before anything is asked")
         ask = os.open(tmp_path / ASK, os.O_RDONLY | os.O_CLOEXEC)
         bench.fifos()  # those of the next agent
         assert os.read(ask, 100).startswith(f"{process.pid} ".encode())
         os.close(ask)
         os.write(go, b"go\n")  # its own answer still reaches it
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

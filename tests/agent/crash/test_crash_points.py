@@ -44,6 +44,7 @@ def test_an_agent_that_dies_anywhere_twice_ends_in_the_old_or_the_new_software(
 DEAF_BOOTS = 4
 
 
+@pytest.mark.timeout(600)
 def test_an_outcome_that_nobody_hears_is_told_at_each_boot_until_somebody_does(tmp_path: Path) -> None:
     with Device(tmp_path / "device", "success") as device:
         done = device.do(Job((("report success", 0, "reset"),), deaf_boots=DEAF_BOOTS))
@@ -51,6 +52,7 @@ def test_an_outcome_that_nobody_hears_is_told_at_each_boot_until_somebody_does(t
     assert done.outcomes_told == 1 + DEAF_BOOTS + 1  # before the kill, at each deaf boot, and when it was heard
 
 
+@pytest.mark.timeout(600)
 def test_a_kill_between_artifact_commit_and_its_store_is_told_as_the_rollback_that_it_leads_to(tmp_path: Path) -> None:
     with Device(tmp_path / "device", "success") as device:
         for kind in ("reset", "lost"):  # a restart in the same boot here is among the long ones, and in test_power_loss

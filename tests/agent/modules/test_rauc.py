@@ -12,7 +12,7 @@ import pytest
 
 from tests.agent.modules.tree import Tree
 from tests.agent.update.lab import run
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 
 IMAGE = os.urandom(300_000)
 SLOT_BYTES = 1024 * 1024
@@ -85,14 +85,14 @@ class Rauc:
         """End the service."""
         if self._service is not None:
             self._service.terminate()
-            self._service.wait(10)
+            self._service.wait(PATIENCE_S)
             self._service = None
 
     def close(self) -> None:
         """End all that runs."""
         self.stop()
         self._daemon.terminate()
-        self._daemon.wait(10)
+        self._daemon.wait(PATIENCE_S)
 
     def _answers(self) -> bool:
         status = subprocess.run(["rauc", "status"], env=os.environ | self.env, check=False, capture_output=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wainwright_agent.config import OWN_MODULES
 
-LIMIT_S = 30  # of one call
+LIMIT_S = 60  # of one call
 
 
 class Tree:

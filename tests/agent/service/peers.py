@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_common.messages import (
     Ack,
     Action,
@@ -79,7 +79,7 @@ class Controller:
     def __enter__(self) -> Self:
         self._client.connect("127.0.0.1", self.port)
         self._client.loop_start()
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,12 +91,13 @@ class Controller:
         if topic.device != self.device:
             return
         value = decode(topic.kind, bytes(message.payload))
-        self.heard.append(Heard(topic.device, topic.kind, value, message.retain))
         answer: Message | None = None
         if isinstance(value, CheckIn):
             answer, kind = self.reply(value), Kind.REPLY
         elif isinstance(value, Report):
             answer, kind = self.ack(value), Kind.ACK
+        # Only now, with its answer chosen: a test that has seen a message may change how the next one is answered.
+        self.heard.append(Heard(topic.device, topic.kind, value, message.retain))
         if answer is not None:
             self.send(kind, answer)
 
@@ -116,12 +117,12 @@ class Controller:
         """Return what was heard of one message type so far."""
         return [heard.message for heard in list(self.heard) if isinstance(heard.message, kind)]
 
-    def wait_for(self, kind: type[M], count: int = 1, timeout_s: float = 10.0) -> M:
+    def wait_for(self, kind: type[M], count: int = 1, timeout_s: float = PATIENCE_S) -> M:
         """Return the message of a type that was heard as the `count`-th."""
         wait_until(lambda: len(self.all(kind)) >= count, timeout_s, f"{count} {kind.__name__}")
         return self.all(kind)[count - 1]
 
-    def wait_for_presence(self, *, online: bool, timeout_s: float = 10.0) -> Presence:
+    def wait_for_presence(self, *, online: bool, timeout_s: float = PATIENCE_S) -> Presence:
         """Wait until the last thing heard of the device's presence is this."""
 
         def last() -> bool:
@@ -217,19 +218,19 @@ class Agent:
         """End the agent as a power cut would."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
         self.process = None
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the agent as a service manager would, and return its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
-        code = self.process.wait(25)
+        code = self.process.wait(PATIENCE_S)
         self.process = None
         return code
 
     def wain(
-        self, *arguments: str, timeout_s: float = 30.0, env: dict[str, str] | None = None
+        self, *arguments: str, timeout_s: float = PATIENCE_S, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a technician's command on this device."""
         command = [sys.executable, "-m", "wainwright_agent", "--config", str(self.config), *arguments]

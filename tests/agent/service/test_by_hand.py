@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from msgspec import UNSET
 
-from tests.agent.service.peers import Agent, Controller, new_device_id, offer_of, offered
+from tests.agent.service.peers import Agent, Controller, new_device_id, no_deployment, offer_of, offered
 from tests.agent.update.lab import run
 from tests.agent.update.web import Web
 from tests.support.mosquitto import Mosquitto
@@ -228,7 +229,7 @@ def test_a_journal_that_cannot_be_written_is_told_to_whoever_waits_until_it_can(
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
     try:
         told = f"panel-2 waits: {lonely.data_dir}/journal.json: cannot be written"
-        wait_until(lambda: told in said.read_text(), 60, "the reason")
+        wait_until(lambda: told in said.read_text(), what="the reason")
         (lonely.data_dir / "journal.json.new").rmdir()
         assert process.wait(60) == 1
     finally:
@@ -245,6 +246,18 @@ def test_a_link_is_installed_like_a_file(lonely: Device, web: Web) -> None:
     assert code == 1
     assert "404" in text
     assert "signature" not in text
+
+
+def test_a_file_whose_name_is_not_text_is_installed_like_others(lonely: Device) -> None:
+    name = os.fsdecode(b"\xff 100%.mender")
+    Path(lonely.artifact()).rename(lonely.folder / name)
+
+    code, text = lonely.exits("install", str(lonely.folder / f"no {name}"))
+    assert code == 1
+    assert "/no ? 100%.mender: cannot be read: No such file or directory." in text
+
+    code, text = lonely.exits("install", str(lonely.folder / name))
+    assert (code, text.splitlines()[0]) == (0, "Installed panel-2.")
 
 
 @pytest.mark.parametrize(
@@ -276,6 +289,11 @@ def test_the_service_carries_it_out_and_the_controller_sees_what_is_installed_th
     controller.wait_for(CheckIn)
     assert device.exits("install", device.artifact())[0] == 0
 
+    controller.reply = no_deployment  # so that nothing that runs is wanted: but this update is nobody's
+    device.exits("check-in")
+    running = controller.all(CheckIn)[-1].running
+    assert running is not UNSET
+    assert running.deployment_id.startswith("by-hand-")
     controller.reply = lambda check_in: offered(check_in, offer_of("http://127.0.0.1:1/x", b"x"))
     assert "another is under way" in device.exits("check-in")[1]
     assert device.stop() == 0

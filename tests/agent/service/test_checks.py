@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -102,6 +103,21 @@ def test_a_data_folder_that_is_no_folder_is_found(tmp_path: Path) -> None:
 
     assert "cannot be written: Not a directory" in finding.text
     assert finding.remedy
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.EROFS, "see dmesg"), (errno.ENOSPC, "Free space there.")])
+def test_what_to_do_about_a_disk_that_takes_nothing_depends_on_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.open", fail)
+
+    finding = check_disk(Config(data_dir=tmp_path))
+
+    assert f"cannot be written: {os.strerror(number)}" in finding.text
+    assert remedy in finding.remedy
 
 
 # ---- certificate -----------------------------------------------------------------------------------------------------

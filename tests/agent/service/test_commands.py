@@ -18,7 +18,7 @@ import pytest
 
 from tests.agent.service.peers import Agent, Controller, new_device_id, offer_of, offered
 from tests.support.mosquitto import Mosquitto
-from tests.support.wait import free_port, wait_until
+from tests.support.wait import PATIENCE_S, free_port, wait_until
 from wainwright_agent.config import Config, load
 from wainwright_agent.control import CLIENTS_MAX, ask
 from wainwright_common import __version__, settings
@@ -296,7 +296,7 @@ def test_an_unknown_command_is_refused(agent: Agent, controller: Controller) -> 
     agent.start()
     controller.wait_for(CheckIn)
 
-    answer = next(iter(ask(load(agent.config, {}), "explode", line_s=5)))
+    answer = next(iter(ask(load(agent.config, {}), "explode", line_s=PATIENCE_S)))
 
     assert answer["error"] == "bad-request"
 
@@ -320,13 +320,14 @@ def test_many_technicians_at_once_are_all_answered(agent: Agent, controller: Con
     answers: list[str] = []
 
     def one() -> None:
-        answers.append(next(iter(ask(config, "check-in", {"timeout_s": 10}, line_s=15)))["reply"]["why"]["code"])
+        answer = next(iter(ask(config, "check-in", {"timeout_s": PATIENCE_S}, line_s=PATIENCE_S)))
+        answers.append(answer["reply"]["why"]["code"])
 
     threads = [threading.Thread(target=one) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_S)
 
     assert answers == ["no-deployment"] * 12
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import itertools
 import shutil
 import subprocess
 import threading
@@ -27,7 +26,7 @@ from tests.agent.service.peers import (
     verdict,
 )
 from tests.support.mosquitto import Mosquitto
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_agent.config import Broker
 from wainwright_agent.events import Connected, EventQueue
 from wainwright_agent.journal import Journal, State
@@ -153,7 +152,7 @@ def outcomes(controller: Controller) -> list[Report]:
 
 
 def wait_for_outcome(controller: Controller) -> Report:
-    wait_until(lambda: outcomes(controller), 20, "an outcome")
+    wait_until(lambda: outcomes(controller), what="an outcome")
     return outcomes(controller)[0]
 
 
@@ -373,12 +372,10 @@ def test_a_wake_leads_to_an_update_in_a_running_agent(agent: Agent, controller: 
     agent.start()
     controller.wait_for(CheckIn)
     controller.reply = deploys(site.offer())
-    begin = time.monotonic()
 
-    controller.wake()
+    controller.wake()  # half an hour before it would ask by itself
 
     assert wait_for_outcome(controller).status is DeviceStatus.SUCCESS
-    assert time.monotonic() - begin < 10
 
 
 def test_unacknowledged_reports_go_out_again_at_intervals(tmp_path: Path, mosquitto: Mosquitto, artifact: Path) -> None:
@@ -402,15 +399,14 @@ def test_unacknowledged_reports_go_out_again_at_intervals(tmp_path: Path, mosqui
         outbox = Outbox(journal, link, Random(1), resend_s=0.2)
         assert outbox.due_at == float("inf")
         link.start()
-        assert isinstance(events.get(timeout=10), Connected)
+        assert isinstance(events.get(timeout=PATIENCE_S), Connected)
         try:
-            times: list[float] = []
-            while len(times) < 4:
+            for _ in range(4):
                 wait_until(lambda: outbox.due_at <= time.monotonic(), what="the next turn")
-                times.append(time.monotonic())
+                before = time.monotonic()
                 outbox.resend()
+                assert before + 0.18 <= outbox.due_at <= time.monotonic() + 0.22
             wait_until(lambda: len(controller.all(Report)) == 4, what="four reports")
-            assert all(0.17 < after - before < 0.4 for before, after in itertools.pairwise(times))
             assert {one.seq for one in controller.all(Report)} == {3}
 
             journal.change(lambda _: State())

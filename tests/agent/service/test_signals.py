@@ -16,12 +16,12 @@ import pytest
 
 from tests.agent.service.peers import Agent, Controller, new_device_id
 from tests.support.mosquitto import Mosquitto
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_agent.config import load
 from wainwright_agent.control import ask
 from wainwright_common.messages import CheckIn
 
-SOON_S = 10.0  # a third of what an agent sleeps that does not notice
+SOON_S = 20.0  # an agent that does not notice sleeps for 30 s
 AT_ONCE = 8  # agents
 START_S = 4.0  # within which most agents on a busy machine have connected
 
@@ -31,9 +31,13 @@ def other_threads(process: subprocess.Popen[bytes]) -> list[int]:
     return sorted({int(thread.name) for thread in Path(f"/proc/{process.pid}/task").iterdir()} - {process.pid})
 
 
-def send_to_thread(process: subprocess.Popen[bytes], thread: int, number: signal.Signals) -> None:
-    """Give a signal to one thread, as the kernel may with what a process is sent; tgkill(2)."""
-    assert ctypes.CDLL(None).tgkill(process.pid, thread, int(number)) == 0
+def send_to_thread(process: subprocess.Popen[bytes], thread: int, number: signal.Signals) -> bool:
+    """Give a signal to one thread, as the kernel may with what a process is sent; says whether it was there. tgkill(2).
+
+    An agent has threads that end, as the one that runs the inventory's scripts.
+    """
+    is_there: bool = ctypes.CDLL(None).tgkill(process.pid, thread, int(number)) == 0
+    return is_there
 
 
 def wait_for_reply(agent: Agent) -> None:
@@ -53,12 +57,13 @@ def idle(agent: Agent, controller: Controller) -> Iterator[subprocess.Popen[byte
 
 def test_every_thread_may_get_the_signal_that_asks_for_a_check_in(agent: Agent, controller: Controller) -> None:
     with idle(agent, controller) as process:
-        threads = other_threads(process)
-        for count, thread in enumerate(threads, 2):
-            send_to_thread(process, thread, signal.SIGUSR1)
-            controller.wait_for(CheckIn, count)
+        count = 1
+        for thread in other_threads(process):
+            if send_to_thread(process, thread, signal.SIGUSR1):
+                count += 1
+                controller.wait_for(CheckIn, count)
 
-        assert len(threads) > 1
+        assert count > 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -66,10 +71,10 @@ def test_an_agent_ends_at_once_when_another_thread_gets_the_signal(
     agent: Agent, controller: Controller, number: signal.Signals
 ) -> None:
     with idle(agent, controller) as process:
-        send_to_thread(process, other_threads(process)[0], number)
+        assert send_to_thread(process, other_threads(process)[0], number)
         begin = time.monotonic()
 
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert time.monotonic() - begin < SOON_S
         controller.wait_for_presence(online=False)
 
@@ -133,5 +138,5 @@ def seconds_to_end(agent: Agent) -> float:
     assert agent.process is not None
     begin = time.monotonic()
     agent.process.terminate()
-    assert agent.process.wait(60) in {0, -signal.SIGTERM}, agent.logged()
+    assert agent.process.wait(PATIENCE_S) in {0, -signal.SIGTERM}, agent.logged()
     return time.monotonic() - begin

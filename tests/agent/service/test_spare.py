@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_agent.download import Look, Said
 from wainwright_agent.spare import Spare
 
@@ -36,7 +36,7 @@ def test_a_child_says_what_is_wrong_with_a_file_and_can_be_asked_for_the_next(tm
         child = spare.take()
         assert child is not None
         assert spare.take() is None
-    child.communicate(timeout=20)  # without a job, it ends when its input does
+    child.communicate(timeout=PATIENCE_S)  # without a job, it ends when its input does
 
     assert child.returncode == 0
     assert said.unusable is not None
@@ -76,4 +76,4 @@ def test_a_child_ends_with_who_has_started_it(tmp_path: Path, *, has_looked: boo
 
         parent.send_signal(signal.SIGKILL)
 
-        wait_until(lambda: not is_alive(pid), 20, what="the child to end")
+        wait_until(lambda: not is_alive(pid), what="the child to end")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.agent.service.peers import Agent, Controller
-from tests.support.wait import wait_until
+from tests.agent.service.peers import Agent, Controller, offer_of, offered
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_agent.config import load
 from wainwright_agent.events import EventQueue, Stop, spawn
 from wainwright_agent.service import Service
-from wainwright_agent.supervisor import log_to_stderr, notify, watchdog_interval_s
-from wainwright_common.messages import CheckIn
+from wainwright_agent.supervisor import Watchdog, log_to_stderr, notify, watchdog_interval_s
+from wainwright_common.messages import CheckIn, Report
 
 NEVER_IDLE = {
     "requests",
@@ -42,25 +44,90 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
     """The socket on which a service manager listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(10)
+        listener.settimeout(PATIENCE_S)
         yield listener
+
+
+def _drain(manager: socket.socket) -> set[bytes]:
+    """Return what was told so far."""
+    told = set()
+    timeout_s = manager.gettimeout()
+    manager.settimeout(0)
+    try:
+        while True:
+            told.add(manager.recv(100))
+    except BlockingIOError:
+        return told
+    finally:
+        manager.settimeout(timeout_s)
 
 
 def test_the_service_manager_learns_of_the_start_the_life_and_the_end(
     agent: Agent, controller: Controller, manager: socket.socket
 ) -> None:
     agent.start({"NOTIFY_SOCKET": str(manager.getsockname()), "WATCHDOG_USEC": "200000"})
-    told = {manager.recv(100) for _ in range(4)}
-    controller.wait_for(CheckIn)
-    agent.stop()
-    manager.settimeout(0)
-    while True:
-        try:
-            told.add(manager.recv(100))
-        except BlockingIOError:
-            break
+    assert agent.process is not None
+    told: set[bytes] = set()
+    while b"WATCHDOG=1" not in told or not controller.all(CheckIn):
+        told.add(manager.recv(100))
+    agent.process.terminate()
+    while b"STOPPING=1" not in told:  # a manager that does not listen holds the agent up, once a few signs wait
+        told.add(manager.recv(100))
 
     assert told == {b"READY=1", b"WATCHDOG=1", b"STOPPING=1"}
+    assert agent.process.wait(PATIENCE_S) == 0
+
+
+SLOW_MEDIUM = """
+import os, sys, time
+from wainwright_agent import cli
+real, slow = os.fsync, sys.argv[1]
+def fsync(descriptor):
+    while os.path.exists(slow):
+        time.sleep(0.01)
+    real(descriptor)
+os.fsync = fsync
+sys.exit(cli.main(["run", "--config", sys.argv[2]]))
+"""
+
+
+def test_a_medium_that_is_busy_for_long_does_not_starve_the_watchdog(
+    agent: Agent, controller: Controller, manager: socket.socket, tmp_path: Path
+) -> None:
+    slow = tmp_path / "slow"
+    slow.touch()
+    controller.reply = lambda check_in: offered(check_in, offer_of("http://127.0.0.1:1/", b"x"))
+    with agent.log.open("ab") as log:
+        command = [sys.executable, "-c", SLOW_MEDIUM, str(slow), str(agent.config)]
+        env = {"NOTIFY_SOCKET": str(manager.getsockname()), "WATCHDOG_USEC": "40000"}
+        agent.process = subprocess.Popen(command, stderr=log, env=os.environ | env)
+
+    def is_storing() -> bool:
+        manager.recv(100)  # or the manager's queue is full, and whoever tells it something waits
+        return "Updating to" in agent.logged()
+
+    wait_until(is_storing, what="the agent to store that an update begins")
+    _drain(manager)  # what was told before
+    assert {manager.recv(100) for _ in range(3)} == {b"WATCHDOG=1"}
+    assert controller.all(Report) == []
+
+    slow.unlink()
+    wait_until(lambda: (manager.recv(100), controller.all(Report))[1], what="the report of what was stored")
+
+
+def test_a_medium_that_never_answers_is_waited_for_only_so_long(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.getsockname()))
+    watchdog = Watchdog(lambda: True, {"WATCHDOG_USEC": "40000"}, patience_s=0.1)
+    threads = set(threading.enumerate())
+
+    with watchdog.patience():
+        (feeder,) = set(threading.enumerate()) - threads
+        feeder.join(PATIENCE_S)
+
+    assert not feeder.is_alive()
+    assert manager.recv(100) == b"WATCHDOG=1"
 
 
 def test_without_a_service_manager_nothing_is_told() -> None:
@@ -70,9 +137,10 @@ def test_without_a_service_manager_nothing_is_told() -> None:
 
 
 def test_an_abstract_notify_socket_works() -> None:
+    name = f"wainwright-test-notify-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind("\0wainwright-test-notify")
-        notify("READY=1", {"NOTIFY_SOCKET": "@wainwright-test-notify"})
+        listener.bind(f"\0{name}")
+        notify("READY=1", {"NOTIFY_SOCKET": f"@{name}"})
 
         assert listener.recv(100) == b"READY=1"
 
@@ -100,7 +168,7 @@ def test_a_thread_that_fails_stops_the_service_with_its_error() -> None:
     def fail() -> None:
         raise ZeroDivisionError("a bug")
 
-    spawn(events, "update", fail).join(10)
+    spawn(events, "update", fail).join(PATIENCE_S)
 
     stop = events.get(timeout=1)
     assert isinstance(stop, Stop)

@@ -100,7 +100,7 @@ def test_systemd_makes_the_group_and_the_folders(tmp_path: Path) -> None:
         ("systemd-tmpfiles", ["--create"], "wainwright-agent.tmpfiles"),
     ):
         command = [tool, f"--root={tmp_path}", *options, str(UNITS / file)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
 
     assert re.search(r"^wainwright:", (tmp_path / "etc/group").read_text(), re.MULTILINE)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.agent.service.peers import Agent, Controller
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_agent.cli.watch import changes
 from wainwright_common.messages import CheckIn
 
@@ -71,7 +71,7 @@ def test_a_log_gets_a_line_for_each_change_and_ctrl_c_ends_it(agent: Agent, cont
         controller.wait_for(CheckIn)
         rest = [lines.readline().partition(" ")[2] for _ in range(2)]
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(PATIENCE_S) == 130
 
     assert rest[0] == f"{agent.device_id}: the agent is running\n"
     assert rest[1].startswith(("connected to mqtt://127.0.0.1", "not connected: "))

@@ -20,7 +20,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from tests.agent.update.web import Web
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_agent.actions import Limits
 from wainwright_agent.config import Config, Update
 from wainwright_agent.journal import Journal, State
@@ -46,7 +46,7 @@ while line=$(cat stream-next) && [ -n "$line" ]; do
 done
 """
 QUICK = Limits(
-    reboot_command_s=10.0, reboot_wait_s=10.0, link_s=10.0, journal_retry_s=0.05, grace_s=0.3
+    reboot_command_s=60.0, reboot_wait_s=60.0, link_s=60.0, journal_retry_s=0.05, grace_s=0.3
 )  # seconds; a test that waits for one of these sets its own
 
 
@@ -167,7 +167,7 @@ class Lab:
                 if not offered or agent.updater.needs_link:
                     assert agent.updater.offer(offer)
                     offered = True
-                wait_until(lambda a=agent: a.is_idle() or marker.exists(), 20, "the end of the update, or a reboot")  # type: ignore[misc]
+                wait_until(lambda a=agent: a.is_idle() or marker.exists(), what="the end of the update, or a reboot")  # type: ignore[misc]
             reports += agent.reports
             if not marker.exists():
                 return reports
@@ -198,7 +198,7 @@ class Agent:
 
     def stop(self) -> None:
         self.updater.stop()
-        self._thread.join(20)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         self.journal.close()
 
@@ -207,7 +207,7 @@ class Agent:
         return self.journal.state.update is None
 
     def wait_idle(self) -> None:
-        wait_until(self.is_idle, 20, "the end of the update")
+        wait_until(self.is_idle, what="the end of the update")
 
     def verdict(self, report: Report, verdict: Verdict, status: DeviceStatus | UnsetType = UNSET) -> None:
         self.updater.verdict(

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from tests.agent.update.lab import Lab
+from tests.support.wait import PATIENCE_S
 from wainwright_common.messages import Offer, Report
 
 ROOT = Path(__file__).parents[3]
@@ -110,7 +111,7 @@ class Drivers:
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(PATIENCE_S)
         self._process.stdout.close()
 
 

@@ -169,7 +169,7 @@ def _job(lab: Lab, offer: Offer, *keys: Path) -> Job:
         provides={"artifact_name": "unknown"},
         modules=(str(lab.modules),),
         verify_keys=tuple(map(str, keys)),
-        module_timeout_s=10.0,
+        module_timeout_s=60.0,
         grace_s=0.3,
         progress_interval_s=1.0,
         boot_id="boot-1",

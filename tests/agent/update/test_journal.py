@@ -72,6 +72,54 @@ def test_a_damaged_journal_falls_back_to_the_generation_before(tmp_path: Path, d
     assert Journal.read(tmp_path) == _named("three")
 
 
+UNREADABLE = "/proc/self/mem"  # reading its first byte is an EIO, as of a block that a worn medium has lost
+
+
+def test_a_journal_that_the_medium_does_not_give_back_falls_back_to_the_generation_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Journal.open(tmp_path) as journal:
+        for name in ("one", "two"):
+            journal.change(lambda _, name=name: _named(name))  # type: ignore[misc]
+    (tmp_path / FILE).unlink()
+    (tmp_path / FILE).symlink_to(UNREADABLE)
+
+    assert Journal.read(tmp_path) == _named("one")
+    with Journal.open(tmp_path) as journal:
+        assert journal.state == _named("one")
+        assert "Input/output error" in caplog.text
+        journal.change(lambda _: _named("three"))
+    assert Journal.read(tmp_path) == _named("three")
+
+
+def test_a_journal_that_may_not_be_read_is_no_damage(tmp_path: Path, mocker: MockerFixture) -> None:
+    with Journal.open(tmp_path) as journal:
+        for name in ("one", "two"):
+            journal.change(lambda _, name=name: _named(name))  # type: ignore[misc]
+    patch = mocker.patch("pathlib.Path.read_bytes", side_effect=PermissionError(errno.EACCES, "Permission denied"))
+
+    with pytest.raises(JournalError, match="Permission denied"):
+        Journal.open(tmp_path)
+
+    mocker.stop(patch)
+    assert Journal.read(tmp_path) == _named("two")
+
+
+def test_a_damaged_journal_that_cannot_be_moved_does_not_take_the_place_of_the_whole_one(
+    tmp_path: Path, mocker: MockerFixture
+) -> None:
+    with Journal.open(tmp_path) as journal:
+        for name in ("one", "two"):
+            journal.change(lambda _, name=name: _named(name))  # type: ignore[misc]
+    (tmp_path / FILE).write_bytes(b"{")
+    mocker.patch("os.replace", side_effect=OSError(errno.EROFS, "Read-only file system"))
+
+    with pytest.raises(JournalError, match=r"is damaged, and cannot be moved: Read-only file system. .* see dmesg"):
+        Journal.open(tmp_path)
+
+    assert Journal.read(tmp_path) == _named("one")
+
+
 def test_an_agent_that_ends_before_its_first_write_leaves_the_lost_numbers_unused_for_the_next(tmp_path: Path) -> None:
     with Journal.open(tmp_path) as journal:
         journal.change(_running)
@@ -168,13 +216,23 @@ def test_what_was_kept_for_an_older_agent_goes_with_the_update(
         Journal.open(tmp_path)
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "link"])
-def test_a_full_disk_changes_nothing(tmp_path: Path, mocker: MockerFixture, call: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "number", "remedy"),
+    [
+        *[(call, errno.ENOSPC, "Free space there.") for call in ("write", "fsync", "link")],
+        ("open", errno.EROFS, "The medium is failing, or mounted read-only: see dmesg."),
+        ("fsync", errno.EIO, "The medium is failing, or mounted read-only: see dmesg."),
+        ("open", errno.EMFILE, "Check the folder, its owner and its medium."),
+    ],
+)
+def test_a_disk_that_takes_nothing_changes_nothing_and_what_to_do_is_told(
+    tmp_path: Path, mocker: MockerFixture, call: str, number: int, remedy: str
+) -> None:
     with Journal.open(tmp_path) as journal:
         journal.change(lambda _: _named("one"))
         journal.change(lambda _: _named("two"))
-        patch = mocker.patch(f"os.{call}", side_effect=OSError(errno.ENOSPC, "No space left on device"))
-        with pytest.raises(JournalError, match="No space left on device"):
+        patch = mocker.patch(f"os.{call}", side_effect=OSError(number, os.strerror(number)))
+        with pytest.raises(JournalError, match=f"{os.strerror(number)}. {remedy}$"):
             journal.change(lambda _: _named("three"))
         assert journal.state == _named("two")
         mocker.stop(patch)
@@ -266,6 +324,24 @@ def test_a_download_whose_end_cannot_be_stored_frees_its_space_and_ends_without_
     assert statuses(agent.reports)[-1] == "failure"
     assert agent.reports[-1].error
     assert agent.reports[-1].error.code == "journal-failed"
+
+
+def test_a_medium_that_becomes_read_only_in_a_download_does_not_end_the_updater(
+    lab: Lab, disk: Disk, mocker: MockerFixture
+) -> None:
+    lab.on("Download", f"touch {lab.root}/there; while [ ! -e {lab.root}/go ]; do sleep 0.02; done")
+    with lab.agent() as agent:
+        agent.updater.offer(lab.offer(lab.artifact()))
+        wait_until((lab.root / "there").exists)
+        disk.full = True
+        patch = mocker.patch("shutil.rmtree", side_effect=OSError(errno.EROFS, "Read-only file system"))
+        (lab.root / "go").touch()
+        wait_until(lambda: disk.refused > 1)
+        mocker.stop(patch)
+        disk.full = False
+        agent.wait_idle()
+
+    assert statuses(agent.reports)[-1] == "failure"
 
 
 def test_an_installation_that_cannot_be_stored_is_rolled_back_as_soon_as_it_can(lab: Lab, disk: Disk) -> None:

@@ -95,10 +95,12 @@ def test_of_what_one_call_says_the_first_lines_are_logged_and_its_last_words_tol
 def test_what_is_no_text_is_marked_and_does_no_harm(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     # Not to pytest's own handlers: a lone surrogate cannot be sent from the process of a test to the one that reports.
     monkeypatch.setattr(logging.getLogger("wainwright_agent"), "propagate", False)
-    lab.on("ArtifactInstall", r"printf 'a\000b\377c\033[31m\td\n' >&2")
+    wait = "while [ ! -e $lab/go ]; do sleep 0.02; done"  # until the test has written to the log
+    lab.on("ArtifactInstall", wait + r"; printf 'a\000b\377c\033[31m\td\n' >&2")
     with lab.agent() as agent:
         agent.updater.offer(lab.offer(lab.artifact()))
         logging.getLogger("wainwright_agent.update").info("a name of a file: %s", os.fsdecode(b"caf\xe9"))
+        (lab.root / "go").touch()
         agent.wait_idle()
     assert agent.reports[-1].status == "success"
     texts = "\n".join(_texts(lab))

@@ -30,7 +30,7 @@ from wainwright_common.statuses import DeviceStatus
 INSTALLED, ROLLED_BACK, INCONSISTENT = "INSTALLED", "ROLLED-BACK", "INCONSISTENT"
 DIFFERS = True
 OF_THE_MODULE = {"", "D", "I", "R", "VR", "C", "B", "BR", "VBR", "F", "CU", "NeedsArtifactReboot", "SupportsRollback"}
-HANG_S = 2.0  # the limit of a call, where one hangs
+HANG_S = 3.0  # the limit of a call, where one hangs: so long may one that does not be kept from running
 
 ONCE = 'if [ ! -e "$lab/once-{name}" ]; then touch "$lab/once-{name}"; {what}; fi'
 KILL = 'kill -9 $(cat "$lab/driver.pid"); exec sleep 60'

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tests.agent.update.lab import TAKE_STREAMS, Lab, runs, statuses
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_agent import groups
 from wainwright_agent.boot import boot_id
 from wainwright_agent.journal import Journal
@@ -40,7 +40,7 @@ def _drive(lab: Lab) -> int:
     """Run the driver to its end; its status."""
     (lab.root / "config.json").write_bytes(msgspec.json.encode(lab.config(), enc_hook=str))
     argv = [sys.executable, "-m", "tests.support.updater_driver", str(lab.root)]
-    return subprocess.run(argv, check=False, cwd=ROOT, timeout=60).returncode
+    return subprocess.run(argv, check=False, cwd=ROOT, timeout=2 * PATIENCE_S).returncode
 
 
 def _reports(lab: Lab) -> list[Report]:

@@ -127,10 +127,10 @@ def test_an_update_is_downloaded_at_once_and_installed_when_the_window_opens(lab
     mocker.patch.object(waits, "CLOCK_S", 0.05)
     with lab.agent(windows=(_closed(),), time_zone="UTC") as agent:
         agent.updater.offer(lab.offer(lab.artifact()))
-        wait_until(lambda: "hold" in agent.updater.snapshot(), 10, "the wait for the window")
+        wait_until(lambda: "hold" in agent.updater.snapshot(), what="the wait for the window")
         assert "ArtifactInstall" not in lab.calls
         assert (lab.tree / "files/app.bin").exists()
-        assert agent.reports[-1].substate == "wait-window"
+        wait_until(lambda: agent.reports[-1].substate == "wait-window", what="the controller to be told")
         shown = status.of_record(lab.config(), "press", agent.journal.state)
         shown["trying"] |= agent.updater.snapshot()
         assert "wait-window: It waits for the maintenance window, which opens at 20" in "\n".join(table(shown))
@@ -154,12 +154,12 @@ def test_waiting_survives_restarts_and_reboots_without_a_link_or_a_server(lab: L
     closed = (_closed(),)
     with lab.agent(windows=closed, time_zone="UTC") as agent:
         agent.updater.offer(lab.offer(lab.artifact()))
-        wait_until(lambda: "hold" in agent.updater.snapshot(), 10, "the wait for the window")
+        wait_until(lambda: "hold" in agent.updater.snapshot(), what="the wait for the window")
     lab.web.files.clear()
     for boot in ("boot-1", "boot-2", "boot-3"):
         lab.boot_id.write_text(boot + "\n")
         with lab.agent(windows=closed, time_zone="UTC") as agent:
-            wait_until(lambda a=agent: "hold" in a.updater.snapshot(), 10, "the wait for the window")  # type: ignore[misc]
+            wait_until(lambda a=agent: "hold" in a.updater.snapshot(), what="the wait for the window")  # type: ignore[misc]
             assert not agent.updater.needs_link
     with lab.agent() as agent:
         agent.wait_idle()
@@ -176,7 +176,7 @@ def test_an_update_that_waits_gives_a_sign_again_and_again(lab: Lab, mocker: Moc
         def signs() -> list[int]:
             return [report.seq for report in agent.reports if report.substate == "wait-window"]
 
-        wait_until(lambda: len(signs()) >= 4, 10, "four signs")
+        wait_until(lambda: len(signs()) >= 4, what="four signs")
     assert signs() == sorted(set(signs()))
     assert lab.state.outbox == ()
 
@@ -184,7 +184,7 @@ def test_an_update_that_waits_gives_a_sign_again_and_again(lab: Lab, mocker: Moc
 def test_an_update_that_waits_can_be_aborted(lab: Lab) -> None:
     with lab.agent(windows=(_closed(),), time_zone="UTC") as agent:
         agent.updater.offer(lab.offer(lab.artifact()))
-        wait_until(lambda: "hold" in agent.updater.snapshot(), 10, "the wait for the window")
+        wait_until(lambda: "hold" in agent.updater.snapshot(), what="the wait for the window")
         agent.updater.abort("d-1")
         agent.wait_idle()
     assert agent.reports[-1].error
@@ -199,11 +199,11 @@ def test_download_only_waits_for_an_offer_of_the_attempt_that_says_to_install(la
     only = replace(offer, policy=Policy(download_only=True))
     with lab.agent() as agent:
         agent.updater.offer(only)
-        wait_until(lambda: "hold" in agent.updater.snapshot(), 10, "the wait for another offer")
+        wait_until(lambda: "hold" in agent.updater.snapshot(), what="the wait for another offer")
         assert agent.updater.offer(only)
         assert "download only" in agent.updater.snapshot()["hold"]
     with lab.agent() as agent:
-        wait_until(lambda: "hold" in agent.updater.snapshot(), 10, "the wait for another offer")
+        wait_until(lambda: "hold" in agent.updater.snapshot(), what="the wait for another offer")
         assert agent.updater.offer(offer)
         agent.wait_idle()
     assert agent.reports[-1].status == "success"
@@ -213,7 +213,7 @@ def test_an_offer_with_a_window_of_its_own_waits_for_it(lab: Lab) -> None:
     window = parse(_closed())
     with lab.agent(time_zone="UTC") as agent:
         agent.updater.offer(replace(lab.offer(lab.artifact()), policy=Policy(windows=[window])))
-        wait_until(lambda: "hold" in agent.updater.snapshot(), 10, "the wait for the window")
+        wait_until(lambda: "hold" in agent.updater.snapshot(), what="the wait for the window")
         assert "ArtifactInstall" not in lab.calls
 
 

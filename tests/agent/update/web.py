@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.support.wait import PATIENCE_S
+
 PIECE = 64 * 1024  # bytes of one write
 
 
@@ -110,7 +112,7 @@ class Web:
         try:
             self._write(handler, body[:half])
             if manners.gate is not None:
-                manners.gate.wait(30)
+                manners.gate.wait(PATIENCE_S)
             self._write(handler, body[half:end])
         except OSError:
             pass  # the device has hung up, as some tests want it to

@@ -17,7 +17,7 @@ from msgspec import UNSET
 from tests.common.artifact.build import Recipe, header_info
 from tests.support.device import Device
 from tests.support.mosquitto import Mosquitto
-from tests.support.wait import free_port, wait_until
+from tests.support.wait import PATIENCE_S, free_port, wait_until
 from wainwright_common.messages import Reason
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.config import FLEET_MAX, Artifacts, BrokerSection, Config, Deployments, Enrolment, Http
@@ -86,7 +86,7 @@ class Served:
         """Stop both."""
         self.controller.context.closing.set()
         self._server.should_exit = True
-        self._thread.join(20)
+        self._thread.join(PATIENCE_S)
         self.controller.stop()
 
     def __enter__(self) -> Self:
@@ -107,7 +107,7 @@ class Served:
         headers |= options.pop("headers", {})
         if self.config.http.tls:
             options.setdefault("verify", str(self.config.pki_folder / "root.pem"))
-        return requests.request(method, self.url + path, headers=headers, timeout=30, **options)
+        return requests.request(method, self.url + path, headers=headers, timeout=PATIENCE_S, **options)
 
     def get(self, path: str, **params: object) -> Json:
         """Return what the API gives; an error fails the test."""

@@ -124,6 +124,19 @@ def test_the_devices_of_a_deployment_are_listed_with_progress_and_errors(served:
     assert (failed["margo_state"], failed["former_name"], failed["attempt"]) == ("failed", "panel-1", 1)
 
 
+def test_a_promotion_that_names_its_phase_is_done_once_however_often_it_is_sent(served: Served) -> None:
+    phases: list[Json] = [{"count": 1}, {"count": 1, "opens": "approval"}, {"opens": "approval"}]
+    made = served.deploy("panel-2", *fresh(served, "double", 3), phases=phases)
+    path = f"/api/v1/deployments/{made['id']}/promote"
+
+    answers = [served.call("POST", path, json={"phase": 2}) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 409]
+    assert answers[1].json()["code"] == "phase-open"
+    assert [p["number"] for p in served.get(f"deployments/{made['id']}")["phases"] if "opened_at" in p] == [1, 2]
+    assert served.call("POST", path, json={"phase": 0}).status_code == 422
+
+
 def test_starting_and_promoting_open_phases_and_abort_ends_all(served: Served) -> None:
     devices = fresh(served, "steps", 4)
     phases: list[Json] = [{"count": 1}, {"count": 1, "opens": "approval"}, {"opens": "approval"}]

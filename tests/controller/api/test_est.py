@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import itertools
+import re
 import socket
 import ssl
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +21,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import update
 
 from tests.controller.api.served import Served
+from tests.support.authority import Authority as Forger
 from tests.support.est import EstDevice, certificates_in, csr_of, new_key
 from tests.support.mosquitto import Mosquitto
+from tests.support.wait import PATIENCE_S
 from wainwright_controller.buckets import Buckets
 from wainwright_controller.config import Enrolment
 from wainwright_controller.pki import Authority, Folder
 from wainwright_controller.pki.authority import key_pem
-from wainwright_controller.rows import CERTIFICATE
+from wainwright_controller.refusals import Refusals
+from wainwright_controller.rows import CERTIFICATE, ENROLMENT_TOKEN
 from wainwright_controller.rules.enrolment import KEY_CHANGES_MAX
 
 LIFETIME_S = 3600
@@ -232,13 +235,46 @@ def test_a_token_that_was_stolen_after_its_use_is_worth_nothing(est: Served, mak
     assert keys_of(est, victim.name) == {victim.digest: "accepted"}
 
 
+def test_who_tries_a_token_or_a_certificate_that_does_not_count_is_counted_and_logged_without_secrets(
+    est: Served, make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(est.controller.context.enrolments_refused, "_lines", Refusals())
+    text, victim, thief = token(est), make(), make()
+    assert victim.enrol(text).status_code == 200
+    before = refused_by_code(est)
+
+    assert code(thief.enrol(text)) == (401, "token-invalid")
+    assert code(thief.enrol("guessed")) == (401, "token-invalid")
+    assert code(thief.renew(shown=victim)) == (403, "wrong-name")
+    assert code(thief.enrol(body=b"nothing")) == (400, "csr-unreadable")
+
+    lines = [one.getMessage() for one in caplog.records if one.name == "wainwright_controller.refusals"]
+    told = f"enrolment of {thief.name} refused to 127.0.0.1:"
+    _, token_id, secret = text.split("_", 2)
+    assert [line.removeprefix(f"{told} ") for line in lines] == [
+        f"token-invalid: The enrolment token {token_id} was used up: ask for another.",
+        "token-invalid: This enrolment token is not one of this controller: ask for another.",
+        f"wrong-name: This certificate is {victim.name}'s, and the request asks for {thief.name}.",
+    ]
+    assert secret not in caplog.text
+    assert "guessed" not in caplog.text
+    assert refused_by_code(est) - before == Counter({"token-invalid": 2, "wrong-name": 1, "csr-unreadable": 1})
+
+
+def refused_by_code(est: Served) -> Counter[str]:
+    found = re.findall(
+        r'^wainwright_enrolments_refused_total{code="([\w-]+)"} (\d+)$', est.call("GET", "/metrics").text, re.MULTILINE
+    )
+    return Counter({code: int(n) for code, n in found})
+
+
 def test_of_a_crowd_with_one_token_at_one_moment_no_more_get_in_than_its_budget_says(est: Served, make: Make) -> None:
     for budget, names in ((1, {}), (3, {}), (CROWD, {"name": f"press-{next(NAMES):03d}"})):
         text, crowd = token(est, budget=budget), [make(**names) for _ in range(CROWD)]
         gate = threading.Barrier(CROWD)
 
         def ask(device: EstDevice, text: str = text, gate: threading.Barrier = gate) -> int:
-            gate.wait(30)
+            gate.wait(PATIENCE_S)
             return device.enrol(text).status_code
 
         with ThreadPoolExecutor(CROWD) as threads:
@@ -255,10 +291,11 @@ def test_a_token_is_refused_when_it_is_expired_revoked_for_another_bent_or_of_a_
     device = make()
     revoked, bound, other = token(est), token(est, device="press-of-another"), token(est)
     est.call("POST", f"/api/v1/enrolment/tokens/{revoked.split('_')[1]}/revoke")
-    short = token(est, expires_at=(datetime.now(UTC) + timedelta(milliseconds=300)).isoformat())
+    short = token(est)
+    with est.controller.store.write() as connection:
+        expired = update(ENROLMENT_TOKEN).where(ENROLMENT_TOKEN.c.id == short.split("_")[1]).values(expires_at=1.0)
+        connection.execute(expired)
     person = "wwt_" + other.removeprefix("wwe_")
-    while time.time() < _expiry(est, short):
-        time.sleep(0.02)
 
     for bad, why in (
         (revoked, "was revoked"),
@@ -281,11 +318,6 @@ def test_a_token_is_refused_when_it_is_expired_revoked_for_another_bent_or_of_a_
         )
         assert code(malformed) == (401, "token-invalid")
     assert est.call("GET", f"/api/v1/devices/{device.name}").status_code == 404
-
-
-def _expiry(est: Served, text: str) -> float:
-    listed = next(one for one in est.get("enrolment/tokens")["items"] if one["id"] == text.split("_")[1])
-    return datetime.fromisoformat(listed["expires_at"]).timestamp()
 
 
 def test_two_devices_with_one_name_the_second_waits_and_takes_nothing_over(est: Served, make: Make) -> None:
@@ -416,6 +448,26 @@ def test_a_revoked_certificate_renews_nothing_and_its_key_gets_no_other(est: Ser
     assert device.enrol().status_code == 200
 
 
+@pytest.mark.parametrize("how", [["revoke"], ["decommission", "recommission"]])
+def test_a_name_whose_key_was_taken_back_is_given_by_no_token_to_another(
+    est: Served, make: Make, how: list[str]
+) -> None:
+    """A stolen device has the token of its batch, and makes itself a new key."""
+    device, text = accepted(est, make()), token(est, budget=20)
+    for action in how:
+        est.post(f"devices/{device.name}/{action}")
+    device.key = new_key()
+
+    assert device.enrol(text).status_code == 202
+    assert device.enrol(text).status_code == 202
+
+    assert sorted(keys_of(est, device.name).values()) == ["pending", "revoked"]
+    listed = next(one for one in est.get("enrolment/tokens")["items"] if one["id"] == text.split("_")[1])
+    assert listed["used"] == 0
+    est.post("devices/accept", {"ids": [device.name]})
+    assert device.enrol(text).status_code == 200
+
+
 def test_who_was_taken_out_of_the_fleet_or_rejected_gets_nothing_more(est: Served, make: Make) -> None:
     gone, rejected = accepted(est, make()), accepted(est, make())
 
@@ -480,6 +532,26 @@ def test_a_certificate_that_the_authority_signed_but_nobody_recorded_is_refused(
     device.certificate_file.write_bytes(keeper.authority().chain(forged))
 
     assert code(device.renew()) == (403, "certificate-unknown")
+
+
+def test_a_certificate_with_the_number_of_one_that_was_recorded_renews_nothing(
+    est: Served, make: Make, tmp_path: Path
+) -> None:
+    """Numbers are no secret: a thief of an issuing key takes one for a key of his own, also after that was retired."""
+    device, thief, pki = accepted(est, make()), make(), est.config.pki_folder
+    forged = Forger.with_keys_of(pki, tmp_path / "stolen").issue(device.name, serial=device.certificate.serial_number)
+    assert forged.certificate is not None
+    forged.certificate.write_bytes(forged.certificate.read_bytes() + (pki / "issuing.pem").read_bytes())
+    former = next(one["id"] for one in est.get("ca")["issuers"] if one["signs_now"])
+    shown = (str(forged.certificate), str(forged.key))
+
+    assert code(thief._ask("simplereenroll", device.name, cert=shown)) == (403, "certificate-unknown")
+    est.post("ca/rotate")
+    est.post("ca/retire", {"issuer": former})
+
+    assert code(thief._ask("simplereenroll", device.name, cert=shown)) == (403, "certificate-unknown")
+    assert keys_of(est, device.name) == {device.digest: "accepted"}
+    assert device.renew().status_code == 200  # its own certificate was recorded, whoever signed it
 
 
 def test_a_page_in_a_browser_cannot_ask_for_a_certificate(est: Served, make: Make) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.controller.api.served import Json, Line, Served
 from tests.support.mosquitto import Mosquitto
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_controller.api import events
 
 
@@ -37,7 +37,7 @@ def test_a_stream_brings_the_timeline_and_states_and_ends_with_the_final_one(ser
     reader.start()
     wait_until(lambda: any(line.kind == "state" for line in seen), what="the first state")
     served.carry_out(made["id"], "live-1", "live-2")
-    reader.join(10)
+    reader.join(PATIENCE_S)
     assert not reader.is_alive()
     timeline = served.get(f"deployments/{made['id']}/timeline", limit=1000)["items"]
     assert [line.data for line in seen if line.kind == "timeline"] == timeline
@@ -91,7 +91,7 @@ def test_states_come_at_most_five_times_a_second(served: Served) -> None:
     )
     reader.start()
     served.carry_out(made["id"], *devices)
-    reader.join(10)
+    reader.join(PATIENCE_S)
     assert len(states) <= 5 * (time.monotonic() - begun) + 2
     assert states[-1]["counts"] == {"success": 12}
 
@@ -104,7 +104,7 @@ def test_the_stream_of_everything_begins_now(served: Served) -> None:
         reader.start()
         wait_until(lambda: len(served.controller.bulletin._waiting) >= 2, what="both to listen")
         made = deploy(served, "all-1")
-        reader.join(10)
+        reader.join(PATIENCE_S)
     assert seen[0].kind == "timeline"
     assert "all-1" in str(seen[0].data) or seen[0].data.get("deployment_id") == made["id"]
 
@@ -124,7 +124,7 @@ def test_live_streams_do_not_hold_up_the_shutdown(tmp_path: Path, own_mosquitto:
         stream = served.events(f"deployments/{made['id']}/events")
         next(stream)
         begun = time.monotonic()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < PATIENCE_S / 2  # the stream has no end of its own
     list(stream)
 
 

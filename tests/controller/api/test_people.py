@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 
 from tests.controller.api.served import Json, Served
 from tests.support.mosquitto import Mosquitto
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_controller.config import Config, Http
 from wainwright_controller.first_admin import FILE
 from wainwright_controller.gate import FAILURES_BURST
@@ -171,15 +171,18 @@ def test_a_live_stream_ends_when_its_token_is_revoked(guarded: Served) -> None:
 
     thread = threading.Thread(target=follow)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE_S)
     assert not ended.is_set()
     guarded.call("POST", f"/api/v1/tokens/{made['id']}/revoke")
-    assert ended.wait(20)
-    thread.join(20)
+    assert ended.wait(PATIENCE_S)
+    thread.join(PATIENCE_S)
 
 
-def test_who_guesses_must_wait_and_tokens_that_cannot_be_guessed_pass(tmp_path: Path, mosquitto: Mosquitto) -> None:
+def test_who_guesses_must_wait_and_tokens_that_cannot_be_guessed_pass(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Served(tmp_path, mosquitto, token="sesame") as served:
+        monkeypatch.setattr(served.controller.context.gate, "_timer", lambda: 0.0)  # nobody has waited yet
         made = user(served, "kurt")
         forged = made["token"][:-5] + "AAAAA"
         guesses = [forged if n % 2 else f"guess-{n}" for n in range(FAILURES_BURST)]

@@ -62,7 +62,7 @@ def attack(document: Path, controller: Serve, *options: str, unasked: str = UNAS
     program = Path(sys.executable).with_name("schemathesis")
     command = [str(program), "--no-color", "run", str(document), "--url", controller.url]
     command += ["--header", f"Authorization: Bearer {TOKEN}", "--exclude-path-regex", LEFT_OUT]
-    command += ["--exclude-checks", f"{UNASKED},{OF_STATES},{unasked}", "--request-timeout", "30", "--warnings", "off"]
+    command += ["--exclude-checks", f"{UNASKED},{OF_STATES},{unasked}", "--request-timeout", "60", "--warnings", "off"]
     done = subprocess.run(
         [*command, *options], cwd=document.parent, capture_output=True, text=True, check=False, timeout=3000
     )
@@ -70,6 +70,7 @@ def attack(document: Path, controller: Serve, *options: str, unasked: str = UNAS
     assert "Traceback" not in controller.log
 
 
+@pytest.mark.timeout(600)  # half a minute on a quiet machine
 def test_nothing_that_the_document_allows_or_forbids_makes_a_server_error(document: Path, controller: Serve) -> None:
     attack(
         document,

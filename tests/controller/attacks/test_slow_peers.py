@@ -15,7 +15,7 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.serve import PATIENCE_S, Serve, drip, head, is_open, read_all
 from tests.support.wait import wait_until
 
-HEAD_S, STALL_S = 1.0, 2.0
+HEAD_S, STALL_S = 2.0, 4.0  # so long may whoever is not slow on purpose be kept waiting by a busy machine
 MANY = 30
 BIG = 6 * 2**20  # bytes: more than the kernel holds of an answer that nobody takes
 SMALL_BUFFER = 4096
@@ -45,7 +45,7 @@ def test_who_says_nothing_and_who_drips_the_head_of_a_request_are_disconnected(c
     assert took_s < 10 * HEAD_S
     assert said.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     assert b'"code":"request-timeout"' in said
-    assert controller.turned_away("slow-head") >= before + 2
+    wait_until(lambda: controller.turned_away("slow-head") >= before + 2, what="the count")
 
 
 def test_a_connection_that_had_an_answer_has_no_more_time_for_its_next_request(controller: Serve) -> None:

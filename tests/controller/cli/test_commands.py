@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from tests.common.artifact.build import Recipe, public_pem
 from tests.controller.api.served import Served, artifact
@@ -16,6 +18,8 @@ from tests.support.wait import free_port, wait_until
 from wainwright_common.messages import Line, LogLines
 from wainwright_common.statuses import DeviceStatus
 from wainwright_common.topics import Kind
+from wainwright_controller.cli.client import Client
+from wainwright_controller.cli.watch import find
 
 # Command line, exit code, a word on stdout or stderr; against a controller with a release panel-2 and no devices.
 ROWS = [
@@ -326,6 +330,26 @@ def test_what_a_device_sends_cannot_write_on_the_operators_terminal(run: Run, se
     shown = run("device list --search evil")
     assert "\x1b" not in shown.out
     assert len(shown.out.splitlines()) == 2
+
+
+def test_a_promotion_opens_nothing_when_somebody_else_was_faster(
+    run: Run, served: Served, mocker: MockerFixture
+) -> None:
+    served.accept("double-1", "double-2", "double-3")
+    devices = "--device double-1 --device double-2 --device double-3"
+    run(f"deployment create panel-2 {devices} --name double --phase 1 --phase 1? --phase rest?")
+
+    def slowly(client: Client, reference: str) -> dict[str, Any]:
+        found = find(client, reference)
+        served.post(f"deployments/{found['id']}/promote")
+        return found
+
+    mocker.patch("wainwright_controller.cli.deployment_actions.find", slowly)
+    late = run("deployment promote double")
+
+    assert (late.code, "Phase 2 of double is open already" in late.err) == (5, True), late
+    phases = run("deployment show double -o json").json["phases"]
+    assert ["opened_at" in phase for phase in phases] == [True, True, False]
 
 
 def test_a_deployment_is_started_promoted_and_aborted(run: Run, served: Served) -> None:

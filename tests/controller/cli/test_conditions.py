@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wainwright_controller.cli.conditions import first_failures, limits_of, pace_of, policy_of
+from wainwright_controller.cli.conditions import first_failures, limits_of, pace_of, policy_of, unlimited
 from wainwright_controller.cli.plan import BadOption, with_soak
 
 Json = dict[str, Any]
@@ -111,6 +111,22 @@ def test_what_is_no_window_is_refused(window: str, bandwidth: str | None) -> Non
 def test_what_is_no_bandwidth_is_refused(text: str) -> None:
     with pytest.raises(BadOption, match="not a bandwidth"):
         policy_of(window_texts=(), bandwidth=text, download_only=False)
+
+
+@pytest.mark.parametrize(
+    ("phases", "limits", "is_told"),
+    [
+        ([{}], [], False),
+        ([{"count": 1}, {"opens": "approval"}], [], False),
+        ([{"count": 1}, {}], [], True),
+        ([{"count": 1}, {"percent": 10, "opens": "approval"}, {"opens": "after", "delay_s": 60}], [], True),
+        ([{"count": 1}, {}], [{"count": 3}], False),
+    ],
+)
+def test_a_plan_that_goes_on_by_itself_and_has_no_limit_is_told(
+    phases: list[Json], limits: list[Json], *, is_told: bool
+) -> None:
+    assert ["--max-failures" in told for told in unlimited(phases, limits)] == [True] * is_told
 
 
 def test_a_soak_is_for_every_phase_but_the_last() -> None:

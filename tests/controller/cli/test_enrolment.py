@@ -155,7 +155,8 @@ def test_the_authority_is_shown_and_given_away(served: Served, run: Run, tmp_pat
     assert (tmp_path / "root.pem").read_bytes() == (served.config.pki_folder / "root.pem").read_bytes()
     chain = run("ca export --chain").out
     assert chain.count("BEGIN CERTIFICATE") == 1 + len(served.get("ca")["issuers"])
-    assert served.call("GET", "/crl.pem").content == (served.config.pki_folder / "crl.pem").read_bytes()
+    file = served.config.pki_folder / "crl.pem"  # which is written anew soon after somebody was revoked
+    wait_until(lambda: served.call("GET", "/crl.pem").content == file.read_bytes(), what="the list as it is")
 
 
 def test_the_issuing_authority_is_rotated_with_the_root_elsewhere(served: Served, run: Run, tmp_path: Path) -> None:

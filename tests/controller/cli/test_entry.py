@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.support.wait import PATIENCE_S
+
 BLOCKED = """
 import sys
 class Blocker:
@@ -19,7 +21,9 @@ main()
 
 
 def python(program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
 
 
 def test_without_the_controllers_packages_the_command_says_how_to_get_them() -> None:

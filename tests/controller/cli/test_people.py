@@ -14,6 +14,7 @@ from sqlalchemy import delete
 
 from tests.controller.api.served import Served
 from tests.controller.cli.conftest import Run
+from tests.support.wait import PATIENCE_S
 from wainwright_controller.rows import AUDIT
 
 
@@ -122,7 +123,7 @@ def test_a_token_is_sent_to_another_machine_by_tls_alone_unless_that_is_accepted
         heard: list[bytes] = []
 
         def listen() -> None:
-            listener.settimeout(30)
+            listener.settimeout(PATIENCE_S)
             with listener.accept()[0] as connection:
                 heard.append(connection.recv(65_536))
 

@@ -105,6 +105,15 @@ def test_a_new_deployment_says_that_its_first_failure_may_stop_it(run: Run, serv
     assert (meant.code, "first failure" in meant.err) == (0, False)
 
 
+def test_a_plan_that_goes_on_by_itself_without_a_limit_is_told_before_and_when_it_is_made(
+    run: Run, served: Served
+) -> None:
+    options = [*to(fleet(served, "alone", 4)), "--canary", "1+1h"]
+
+    assert "No limit on failures" in run("deployment", "plan", "panel-2", *options).out
+    assert "No limit on failures" in run("deployment", "create", "panel-2", *options, "--manual").err
+
+
 def test_a_rollout_to_a_filter_is_paused_resumed_and_finished(run: Run, served: Served) -> None:
     ids = fleet(served, "joins", 2)
     assert run("device", "label", *ids, "line=joins").code == 0

@@ -19,7 +19,7 @@ import pytest
 from tests.controller.api.served import Json, Served
 from tests.controller.cli.conftest import Ran, Run
 from tests.support.mosquitto import Mosquitto
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.cli.narration import progress_told
 
@@ -46,7 +46,7 @@ def in_background(run: Run, line: str) -> Iterator[list[Ran]]:
     thread = threading.Thread(target=lambda: ran.append(run(line)))
     thread.start()
     yield ran
-    thread.join(30)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 
@@ -170,7 +170,7 @@ def test_ctrl_c_stops_the_watching_and_leaves_the_deployment_running(served: Ser
     ) as process:
         listening(served)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "the deployment itself was not touched" in err
     assert served.get(f"deployments/{made['id']}")["status"] == "pending"
@@ -194,7 +194,7 @@ def on_terminal(served: Served, *words: str, typed: str = "") -> tuple[int, str]
             os.write(leader, typed.encode())
             typed = ""
     os.close(leader)
-    return process.wait(10), shown.decode()
+    return process.wait(PATIENCE_S), shown.decode()
 
 
 def test_on_a_terminal_there_are_bars_for_each_phase(served: Served) -> None:
@@ -206,7 +206,7 @@ def test_on_a_terminal_there_are_bars_for_each_phase(served: Served) -> None:
     listening(served)
     served.post(f"deployments/{made['id']}/promote")
     served.carry_out(made["id"], *devices[1:])
-    thread.join(20)
+    thread.join(PATIENCE_S)
     code, screen = shown[0]
     assert code == 0
     for expected in ("phase 1", "phase 2", "1/1", "2/2", "━", "when promoted", "Ctrl+C"):

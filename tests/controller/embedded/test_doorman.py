@@ -27,7 +27,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return lambda name: authority.issue(name, file_name="one").loaded
 
 
-BOOK = Book(is_revoked=lambda _serial: False, is_trusted=lambda _issuer: True)
+BOOK = Book(is_void=lambda _certificate: False, is_trusted=lambda _issuer: True)
 
 
 def visitor(client_id: str, shown: x509.Certificate) -> Visitor:
@@ -77,7 +77,7 @@ def test_who_shows_nothing_or_speaks_another_protocol_stays_outside(certificate:
 def test_a_revoked_certificate_opens_nothing_whoever_has_it(certificate: Certificates, name: str) -> None:
     shown = certificate(name)
     with pytest.raises(Refused, match="was revoked"):
-        permit(visitor(name, shown), PREFIX, BOOK._replace(is_revoked=lambda serial: serial == shown.serial_number))
+        permit(visitor(name, shown), PREFIX, BOOK._replace(is_void=lambda certificate: certificate == shown))
 
 
 @pytest.mark.parametrize("name", ["press-07", "wainwright-controller"])

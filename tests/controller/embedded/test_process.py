@@ -17,7 +17,7 @@ from pytest_mock import MockerFixture
 from tests.controller.conftest import make_artifact
 from tests.support.authority import Credentials
 from tests.support.device import Device
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from tests.system.security.attacker import Attacker, Refused
 from wainwright_common.messages import Verdict
 from wainwright_common.statuses import DeviceStatus
@@ -35,7 +35,7 @@ def controller(tmp_path: Path) -> Iterator[Controller]:
     running.operations.add_artifact(make_artifact(), "test")
     running.operations.preauthorize(["press-07.a"], "test")
     running.start()
-    assert running.link.connected.wait(10)
+    assert running.link.connected.wait(PATIENCE_S)
     yield running
     running.stop()
 
@@ -58,8 +58,8 @@ def test_a_device_is_updated_over_the_embedded_broker_through_a_kill_of_it(contr
         os.kill(before, signal.SIGKILL)
 
         wait_until(lambda: not controller.link.connected.is_set(), what="the loss of the broker")
-        assert controller.link.connected.wait(20)
-        wait_until(device._client.is_connected, 20, what="the device to come back")
+        assert controller.link.connected.wait(PATIENCE_S)
+        wait_until(device._client.is_connected, what="the device to come back")
         assert device.report(deployment.id, 2, DeviceStatus.SUCCESS).verdict is Verdict.ACCEPTED
         assert controller.broker._process.pid != before
 

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from tests.controller.conftest import make_artifact
 from tests.support.mosquitto import Mosquitto
 from tests.support.postgresql import Postgresql
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_common.messages import CheckIn, CheckInReason, Reply, encode
 from wainwright_common.topics import PREFIX, Kind, Topic
 from wainwright_controller.config import BrokerSection, Config, StoreSection
@@ -28,7 +28,6 @@ from wainwright_controller.rules.phases import PhaseSpec
 
 DEVICES, PLACES = 200, 50
 IDS = [f"d{number:03}" for number in range(DEVICES)]
-PATIENCE_S = 60.0
 
 
 @pytest.fixture(params=["one-controller-on-sqlite", "two-controllers-on-postgresql"])
@@ -49,7 +48,7 @@ def controllers(request: pytest.FixtureRequest, tmp_path: Path, own_mosquitto: M
             controller.start()
             stack.callback(controller.stop)
         for controller in running:
-            assert controller.link.connected.wait(10)
+            assert controller.link.connected.wait(PATIENCE_S)
         yield running
 
 
@@ -80,10 +79,10 @@ def ask_at_once(port: int) -> dict[str, Reply]:
     fleet.connect("127.0.0.1", port)
     fleet.loop_start()
     fleet.subscribe(f"{PREFIX}/+/{Kind.REPLY.value}", qos=1)
-    assert ready.wait(10)
+    assert ready.wait(PATIENCE_S)
     for device_id in IDS:
         fleet.publish(Topic(device_id, Kind.CHECK_IN).text(PREFIX), encode(check_in(device_id)), qos=1)
-    wait_until(lambda: len(replies) == DEVICES, PATIENCE_S, "all replies")
+    wait_until(lambda: len(replies) == DEVICES, what="all replies")
     fleet.disconnect()
     fleet.loop_stop()
     return replies

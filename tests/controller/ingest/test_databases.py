@@ -12,7 +12,7 @@ from tests.controller.conftest import make_artifact
 from tests.support.device import Device
 from tests.support.mosquitto import Mosquitto
 from tests.support.postgresql import Postgresql
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_common.messages import Ack, CheckIn, CheckInReason, Reply, Verdict
 from wainwright_common.statuses import DeviceStatus
 from wainwright_common.topics import Kind
@@ -54,7 +54,7 @@ def test_what_arrives_while_postgresql_is_down_is_stored_when_it_is_back(
     controller.operations.preauthorize(["press-07"], "test")
     controller.start()
     try:
-        assert controller.link.connected.wait(10)
+        assert controller.link.connected.wait(PATIENCE_S)
         with Device(own_mosquitto.port, "press-07") as device:
             deployment = controller.operations.create_deployment(Order(release="panel-2", devices=["press-07"]), "test")
             device.check_in()
@@ -69,11 +69,12 @@ def test_what_arrives_while_postgresql_is_down_is_stored_when_it_is_back(
                 "at": "2026-11-22T09:14:03Z",
             }
             device.send_raw("wain/v1/press-07/up/report", msgspec.json.encode(told))
-            wait_until(lambda: "the store refuses 1 messages" in caplog.text, 30, "the refusal")
+            wait_until(lambda: "the store refuses 1 messages" in caplog.text, what="the refusal")
 
             own_postgresql.start()
 
-            wait_until(lambda: "the store takes messages again" in caplog.text, 60, "the store's return")
+            wait_until(lambda: "the store takes messages again" in caplog.text, what="the store's return")
+            device.patience_s = PATIENCE_S
             assert device.receive(Ack).verdict is Verdict.ACCEPTED
         with controller.store.read() as connection:
             assert connection.execute(select(PART.c.status)).scalar_one() == DeviceStatus.SUCCESS

@@ -7,13 +7,13 @@ import random
 import msgspec
 import pytest
 from pytest_mock import MockerFixture
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 
 from tests.controller.conftest import accepted
 from tests.support.device import Device
 from tests.support.mosquitto import Mosquitto
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_common.messages import (
     Ack,
     Attributes,
@@ -36,6 +36,8 @@ from wainwright_controller.records import DeviceState, Opens
 from wainwright_controller.rows import DEPLOYMENT, DEVICE, EVENT, LOG_LINE, PART, TALLY
 from wainwright_controller.rules.phases import PhaseSpec
 from wainwright_controller.rules.selection import choose
+
+BACKOFF_S = 600.0  # longer than a test lasts
 
 
 def rows(controller: Controller, table: object) -> list[dict[str, object]]:
@@ -136,7 +138,7 @@ def test_a_deployment_goes_from_the_wake_to_the_success(controller: Controller, 
 def test_a_failure_is_offered_again_when_its_time_comes_and_an_old_attempt_is_stale(
     controller: Controller, own_mosquitto: Mosquitto, mocker: MockerFixture
 ) -> None:
-    mocker.patch("wainwright_controller.rules.retries.BACKOFF_FIRST_S", 1.0)
+    mocker.patch("wainwright_controller.rules.retries.BACKOFF_FIRST_S", BACKOFF_S)
     accepted(controller, "press-07")
     with Device(own_mosquitto.port, "press-07") as device:
         order = Order(release="panel-2", devices=["press-07"], retries=1)
@@ -151,7 +153,9 @@ def test_a_failure_is_offered_again_when_its_time_comes_and_an_old_attempt_is_st
         early = device.check_in()
         assert early.why is not msgspec.UNSET
         assert early.why.code == "retry-later"
-        assert early.check_in_after_s <= 2
+        assert 0 < early.check_in_after_s <= 2 * BACKOFF_S
+        with controller.store.write() as connection:
+            connection.execute(update(PART).values(next_attempt_at=1.0))
 
         assert device.woken().name is CommandName.CHECK_IN
         reply = device.check_in()
@@ -403,10 +407,12 @@ def test_what_arrives_while_the_store_refuses_is_neither_lost_nor_acknowledged_b
         acknowledge = mocker.spy(controller.link, "acknowledge")
         real = controller.store.write
         acknowledged: list[int] = []
+        heard_since: list[float | None] = []
 
         def refusing() -> object:
             if len(acknowledged) < 3:
                 acknowledged.append(acknowledge.call_count)
+                heard_since.append(controller.hearing.since)
                 raise OperationalError("INSERT", {}, Exception("disk I/O error"))
             return real()
 
@@ -422,6 +428,9 @@ def test_what_arrives_while_the_store_refuses_is_neither_lost_nor_acknowledged_b
         # The first refusal comes after whatever was stored before it was acknowledged; from then on there was nothing.
         assert len(acknowledged) == 3
         assert len(set(acknowledged)) == 1
+        before, *meanwhile = heard_since
+        assert meanwhile == [None, None]
+        assert (controller.hearing.since or 0.0) > (before or 0.0) > 0
     finally:
         for device in devices:
             device.__exit__()
@@ -466,10 +475,15 @@ def test_unknown_devices_are_remembered_up_to_a_limit(controller: Controller, ow
 
 
 def test_the_broker_may_go_away_and_come_back(controller: Controller, own_mosquitto: Mosquitto) -> None:
+    heard_since = [controller.hearing.since]
     own_mosquitto.kill()
     wait_until(lambda: not controller.link.connected.is_set(), what="the loss of the broker")
+    heard_since.append(controller.hearing.since)
     own_mosquitto.start()
-    assert controller.link.connected.wait(20)
+    assert controller.link.connected.wait(PATIENCE_S)
+    before, meanwhile, after = [*heard_since, controller.hearing.since]
+    assert meanwhile is None
+    assert (after or 0.0) > (before or 0.0) > 0
     with Device(own_mosquitto.port, "press-07") as device:
         assert device.check_in().why is not msgspec.UNSET
 

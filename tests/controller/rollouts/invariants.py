@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from tests.controller.rollouts.world import World
 from wainwright_common.messages import Offer
 from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus, Hold, Outcome
-from wainwright_controller.records import Deployment, DeviceDeployment, Kind, Phase
-from wainwright_controller.rows import DEPLOYMENT, PART, PHASE, TALLY, from_row
+from wainwright_controller.records import Deployment, DeviceDeployment, Kind, Opens, Phase
+from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, PHASE, TALLY, from_row
 from wainwright_controller.rules.pace import BURST_S
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ class Watch:
         with self.world.store.read() as connection:
             rows = connection.execute(select(DEPLOYMENT).order_by(DEPLOYMENT.c.sequence)).mappings().all()
         return [from_row(Deployment, row) for row in rows]
+
+    def timeouts(self) -> int:
+        """Return how many attempts have been given up."""
+        given_up = select(func.count()).select_from(EVENT).where(EVENT.c.text.contains("(timeout: "))
+        with self.world.store.read() as connection:
+            return connection.execute(given_up).scalar_one()
 
     def forget(self, deployment_id: str) -> None:
         """Expect nothing more of a deployment that was deleted."""
@@ -89,6 +95,10 @@ class Watch:
             self._phases = defaultdict[str, list[Phase]](list)
             for row in connection.execute(select(PHASE).order_by(PHASE.c.number)).mappings():
                 self._phases[row["deployment_id"]].append(from_row(Phase, row))
+            opened = (EVENT.c.kind == "phase") & (EVENT.c.actor == "controller") & EVENT.c.text.like("% opened")
+            self._opened_by_itself = defaultdict[str, set[int]](set)
+            for event in connection.execute(select(EVENT.c.deployment_id, EVENT.c.text).where(opened)):
+                self._opened_by_itself[event.deployment_id].add(int(event.text.split()[1]))
             self._parts = {
                 (row["deployment_id"], row["device_id"]): from_row(DeviceDeployment, row)
                 for row in connection.execute(select(PART)).mappings()
@@ -107,6 +117,9 @@ class Watch:
             assert phase.number == number
             assert phase.capacity is None or phase.size <= phase.capacity
             assert number == 1 or phase.opened_at is None or phases[number - 2].opened_at is not None
+            if number > 1 and phase.opens is not Opens.AT and number in self._opened_by_itself[deployment.id]:
+                before = {p.status for p in parts if p.phase == number - 1}
+                assert not before or before & {S.SUCCESS, S.ALREADY_INSTALLED}, "it opened though none has the release"
         assert deployment.max_devices is None or deployment.device_count <= deployment.max_devices
         under_way = sum(p.offered and p.finished_at is None for p in parts)
         assert deployment.pace.concurrency is None or under_way <= deployment.pace.concurrency
@@ -115,6 +128,10 @@ class Watch:
         if deployment.status is DeploymentStatus.FINISHED:
             assert not unfinished
             assert deployment.outcome is not None
+            if deployment.rollback_id is None and deployment.outcome not in {Outcome.ABORTED, Outcome.ROLLED_BACK}:
+                assert not [p for p in parts if p.status is S.ABORTED and p.attempt > 1], "a failure was hidden"
+                is_good = deployment.outcome is not Outcome.SUCCESS or not parts
+                assert is_good or {p.status for p in parts} & {S.SUCCESS, S.ALREADY_INSTALLED}
         elif deployment.kind is Kind.STATIC and deployment.rollback_id is None:
             assert unfinished, "nothing is left to do, and it has not ended"
         for part in parts:
@@ -145,6 +162,17 @@ class Watch:
         for deployment in self._known.values():
             if deployment.status is DeploymentStatus.FINISHED:
                 self._over[deployment.id] = deployment.outcome
+
+    def check_retry(self, of: Deployment, made: Deployment, players: Sequence[Player]) -> None:
+        """Hold that a retry takes from no device what a newer deployment brought, as far as the controller was told."""
+        self._read()
+        for player in players:
+            by = self._known.get(player.installed_by or "")
+            if by is None or by.sequence <= of.sequence or by.rolls_back is not None:
+                continue
+            told = self._parts.get((by.id, player.id))
+            if told is not None and told.status is S.SUCCESS:
+                assert (made.id, player.id) not in self._parts, f"{player.id} runs {player.runs}, which is newer"
 
     def check_rollbacks(self, players: Sequence[Player]) -> None:
         """Hold that no device still runs what was undone, except those that the rollback lists."""

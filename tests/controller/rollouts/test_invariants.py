@@ -61,7 +61,7 @@ phase = st.fixed_dictionaries(
 )
 sizes = st.sampled_from([{"count": 1}, {"count": 2}, {"percent": 10}, {"percent": 34}])
 plans = st.lists(st.tuples(sizes, phase), max_size=2).flatmap(
-    lambda some: phase.map(lambda last: [size | one for size, one in some] + [last])
+    lambda some: phase.map(lambda last: [size | one for size, one in some] + [last | {"soak_s": 0.0}])
 )
 limits = st.lists(
     st.tuples(
@@ -170,6 +170,13 @@ class Histories(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.world.pass_time(seconds)
 
+    @rule(seconds=st.sampled_from([61.0, 3000.0, 100_000.0]))
+    def nobody_is_there(self, seconds: float) -> None:
+        """The controller is away, or its clock is set: no device is to blame."""
+        before = self.watch.timeouts()
+        self.world.set_clock(seconds)
+        assert self.watch.timeouts() == before, "a device was given up that nobody could hear"
+
     @precondition(lambda self: len(self.made) < 4)
     @rule(order=orders, to=targets)
     def a_deployment_is_made(self, order: dict[str, Any], to: dict[str, Any]) -> None:
@@ -208,7 +215,7 @@ class Histories(RuleBasedStateMachine):
         may = act in allowed(deployment)
         do = getattr(Operations, act.value)
         try:
-            do(self.world.operations, deployment.id, "anton")
+            made = do(self.world.operations, deployment.id, "anton")
         except Refused as refused:
             known = {"nothing-to-promote", "not-started", "nothing-to-retry", "nothing-to-roll-back", "is-a-rollback"}
             if may and refused.code not in known:
@@ -216,6 +223,8 @@ class Histories(RuleBasedStateMachine):
         else:
             assert may, f"{act} of {stage_of(deployment)} was done"
             DONE[act.value] += 1
+            if act is Act.RETRY:
+                self.watch.check_retry(deployment, made, self.players)
             if act is Act.DELETE:
                 self.watch.forget(deployment.id)
 
@@ -312,6 +321,7 @@ def _run(histories: int, steps: int) -> None:
     print(f"{DONE.pop('histories')} histories: {dict(DONE)}")
 
 
+@pytest.mark.timeout(600)  # a quarter of a minute on a quiet machine
 def test_random_histories_keep_the_rules_and_end() -> None:
     _run(HISTORIES, STEPS)
 

@@ -10,6 +10,8 @@ from wainwright_common.statuses import DeploymentStatus, Hold, Outcome
 from wainwright_controller.records import DeviceState, Kind
 from wainwright_controller.rows import MEMBER
 from wainwright_controller.rules.actions import Act, Refused
+from wainwright_controller.rules.gates import BadLimit
+from wainwright_controller.rules.phases import BadPlan
 
 FIVE = [f"d{i}" for i in range(5)]
 NOBODY = "no-deployment"
@@ -282,6 +284,56 @@ def test_late_joiners_of_a_dynamic_deployment_pass_the_same_gates(world: World) 
     assert ended.outcome is Outcome.SUCCESS
 
 
+def test_a_device_between_two_attempts_has_failed_when_its_deployment_is_finished(world: World) -> None:
+    devices = _fleet(world, "d0", "d1", "d2")
+    made = world.create("os-2", where="device_type exists", retries=3)
+    devices[0].update()
+    for device in devices[1:]:
+        device.update("failure", "download-failed")
+    world.operations.pause(made.id, "olga")
+    Device(world, "d3").come()  # joins, and does not begin
+
+    ended = world.operations.finish(made.id, "olga")
+
+    assert world.statuses(made.id) == {"d0": "success", "d1": "failure", "d2": "failure", "d3": "aborted"}
+    assert (ended.outcome, ended.status) == (Outcome.PARTIAL, DeploymentStatus.FINISHED)
+    part = world.parts(made.id)["d1"]
+    assert (part.error_code, part.attempt, part.next_attempt_at, part.finished_at) == (
+        "download-failed",
+        2,
+        None,
+        world.now,
+    )
+    told = [line.text for line in world.lines(made.id) if line.device_id == "d1"]
+    assert told[-1] == "failure (download-failed: as the test wants)"
+    assert world.shown(made.id).allowed == [Act.RETRY, Act.ROLLBACK, Act.DELETE]
+
+
+def test_a_limit_counts_the_devices_that_a_finish_lets_go_between_two_attempts(world: World) -> None:
+    devices = _fleet(world, "d0", "d1")
+    limits = [{"count": 0, "action": "rollback"}]
+    made = world.create("os-2", where="device_type exists", retries=3, limits=limits)
+    devices[0].update()
+    devices[1].update("failure", "download-failed")
+
+    world.operations.finish(made.id, "olga")
+
+    assert world.statuses(made.id) == {"d0": "success", "d1": "failure"}
+    assert devices[0].update() == "restore os-1"
+    assert world.deployment(made.id).outcome is Outcome.ROLLED_BACK
+
+
+def test_a_deployment_that_is_finished_before_any_device_got_it_is_aborted(world: World) -> None:
+    devices = _fleet(world, "d0", "d1", "d2")
+    made = world.create("os-2", where="device_type exists", phases=[{"count": 1}, {"opens": "approval"}])
+    world.operations.pause(made.id, "olga")
+    assert [d.update() for d in devices] == ["paused"] * 3
+
+    ended = world.operations.finish(made.id, "olga")
+
+    assert (world.statuses(made.id), ended.outcome) == (dict.fromkeys(["d0", "d1", "d2"], "aborted"), Outcome.ABORTED)
+
+
 def test_a_constant_rate_is_kept_and_devices_are_woken_as_their_turn_comes(world: World) -> None:
     devices = {d.id: d for d in _fleet(world)}
     world.sent.clear()
@@ -319,6 +371,54 @@ def test_a_device_that_falls_back_is_a_regression_and_counts(world: World) -> No
     assert (held.regressed, held.hold) == (1, Hold.PAUSED)
     part = world.parts(made.id)["d0"]
     assert (part.status, part.regressed_at) == ("success", world.now)
+
+
+def test_a_device_that_falls_back_before_it_has_checked_in_again_is_a_regression(world: World) -> None:
+    device, _ = _fleet(world, "d0", "d1")
+    made = world.create("os-2", all_devices=True, limits=[{"count": 0}])
+    device.update()
+    device.runs = "os-1"  # a boot loop, and the watchdog's fallback, right after the commit
+
+    device.check_in()
+
+    held = world.deployment(made.id)
+    assert (held.regressed, held.hold) == (1, Hold.PAUSED)
+
+
+def test_a_device_that_falls_back_while_another_update_runs_is_a_regression(world: World) -> None:
+    (device,) = _fleet(world, "d0")
+    made = world.create("os-2", all_devices=True)
+    device.update()
+    device.check_in()
+    world.release("os-3")
+    newer = world.create("os-3", all_devices=True)
+    device.check_in()
+    device.report("downloading")
+    device.runs = "os-1"
+    device.check_in()
+
+    device.report("failure")
+    device.check_in()
+
+    assert (world.deployment(made.id).regressed, world.deployment(newer.id).regressed) == (1, 0)
+
+
+@pytest.mark.parametrize("ended", ["too late", "in a mix"])
+def test_what_a_newer_update_has_left_is_no_regression_of_the_one_before(world: World, ended: str) -> None:
+    (device,) = _fleet(world, "d0")
+    made = world.create("os-2", all_devices=True)
+    device.update()
+    device.check_in()
+    world.release("os-3")
+    world.create("os-3", all_devices=True, time_limits={"attempt_s": 60})
+    device.check_in()
+    device.report("downloading")
+    world.pass_time(70)
+    device.runs = "os-3" if ended == "too late" else "os-3_INCONSISTENT"
+
+    device.check_in()
+
+    assert world.deployment(made.id).regressed == 0
 
 
 @pytest.mark.parametrize("undone", [False, True], ids=["by the next deployment", "by a rollback"])
@@ -362,6 +462,50 @@ def test_a_phase_opens_only_when_the_one_before_is_healthy_after_its_soak(world:
     assert world.deployment(made.id).hold is None
 
 
+@pytest.mark.parametrize(
+    ("canaries", "soak_s"),
+    [("failed", 0), ("failed", 60), ("decommissioned", 0), ("decommissioned", 60), ("left in the soak", 60)],
+)
+def test_nothing_opens_by_itself_behind_a_phase_of_which_no_device_has_the_release(
+    world: World, canaries: str, soak_s: int
+) -> None:
+    devices = _fleet(world)
+    made = world.create("os-2", all_devices=True, phases=[{"count": 2, "soak_s": soak_s}, {"opens": "after"}])
+    for device in devices[:2]:
+        if canaries != "decommissioned":
+            device.update("failure" if canaries == "failed" else "success")
+            device.check_in()
+        if canaries != "failed":
+            world.operations.decommission(device.id, "olga")
+    world.pass_time(3600)
+
+    assert devices[2].update() == "phase-closed"
+    shown = world.shown(made.id)
+    assert (shown.hold, shown.phases[0].ailment) == (Hold.AWAITING_PROMOTION, "none of its 2 devices has the release")
+    lines = len(world.lines(made.id))
+    world.pass_time(3600)
+    assert len(world.lines(made.id)) == lines
+    world.operations.promote(made.id, "olga")
+    assert [d.update() for d in devices[2:]] == ["os-2"] * 3
+
+
+def test_a_phase_whose_devices_had_the_release_already_is_watched_and_opens_the_next_one(world: World) -> None:
+    devices = _fleet(world)
+    for device in devices[:2]:
+        device.runs = "os-2"
+        device.check_in()
+    world.create("os-2", all_devices=True, phases=[{"count": 2, "soak_s": 60}, {}])
+    assert [d.update() for d in devices[:2]] == ["already-installed"] * 2
+    devices[0].presence(online=False)
+    world.pass_time(61)
+    assert devices[2].update() == "phase-closed"
+
+    devices[0].presence()
+    world.pass_time(6)
+
+    assert devices[2].update() == "os-2"
+
+
 def test_who_made_a_deployment_may_not_approve_it(world: World) -> None:
     devices = _fleet(world)
     made = world.create("os-2", all_devices=True, approval=True)
@@ -385,6 +529,36 @@ def test_a_retry_is_a_deployment_to_those_that_failed(world: World) -> None:
 
     assert (again.retry_of, sorted(world.parts(again.id))) == (made.id, ["d1", "d2"])
     assert [d.update() for d in devices] == [NOBODY, "os-2", "os-2", NOBODY, NOBODY]
+
+
+def test_a_retry_leaves_out_who_runs_what_a_newer_deployment_brought(world: World) -> None:
+    world.release("os-3")
+    devices = _fleet(world, "d0", "d1", "d2")
+    made = world.create("os-2", all_devices=True)
+    assert [d.update("failure", "no-space") for d in devices] == ["os-2"] * 3
+    newer = world.create("os-3", devices=["d0", "d1"])
+    assert [d.update() for d in devices[:2]] == ["os-3"] * 2
+    devices[1].check_in()  # d0 has not asked since
+
+    again = world.operations.retry(made.id, "olga")
+
+    assert sorted(world.parts(again.id)) == ["d2"]
+    assert again.target == f"1 failed device of {made.name}, without 2 that have moved on"
+    told = f"retried for 1 device as {again.name}, without 2 that have moved on"
+    assert told in [line.text for line in world.lines(made.id)]
+    devices[2].update()
+    for deployment_id in (made.id, again.id):
+        with pytest.raises(Refused) as refused:
+            world.operations.retry(deployment_id, "olga")
+        assert refused.value.code == "nothing-to-retry"
+    assert Act.RETRY not in world.shown(made.id).allowed
+
+    world.operations.rollback(newer.id, "olga")
+    assert [d.update() for d in devices[:2]] == ["restore os-1"] * 2
+    world.pass_time(1)
+    for device in devices:
+        device.check_in()
+    assert sorted(world.parts(world.operations.retry(made.id, "olga").id)) == ["d0", "d1"]
 
 
 @pytest.mark.parametrize("limit", ["attempt_s", "downloading_s"])
@@ -427,21 +601,22 @@ def _until(device: Device, stands: str) -> None:
 
 @pytest.mark.parametrize("stands", UNDER_WAY)
 def test_a_device_is_decommissioned_wherever_it_stands_and_nobody_waits_for_it(world: World, stands: str) -> None:
-    devices = _fleet(world, "d0", "d1")
+    devices = _fleet(world, "d0", "d1", "d2")
     limit = {"count": 0, "action": "abort"}
-    made = world.create("os-2", all_devices=True, retries=1, limits=[limit], phases=[{"count": 1}, {"opens": "after"}])
+    made = world.create("os-2", all_devices=True, retries=1, limits=[limit], phases=[{"count": 2}, {"opens": "after"}])
+    devices[1].update()
     _until(devices[0], stands)
     assert world.parts(made.id)["d0"].finished_at is None
 
     assert world.operations.decommission("d0", "olga")
 
-    assert world.statuses(made.id) == {"d0": "decommissioned", "d1": "pending"}
+    assert world.statuses(made.id) == {"d0": "decommissioned", "d1": "success", "d2": "pending"}
     part = world.parts(made.id)["d0"]
     assert (part.next_attempt_at, part.deadline_at, part.finished_at) == (None, None, world.now)
     if devices[0].offer is not None:
         assert devices[0].report("success").verdict == "decommissioned"
     assert devices[0].update() == "not-accepted"
-    assert devices[1].update() == "os-2"  # its phase has opened, and no limit counts the other one
+    assert devices[2].update() == "os-2"  # its phase has opened, and no limit counts the other one
     ended = world.deployment(made.id)
     assert (ended.outcome, world.statuses(made.id)["d0"]) == (Outcome.PARTIAL, "decommissioned")
 
@@ -476,3 +651,35 @@ def test_a_device_is_decommissioned_from_every_state(world: World, state: Device
     assert world.parts(dynamic.id) == {}
     with world.store.read() as connection:
         assert connection.execute(MEMBER.select()).all() == []
+
+
+@pytest.mark.parametrize("codes", [["instal-failed"], ["no-space", "disk-full"]])
+def test_a_limit_on_what_nothing_reports_is_refused(world: World, codes: list[str]) -> None:
+    _fleet(world, "d0")
+    with pytest.raises(BadLimit, match=rf"^{codes[-1]} is no error code.*(did you mean install-failed|no-space)"):
+        world.create("os-2", all_devices=True, limits=[{"count": 0, "codes": codes}])
+
+
+def test_a_time_that_has_long_passed_is_refused(world: World) -> None:
+    _fleet(world, "d0")
+    for phases in ([{"opens": "at", "opens_at": world.now - 400}], [{"count": 1}, {"opens": "at", "opens_at": 1.0}]):
+        with pytest.raises(BadPlan, match=r"^Phase [12] opens at a time that was .* ago"):
+            world.create("os-2", all_devices=True, phases=phases)
+
+    made = world.create("os-2", all_devices=True, phases=[{"opens": "at", "opens_at": world.now - 60}])
+
+    assert made.hold is None
+
+
+def test_nobody_joins_a_scheduled_deployment_that_is_paused_before_its_time(world: World) -> None:
+    (device,) = _fleet(world, "d0")
+    plan = [{"opens": "at", "opens_at": world.now + 100}]
+    made = world.create("os-2", where='device_type = "pi4"', phases=plan)
+    world.operations.pause(made.id, "olga")
+
+    device.check_in()
+
+    assert world.parts(made.id) == {}
+    world.operations.resume(made.id, "olga")
+    world.pass_time(101)
+    assert device.update() == "os-2"

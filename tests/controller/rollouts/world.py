@@ -35,13 +35,14 @@ from wainwright_controller import records
 from wainwright_controller.api.models import DeploymentOut
 from wainwright_controller.api.views import deployment_out
 from wainwright_controller.bulletin import Bulletin
+from wainwright_controller.hearing import Hearing
 from wainwright_controller.ingest.intake import Arrival
 from wainwright_controller.ingest.traffic import Settings, Traffic
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations import Operations, Order
 from wainwright_controller.operations.witness import Witness
-from wainwright_controller.records import Deployment, DeviceDeployment, Tally
-from wainwright_controller.rows import DEPLOYMENT, PART, from_row
+from wainwright_controller.records import Deployment, DeviceDeployment, Event, Tally
+from wainwright_controller.rows import DEPLOYMENT, EVENT, PART, from_row
 from wainwright_controller.rules.actions import Act, Refused
 from wainwright_controller.store import Store
 from wainwright_controller.ticker import Ticker
@@ -61,7 +62,9 @@ class World:
         self.waker = _Listening(self.sent)
         clock: Callable[[], float] = lambda: self.now  # noqa: E731  it is handed to two
         self.operations = Operations(store, Bulletin(), self.waker, clock=clock)
-        self.ticker = Ticker(store, self.waker, Bulletin(), Keep(age_s=1e9, lines_max=1_000_000), clock=clock)
+        self.hearing = Hearing(clock=clock)
+        keep = Keep(age_s=1e9, lines_max=1_000_000)
+        self.ticker = Ticker(store, self.waker, Bulletin(), keep, clock=clock, hearing=self.hearing)
         settings = Settings(check_in_interval_s=1800, auto_accept=True, pending_max=10_000)
         self.traffic = Traffic(settings, _link)
         for thrower in (self.traffic, self.ticker):
@@ -86,6 +89,12 @@ class World:
         self.now += seconds
         while self.ticker.tick():
             pass
+
+    def set_clock(self, seconds: float) -> None:
+        """Have the clock set by so much, or nobody be there for as long: from here both look alike."""
+        self.now += seconds
+        self.hearing.beat()
+        self.pass_time(0)
 
     def create(self, release: str, **order: object) -> Deployment:
         """Make a deployment as the operator `olga`."""
@@ -125,6 +134,12 @@ class World:
 
     def statuses(self, deployment_id: str) -> dict[str, str]:
         return {device: part.status.value for device, part in self.parts(deployment_id).items()}
+
+    def lines(self, deployment_id: str) -> list[Event]:
+        """Return a deployment's timeline."""
+        with self.store.read() as connection:
+            rows = connection.execute(EVENT.select().where(EVENT.c.deployment_id == deployment_id).order_by(EVENT.c.id))
+            return [from_row(Event, row) for row in rows.mappings()]
 
     def tally(self, deployment_id: str) -> Tally:
         with self.store.read() as connection:

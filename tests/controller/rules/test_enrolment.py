@@ -58,6 +58,14 @@ ENROL = [
     (facts(THEIRS, device=IN),                                        Answer.WAIT,    ""),
     (facts(THEIRS, device=IN, token=TOKEN),                           Answer.WAIT,    ""),
     (facts(THEIRS, device=IN, auto_accept=True),                      Answer.WAIT,    ""),
+    # Nor is one whose key was taken back: whoever has a token could be its thief.
+    (facts(STOLEN, device=IN),                                        Answer.WAIT,    ""),
+    (facts(STOLEN, device=IN, token=TOKEN),                           Answer.WAIT,    ""),
+    (facts(STOLEN, device=NEW, token=TOKEN),                          Answer.WAIT,    ""),  # recommissioned
+    (facts(STOLEN, device=IN, auto_accept=True),                      Answer.WAIT,    ""),
+    (facts(STOLEN, PENDING, device=IN, token=TOKEN),                  Answer.WAIT,    ""),
+    (facts(FORMER, device=IN, token=TOKEN),                           Answer.WAIT,    ""),
+    (facts(STOLEN, ACCEPTED, device=IN, token=TOKEN),                 Answer.ISSUE,   ""),  # by a person
     # Out is out.
     (facts(ACCEPTED, device=OUT),                                     Answer.REFUSE,  "decommissioned"),
     (facts(ACCEPTED, device=REJECTED),                                Answer.REFUSE,  "rejected"),

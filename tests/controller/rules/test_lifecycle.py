@@ -54,6 +54,20 @@ def test_the_outcome_says_whether_all_some_or_none_ended_well(tally: Tally, outc
     assert outcome_of(tally) is outcome
 
 
+@pytest.mark.parametrize(
+    ("tally", "outcome"),
+    [
+        ({(1, S.SUCCESS): 2, (1, S.ABORTED): 1}, Outcome.SUCCESS),
+        ({(1, S.SUCCESS): 2, (1, S.ABORTED): 1, (1, S.FAILURE): 1}, Outcome.PARTIAL),
+        ({(1, S.FAILURE): 1, (1, S.ABORTED): 5}, Outcome.FAILURE),
+        ({(1, S.ABORTED): 5}, Outcome.ABORTED),
+        ({}, Outcome.SUCCESS),
+    ],
+)
+def test_devices_that_a_finish_lets_go_leave_the_outcome_to_the_others(tally: Tally, outcome: Outcome) -> None:
+    assert outcome_of(tally, without_aborted=True) is outcome
+
+
 def test_the_hold_says_what_a_deployment_waits_for() -> None:
     tally: Tally = {(1, S.PENDING): 1}
     holds = [
@@ -96,6 +110,21 @@ def test_promoting_opens_the_phase_that_waits_for_a_person_and_no_other() -> Non
     asks = [phase(opened_at=1.0), phase(number=2, opens=Opens.APPROVAL), phase(number=3, opens=Opens.APPROVAL)]
 
     assert [p.opened_at for p in promote(deployment(), asks, NOW)] == [1.0, NOW, None]
+
+
+@pytest.mark.parametrize(("wanted", "code"), [(1, "phase-open"), (2, "phase-open"), (3, None), (4, "phase-not-next")])
+def test_a_promotion_opens_the_phase_that_it_names_or_none(wanted: int, code: str | None) -> None:
+    plan = [phase(opened_at=1.0), phase(number=2, opened_at=2.0), phase(number=3), phase(number=4)]
+
+    if code is None:
+        assert [p.opened_at for p in promote(deployment(), plan, NOW, wanted)] == [1.0, 2.0, NOW, None]
+    else:
+        with pytest.raises(Refused, match=f"[Pp]hase {wanted}") as refused:
+            promote(deployment(), plan, NOW, wanted)
+        assert refused.value.code == code
+    with pytest.raises(Refused) as refused:
+        promote(deployment(), [phase(opened_at=1.0), phase(number=2, opened_at=NOW)], NOW, 2)
+    assert refused.value.code == "phase-open"
 
 
 @pytest.mark.parametrize("phases", [[phase(opened_at=1.0)], [phase(), phase(number=2)]])

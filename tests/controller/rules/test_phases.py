@@ -68,12 +68,13 @@ def test_every_device_is_in_exactly_one_phase(specs: list[PhaseSpec], devices: i
         ([PhaseSpec(), PhaseSpec()], "no size"),
         ([PhaseSpec(count=1, percent=1)], "both"),
         ([PhaseSpec(opens=Opens.AT)], "time"),
+        ([PhaseSpec(count=1, soak_s=60), PhaseSpec(soak_s=60)], "Phase 2 is the last"),
         ([PhaseSpec(percent=60), PhaseSpec(percent=60), PhaseSpec()], "100 %"),
     ],
 )
 def test_a_plan_that_cannot_be_carried_out_is_refused_with_the_reason(specs: list[PhaseSpec], word: str) -> None:
     with pytest.raises(BadPlan, match=word):
-        check(specs)
+        check(specs, NOW)
 
 
 def test_the_first_phase_opens_at_once_or_at_its_time() -> None:
@@ -100,10 +101,37 @@ def test_a_later_phase_waits_until_the_one_before_is_done() -> None:
     assert (after[0].done_at, after[1].opened_at, after[1].done_at) == (NOW, NOW, None)
 
 
-def test_a_phase_that_failed_completely_is_done_too() -> None:
+@pytest.mark.parametrize(
+    ("first", "ailment"),
+    [
+        ({DeviceStatus.FAILURE: 1}, "its only device does not have the release"),
+        ({DeviceStatus.DECOMMISSIONED: 1, DeviceStatus.NOARTIFACT: 2}, "none of its 3 devices has the release"),
+        ({DeviceStatus.FAILURE: 2, DeviceStatus.SUCCESS: 1}, ""),
+        ({DeviceStatus.FAILURE: 2, DeviceStatus.ALREADY_INSTALLED: 1}, ""),
+        ({DeviceStatus.FAILURE: 0}, ""),
+    ],
+)
+def test_a_phase_that_has_shown_nothing_is_done_and_opens_no_other(
+    first: dict[DeviceStatus, int], ailment: str
+) -> None:
+    tally = {(1, status): n for status, n in first.items()} | {(2, DeviceStatus.PENDING): 1}
     phases = [phase(opened_at=NOW - 100), phase(number=2)]
 
-    assert advance(phases, {(1, DeviceStatus.FAILURE): 1, (2, DeviceStatus.PENDING): 1}, NOW)[1].opened_at == NOW
+    after = advance(phases, tally, NOW)
+
+    assert [p.opened_at for p in after] == [NOW - 100, None if ailment else NOW]
+    assert (after[0].done_at, after[0].ailment) == (NOW, ailment)
+    assert advance(after, tally, NOW + 1) == after
+
+
+def test_a_timed_phase_opens_whatever_the_one_before_has_shown_and_so_does_what_a_person_opens() -> None:
+    tally: Tally = {(1, DeviceStatus.FAILURE): 1, (2, DeviceStatus.PENDING): 1}
+    first = phase(opened_at=NOW - 9)
+    opened = phase(number=2, opened_at=NOW - 1)
+
+    assert advance([first, phase(number=2, opens=Opens.AT, opens_at=NOW)], tally, NOW)[1].opened_at == NOW
+    ill = replace(first, done_at=NOW - 5, ailment="its only device does not have the release")
+    assert advance([ill, opened], tally, NOW) == [replace(ill, ailment=""), opened]
 
 
 def test_delay_and_soak_are_counted_from_the_end_of_the_phase_before() -> None:

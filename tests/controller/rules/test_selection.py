@@ -120,6 +120,24 @@ def test_an_offer_under_way_is_not_ended_because_the_device_runs_the_release_by_
     assert choice.offer is not None
 
 
+def test_an_update_that_runs_comes_before_an_older_deployment_that_concerns_the_device_meanwhile() -> None:
+    under_way = offered(DeviceStatus.INSTALLING, deployment_id="d2")
+    busy_with = candidate(part=under_way, deployment=deployment(id="d2", sequence=2))
+
+    for meanwhile in (candidate(), candidate(phases=[phase()])):
+        choice = choose(device(), [meanwhile, busy_with], NOW, running="d2")
+        assert choice.offer == (under_way, artifact())
+        assert choice.changed == []
+
+
+def test_a_device_that_is_busy_with_what_nobody_waits_for_is_offered_nothing() -> None:
+    choice = choose(device(), [candidate()], NOW, running="by-hand-1")
+
+    assert choice.offer is None
+    assert choice.why is not None
+    assert choice.why[0] is WhyCode.BUSY
+
+
 def test_a_finished_deployment_is_passed_over() -> None:
     over = candidate(deployment=deployment(status=DeploymentStatus.FINISHED))
 

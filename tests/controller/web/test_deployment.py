@@ -90,6 +90,14 @@ def test_a_button_for_each_action_waits_for_its_time(admin: Visitor, canary: Jso
     assert set(re.findall(r'<dialog id="act-([\w-]+)"', html)) == set(Act)
 
 
+def test_a_promotion_names_the_phase_that_the_page_shows_as_the_next_one(admin: Visitor, canary: Json) -> None:
+    html = admin.get(f"/deployments/{canary['id']}").text
+    assert re.findall(r'id="open-act-([\w-]+)"[^>]* data-sets="([^"]*)"', html) == [("promote", "phase=2")]
+    assert (
+        '<input type="number" name="phase" hidden>' in html.split('<dialog id="act-promote"')[1].split("</dialog>")[0]
+    )
+
+
 def test_what_cannot_be_undone_asks_for_the_name(admin: Visitor, canary: Json) -> None:
     html = admin.get(f"/deployments/{canary['id']}").text
     typed = {
@@ -140,7 +148,7 @@ def test_its_configuration_says_that_devices_may_install_now(guarded: Served, ad
 
         def told() -> bool:
             regions = [one.data for one in stream.heard if one.kind == "region" and "configuration" in one.data]
-            return "do not install" not in str(regions[-1])
+            return bool(regions) and "do not install" not in str(regions[-1])
 
         wait_until(told, what="the configuration as it is now")
 

@@ -13,7 +13,9 @@ from tests.controller.web.looking import HOSTILE, Element, Looker
 from tests.support.device import Device
 from wainwright_controller.records import DeviceKey
 from wainwright_controller.rows import DEVICE, KEY, to_row
-from wainwright_controller.web import devices
+from wainwright_controller.web import devices, live
+
+NEVER_S = 3600.0  # while a test lasts
 
 
 def rows(page: Element) -> list[str]:
@@ -92,15 +94,15 @@ def test_what_a_device_says_of_itself_is_text(guarded: Served, viewer: Looker, f
     assert row.one("td", data_label="Type").text == HOSTILE
 
 
-def test_presence_is_seen_within_a_second(guarded: Served, viewer: Looker) -> None:
+def test_presence_is_seen_at_once(guarded: Served, viewer: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when the page is looked at again because of the time: how soon, benchmarks/pages.py measures."""
+    monkeypatch.setattr(live, "IDLE_LOOK_S", NEVER_S)
     with viewer.following("/devices?q=live-") as stream, Device(guarded.broker.port, "live-1") as device:
         stream.wait_for("region", "No device is like that")
         device.check_in()
         stream.wait_for("region", "live-1")
         for online in (True, False):
             time.sleep(1.2)  # nothing else is under way: this is told by itself, not by the look that it came beside
-            begun = time.monotonic()
             device.announce(online=online)
             word = "online" if online else "offline"
-            heard = stream.wait_for("rows", f'>{word}</span> <span class="quiet">since')
-            assert heard.at - begun < 1.0
+            stream.wait_for("rows", f'>{word}</span> <span class="quiet">since')

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -17,10 +18,11 @@ from tests.controller.api.served import Served
 from tests.controller.web.conftest import TOKEN, user
 from tests.controller.web.visitor import Heard, Stream, Visitor
 from tests.support.mosquitto import Mosquitto
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.people import Actor, Role
 from wainwright_controller.rows import TOKEN as TOKENS
+from wainwright_controller.sessions import LIFETIME_S
 from wainwright_controller.web import live
 from wainwright_controller.web import shared as shared_looks
 from wainwright_controller.web.live import changes, event
@@ -28,6 +30,7 @@ from wainwright_controller.web.rendering import Viewer, release_of_pages
 from wainwright_controller.web.shared import KEPT_MAX, Region, Regions, Rendering, Shared, pause_after
 
 DEPLOYMENTS = "/live?view=deployments"
+NEVER_S = 3600.0  # while a test lasts
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -144,12 +147,13 @@ def html_of(found: Rendering) -> str:
     return (found.regions or {})["a"].html
 
 
-def test_one_look_serves_all_who_ask_for_the_same() -> None:
+def test_one_look_serves_all_who_ask_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_looks, "RENDERING_MAX_S", 60.0)
     shared, looks, gate = Shared(), [], threading.Event()
 
     def look() -> Regions:
         looks.append(1)
-        assert gate.wait(10)
+        assert gate.wait(PATIENCE_S)
         return {"a": Region("x")}
 
     found: list[Regions | None] = []
@@ -158,7 +162,7 @@ def test_one_look_serves_all_who_ask_for_the_same() -> None:
         reader.start()
     gate.set()
     for reader in readers:
-        reader.join(10)
+        reader.join(PATIENCE_S)
     assert (len(looks), found) == (1, [{"a": Region("x")}] * 10)
 
 
@@ -252,20 +256,20 @@ def test_a_page_that_costs_much_to_look_at_is_looked_at_less_often() -> None:
     assert pause_after(3600.0, [3600.0]) == 60.0
 
 
-def test_the_pause_is_for_all_pages_that_are_open() -> None:
-    shared = Shared()
+def test_the_pause_is_for_all_pages_that_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, used = Shared(), 0.0  # the latter of a processor, in seconds
+    monkeypatch.setattr(shared_looks, "time", SimpleNamespace(monotonic=lambda: 1000.0, thread_time=lambda: used))
 
     def look() -> Regions:
-        began = time.thread_time()
-        while time.thread_time() - began < 0.02:
-            pass
+        nonlocal used
+        used += 0.02
         return {}
 
     first = shared.get(0, 1, look)
     assert shared.pause_s(first) < 1
     for key in range(1, 5):
         shared.get(key, 1, look)
-    assert 2.5 <= shared.pause_s(first) <= 4.0
+    assert shared.pause_s(first) == pytest.approx(2.5)
 
 
 # ---- the stream -----------------------------------------------------------------------------------------------------
@@ -275,26 +279,30 @@ def test_a_stream_begins_with_the_whole_page(guarded: Served) -> None:
     guarded.accept("whole-1")
     made = guarded.deploy("panel-2", "whole-1", name="the whole")
     with Stream(Visitor.signed_in(guarded, TOKEN), f"/live?view=deployment&id={made['id']}") as stream:
-        stream.wait_for("region", "timeline")
+
+        def named() -> list[str]:
+            return [name for one in stream.heard if one.kind == "region" for name in one.data]
+
+        wait_until(lambda: "timeline" in named() and len(named()) >= 6, what="the regions")
         assert stream.heard[0].data == {"pages": release_of_pages()}
-        regions = [name for one in stream.heard if one.kind == "region" for name in one.data]
+        regions = named()
         page = Visitor.signed_in(guarded, TOKEN).get(f"/deployments/{made['id']}").text
-        assert len(set(regions)) == len(regions) >= 6
+        assert len(set(regions)) == len(regions)
         for name in regions:
             assert f'<div id="{name}">' in page
 
 
-def test_a_change_comes_within_a_second_as_the_row_that_changed(guarded: Served) -> None:
+def test_a_change_comes_at_once_as_the_row_that_changed(guarded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How soon that is, benchmarks/pages.py measures: here a busy machine would take most of it."""
+    monkeypatch.setattr(live, "IDLE_LOOK_S", NEVER_S)
     guarded.accept("row-1", "row-2")
     guarded.deploy("panel-2", "row-1", name="stays as it is")
     made = guarded.deploy("panel-2", "row-2", name="moves")
     with Stream(Visitor.signed_in(guarded, TOKEN), DEPLOYMENTS) as stream:
         stream.wait_for("region", "moves")
-        begun = time.monotonic()
         guarded.carry_out(made["id"], "row-2", status=DeviceStatus.SUCCESS)
         heard = stream.wait_for("rows", "1/1 successful")
         assert list(heard.data) == [f"d-{made['id']}"]
-        assert heard.at - begun < 3  # of which a busy machine takes most: benchmarks/pages.py measures
 
 
 def test_a_page_that_follows_a_filter_sees_what_it_chose(guarded: Served) -> None:
@@ -314,7 +322,7 @@ def test_a_deployment_that_is_deleted_is_gone_from_its_page(guarded: Served) -> 
         stream.wait_for("region")
         assert guarded.call("DELETE", f"/api/v1/deployments/{made['id']}").ok
         assert "deployment" in stream.wait_for("gone").data["text"].lower()
-        assert stream.ended.wait(10)
+        assert stream.ended.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired", "user revoked"])
@@ -331,18 +339,16 @@ def test_a_stream_ends_with_the_token_that_its_reader_signed_in_with(guarded: Se
             with guarded.controller.store.write() as connection:
                 connection.execute(update(TOKENS).where(TOKENS.c.id == made["id"]).values(expires_at=1.0))
         stream.wait_for("signed-out")
-        assert stream.ended.wait(10)
+        assert stream.ended.wait(PATIENCE_S)
 
 
 def test_a_stream_ends_with_its_readers_session(guarded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(guarded.controller.context.sessions, "lifetime_s", 1)
-        visitor = Visitor.signed_in(guarded, TOKEN)
-    visitor.http.cookies.set("wainwright", visitor.cookie, domain="127.0.0.1", path="/")  # whatever its max-age is
-    with Stream(visitor, DEPLOYMENTS) as stream:
+    with Stream(Visitor.signed_in(guarded, TOKEN), DEPLOYMENTS) as stream:
+        stream.wait_for("region")
         assert stream.status == 200
+        monkeypatch.setattr(guarded.controller.context.gate, "_clock", lambda: time.time() + LIFETIME_S)
         stream.wait_for("signed-out")
-        assert stream.ended.wait(10)
+        assert stream.ended.wait(PATIENCE_S)
 
 
 def test_the_streams_of_other_windows_end_when_somebody_signs_out(guarded: Served) -> None:
@@ -351,8 +357,8 @@ def test_the_streams_of_other_windows_end_when_somebody_signs_out(guarded: Serve
         stream.wait_for("region")
         visitor.post("/sign-out")
         stream.wait_for("signed-out")
-        assert stream.ended.wait(10)
-        assert of_the_api.ended.wait(10)
+        assert stream.ended.wait(PATIENCE_S)
+        assert of_the_api.ended.wait(PATIENCE_S)
 
 
 def test_a_page_loads_itself_again_when_its_reader_has_another_role(guarded: Served) -> None:
@@ -361,7 +367,7 @@ def test_a_page_loads_itself_again_when_its_reader_has_another_role(guarded: Ser
         stream.wait_for("region")
         guarded.post("users/promoted/role", {"role": "operator"})
         stream.wait_for("reload")
-        assert stream.ended.wait(10)
+        assert stream.ended.wait(PATIENCE_S)
 
 
 def test_a_stream_needs_the_role_of_its_page(guarded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,10 +391,8 @@ def test_a_stream_catches_up_after_the_controller_was_away(tmp_path: Path, mosqu
         visitor = Visitor.signed_in(served, TOKEN)
         with Stream(visitor, DEPLOYMENTS) as stream:
             stream.wait_for("region", "meanwhile")
-            begun = time.monotonic()
             served.controller.context.closing.set()
-            assert stream.ended.wait(5), "streams must not hold up the end"
-            assert time.monotonic() - begun < 5
+            assert stream.ended.wait(PATIENCE_S), "streams must not hold up the end"
     with served:
         served.post(f"deployments/{made['id']}/abort", {"reason": "while the page was away"})
         with Stream(visitor, DEPLOYMENTS) as stream:

@@ -67,6 +67,13 @@ def test_the_review_says_who_gets_it_and_sends_what_it_said(admin: Visitor, guar
     assert guarded.get(f"deployments/{made.json()['id']}")["name"] == "by <wizard>"
 
 
+def test_the_review_says_when_nothing_stops_a_plan_that_goes_on_by_itself(admin: Visitor) -> None:
+    fields = {"release": "wizard-1", "device": " ".join(IDS), "canary": "1+1h"}
+
+    assert "No limit on failures" in asked(admin, fields).text
+    assert "No limit on failures" not in asked(admin, fields | {"max-failures": "1"}).text
+
+
 def test_nothing_is_made_by_asking(admin: Visitor, guarded: Served) -> None:
     before = guarded.get("deployments")["total"]
     assert asked(admin, {"release": "wizard-1", "to": "lathes"}).ok

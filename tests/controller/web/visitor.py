@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 from contextlib import suppress
 from html import unescape
 from typing import Any, NamedTuple, Self
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 import requests
 
 from tests.controller.api.served import Served
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"  # what Chromium asks for
 
@@ -26,7 +25,7 @@ class Visitor:
         self.served = served
         self.http = requests.Session()
         self.http.headers.update({"Accept": HTML, "Connection": "close"})
-        self._options: dict[str, Any] = {"timeout": 30, "allow_redirects": False}
+        self._options: dict[str, Any] = {"timeout": PATIENCE_S, "allow_redirects": False}
         if served.config.http.tls:  # with each request: what a session has, an environment's bundle goes before
             self._options["verify"] = str(served.config.pki_folder / "root.pem")
 
@@ -90,11 +89,10 @@ def is_elsewhere(address: str) -> bool:
 
 
 class Heard(NamedTuple):
-    """An event of a page's stream, and when it came, by the clock that never goes back."""
+    """An event of a page's stream."""
 
     kind: str
     data: dict[str, str]
-    at: float
 
 
 class Stream:
@@ -116,7 +114,7 @@ class Stream:
             raw: Any = self._answer.raw
             with suppress(OSError):  # it ends just now
                 raw.shutdown()
-        self._thread.join(20)
+        self._thread.join(PATIENCE_S)
         self._answer.close()
 
     def _follow(self) -> None:
@@ -127,7 +125,7 @@ class Stream:
                 if name:
                     fields[name] = value
                 elif "event" in fields:
-                    self.heard.append(Heard(fields["event"], json.loads(fields["data"]), time.monotonic()))
+                    self.heard.append(Heard(fields["event"], json.loads(fields["data"])))
                     fields = {}
         except (requests.RequestException, OSError, ValueError):
             pass  # closed by us, or by the controller's end
@@ -137,10 +135,9 @@ class Stream:
         """Return the kinds of what came."""
         return [one.kind for one in self.heard]
 
-    def wait_for(self, kind: str, text: str = "", timeout_s: float = 15) -> Heard:
+    def wait_for(self, kind: str, text: str = "") -> Heard:
         """Return the first event of a kind, with a text in what it brings."""
         return wait_until(
             lambda: next((one for one in self.heard if one.kind == kind and text in str(one.data)), None),
-            timeout_s,
-            f"{kind} with {text!r} among {self.kinds()}",
+            what=f"{kind} with {text!r} among {self.kinds()}",
         )  # type: ignore[return-value]  # what is waited for is true

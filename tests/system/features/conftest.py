@@ -5,18 +5,23 @@ Simulated devices stand in where many are needed; they run `one` at first, and t
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Iterator
-from contextlib import ExitStack
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import pytest
 
+from tests.support.fleets import wait_until_at_rest
 from tests.support.mosquitto import Mosquitto
 from tests.support.system import PATIENCE_S, System
 from tests.support.wait import wait_until
+from wainwright_common.messages import Offer
 from wainwright_controller.demo.stage import DEVICE_TYPES
 from wainwright_controller.simulate import Fleet, FleetSpec
+from wainwright_controller.simulate.download import Fetched
 
 PRESS, OTHER_PRESS, LATHE, NEWCOMER = "press-01", "press-02", "lathe-01", "lathe-02"
 QUICK: dict[str, Any] = {
@@ -46,11 +51,43 @@ class MakeFleet(Protocol):
 
 def check_in(system: System, fleet: Fleet, *ids: str) -> None:
     """Have devices ask, all of a fleet without any id, and wait until each has its answer."""
+    wait_until_at_rest(fleet, *ids)  # so that it is the answer to this
     asked = {i: fleet.devices[i].replies for i in ids or fleet.ids}
     system.api.call("POST", "/devices/check-in", json={"ids": list(asked)})
     wait_until(
         lambda: all(fleet.devices[i].replies > n for i, n in asked.items()), PATIENCE_S, f"answers to {list(asked)}"
     )
+
+
+def accept(system: System, fleet: Fleet) -> None:
+    """Accept a fleet's devices, and wait until they have asked what that means for them."""
+    asked = {i: device.replies for i, device in fleet.devices.items()}
+    changed = system.api.call("POST", "/devices/accept", json={"ids": fleet.ids})["changed"]
+    wait_until(
+        lambda: all(fleet.devices[i].replies > asked[i] for i in changed), PATIENCE_S, "those accepted to have asked"
+    )
+
+
+@contextmanager
+def downloading(*fleets: Fleet) -> Iterator[None]:
+    """Within, the downloads of these fleets do not end, however long a test takes to look at them."""
+    is_over = threading.Event()
+
+    def held(download: Callable[[Offer], Awaitable[Fetched]]) -> Callable[[Offer], Awaitable[Fetched]]:
+        async def wait(offer: Offer) -> Fetched:
+            while not is_over.is_set():  # noqa: ASYNC110  it is another thread's
+                await asyncio.sleep(0.01)
+            return await download(offer)
+
+        return wait
+
+    with pytest.MonkeyPatch.context() as patch:
+        for device in (device for fleet in fleets for device in fleet.devices.values()):
+            patch.setattr(device, "_download", held(device._download))
+        try:
+            yield
+        finally:
+            is_over.set()
 
 
 @pytest.fixture(scope="package")
@@ -92,7 +129,7 @@ def fleet(system: System) -> Iterator[MakeFleet]:
             made = stack.enter_context(Fleet(FleetSpec(devices=devices, **chosen), system.address))
             wait_until(lambda: all(d.replies for d in made.devices.values()), PATIENCE_S, f"{devices} devices to ask")
             if accepted:
-                system.api.call("POST", "/devices/accept", json={"ids": made.ids})
+                accept(system, made)
             return made
 
         yield make

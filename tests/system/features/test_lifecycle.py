@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.system import PATIENCE_S, System
 from tests.support.wait import wait_until
-from tests.system.features.conftest import MakeFleet, check_in
+from tests.system.features.conftest import MakeFleet, check_in, downloading
 from wainwright_controller.simulate import Fleet
 
 FOR_EVER = 600.0  # seconds that a download takes which a person ends
@@ -17,17 +17,16 @@ def at_rest(fleet: Fleet) -> bool:
 
 
 def test_a_deployment_is_paused_and_resumed(system: System, fleet: MakeFleet) -> None:
-    devices = fleet(3, download_s=0.6)
-    made = system.deploy("two", *devices.ids, pace={"concurrency": 1})
-    system.wait_for_deployment(made, "under way", lambda d: d["counts"].get("downloading"))
-    under_way = next(i for i, part in system.api.parts(made).items() if part["status"] == "downloading")
-    waiting = [i for i in devices.ids if i != under_way]
+    devices = fleet(3)
+    with downloading(devices):
+        made = system.deploy("two", *devices.ids, pace={"concurrency": 1})
+        system.wait_for_deployment(made, "under way", lambda d: d["counts"].get("downloading"))
+        under_way = next(i for i, part in system.api.parts(made).items() if part["status"] == "downloading")
+        waiting = [i for i in devices.ids if i != under_way]
 
-    paused = system.act(made, "pause", "the line is running")
+        paused = system.act(made, "pause", "the line is running")
     system.wait_for_part(made, under_way, "success")  # who is under way goes on
-    asked = {i: devices.devices[i].replies for i in waiting}
-    system.api.call("POST", "/devices/check-in", json={"ids": waiting})
-    wait_until(lambda: all(devices.devices[i].replies > n for i, n in asked.items()), PATIENCE_S, "the answers")
+    check_in(system, devices, *waiting)
 
     assert (paused["hold"], paused["hold_reason"]) == ("paused", "the line is running")
     assert [devices.memories[i].taken for i in waiting] == [[], []]
@@ -156,7 +155,7 @@ def test_a_deployment_is_deleted_once_it_is_finished_and_not_before(system: Syst
 
 
 def test_a_deployment_and_its_devices_go_through_all_margo_states(system: System, fleet: MakeFleet) -> None:
-    good, bad = fleet(1, download_s=1.0), fleet(1, download_s=1.0, failing=1.0)
+    good, bad = fleet(1), fleet(1, failing=1.0)
     ids = [*good.ids, *bad.ids]
 
     def states() -> tuple[str, list[str]]:
@@ -165,13 +164,15 @@ def test_a_deployment_and_its_devices_go_through_all_margo_states(system: System
 
     made = system.deploy("two", *ids, manual=True)
     assert states() == ("pending", ["pending", "pending"])
-    system.act(made, "start")
-    wait_until(lambda: states() == ("installing", ["installing", "installing"]), PATIENCE_S, "both to install")
+    with downloading(good, bad):
+        system.act(made, "start")
+        wait_until(lambda: states() == ("installing", ["installing", "installing"]), PATIENCE_S, "both to install")
     system.finished(made)
     assert states() == ("failed", ["installed", "failed"])  # one of them was not updated
     alone = system.deploy("two", *good.ids)
     assert system.finished(alone)["margo_state"] == "installed"
-    system.act(made, "rollback")
-    assert states() == ("removing", ["removing", "failed"])
+    with downloading(good):
+        system.act(made, "rollback")
+        assert states() == ("removing", ["removing", "failed"])
     system.wait_for_deployment(made, "undone", lambda d: d.get("outcome") == "rolled-back")
     assert states() == ("removed", ["removed", "failed"])

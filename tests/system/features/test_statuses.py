@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.system import PATIENCE_S, System
+from tests.support.system import LONG_SIZE, PATIENCE_S, System
 from tests.support.wait import wait_until
 from tests.system.features.conftest import LATHE, NEWCOMER, OTHER_PRESS, PRESS, MakeFleet
 from wainwright_common.statuses import DeviceStatus
@@ -16,7 +16,7 @@ from wainwright_controller.demo.api import Json
 from wainwright_controller.demo.stage import DemoDevice, environment
 
 TRAVELLER = "lathe-03"  # the one that reboots, and leaves the fleet
-SLOW = 0.3  # seconds for 64 KiB
+SLOW = 0.3  # seconds for 64 KiB: with LONG_SIZE longer than a test needs to see a download, and to do something
 
 
 class Traveller:
@@ -65,7 +65,7 @@ class Traveller:
 
     def release(self, name: str) -> None:
         """Upload a release that is installed this way."""
-        self.system.artifact(name, "lathe", payload_type="held")
+        self.system.artifact(name, "lathe", size=LONG_SIZE, payload_type="held")
 
 
 @pytest.fixture
@@ -212,11 +212,12 @@ def test_devices_that_are_to_download_only_install_when_a_person_lets_them(agent
 
 
 def test_a_device_that_dies_in_its_download_fails_by_the_time_limit(agents: System, release: str) -> None:
-    agents.release(release)
+    agents.release(release, size=LONG_SIZE)
     before = agents.runs(PRESS)
     agents.agent(PRESS).set_pace(SLOW)
     deployment_id = agents.deploy(release, PRESS, in_progress_timeout_s=2.0)
-    agents.wait_for_part(deployment_id, PRESS, "downloading")
+    # By the timeline: on a machine that stands still for two seconds the time is over before anybody looks.
+    wait_until(lambda: ("device", "downloading") in agents.told(deployment_id), PATIENCE_S, "the download")
     agents.processes.kill(PRESS)
 
     assert agents.finished(deployment_id)["outcome"] == "failure"
@@ -251,7 +252,7 @@ def test_why_says_that_a_phase_is_closed_until_a_person_opens_it(agents: System,
 def test_why_says_that_an_update_is_under_way_and_an_abort_leaves_the_device_as_it_was(
     agents: System, release: str
 ) -> None:
-    agents.release(release)
+    agents.release(release, size=LONG_SIZE)
     before = agents.runs(PRESS)
     agents.agent(PRESS).set_pace(SLOW)
     deployment_id = agents.deploy(release, PRESS)

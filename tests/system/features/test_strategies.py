@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tests.support.system import PATIENCE_S, System
-from tests.support.wait import wait_until
-from tests.system.features.conftest import MakeFleet
+from tests.support.system import System
+from tests.system.features.conftest import MakeFleet, check_in
 from wainwright_controller.simulate import Fleet
 from wainwright_controller.simulate.behaviour import Fate, behaviours
 
@@ -59,9 +58,7 @@ def test_with_an_active_phase_its_devices_are_updated_and_the_others_wait(system
 def test_without_an_active_phase_nobody_is_offered_anything_until_one_opens(system: System, fleet: MakeFleet) -> None:
     devices = fleet(2)
     made = system.deploy("two", *devices.ids, phases=[{"opens": "at", "opens_at": "2100-01-01T00:00:00Z"}])
-    before = {i: device.replies for i, device in devices.devices.items()}
-    system.api.call("POST", "/devices/check-in", json={"ids": devices.ids})
-    wait_until(lambda: all(d.replies > before[i] for i, d in devices.devices.items()), PATIENCE_S, "the answers")
+    check_in(system, devices)
 
     held = system.api.deployment(made)
     assert (held["status"], held["hold"], held["counts"]) == ("pending", "scheduled", {"pending": 2})
@@ -88,12 +85,19 @@ def test_a_canary_is_promoted_by_hand(system: System, fleet: MakeFleet) -> None:
 
 
 def test_a_canary_is_promoted_by_itself_after_a_delay(system: System, fleet: MakeFleet) -> None:
-    devices = fleet(4)
-    plan = [{"percent": 25}, {"opens": "after", "delay_s": 1.5}]
-    made = system.deploy("two", *devices.ids, strategy="canary", phases=plan)
-    waiting = system.wait_for_deployment(made, "done with the canary", lambda d: "done_at" in d["phases"][0])
+    devices, others = fleet(4), fleet(4)
+
+    def deploy(to: Fleet, delay_s: float) -> str:
+        plan = [{"percent": 25}, {"opens": "after", "delay_s": delay_s}]
+        return system.deploy("two", *to.ids, strategy="canary", phases=plan)
+
+    long = deploy(others, 3600)  # so that it can be looked at while it waits
+    waiting = system.wait_for_deployment(long, "done with the canary", lambda d: "done_at" in d["phases"][0])
     assert waiting["phases"][1]["waits_for"].startswith("its delay")
     assert "hold" not in waiting
+    system.act(long, "abort")
+
+    made = deploy(devices, 1.5)
 
     assert system.finished(made)["outcome"] == "success"
     parts = system.api.parts(made).values()

@@ -195,6 +195,7 @@ def test_a_device_is_in_one_static_group_and_in_many_dynamic_ones(system: System
     made = [system.api.deploy(release=r, group=g)["id"] for r, g in zip(["two", "one", "two"], filters, strict=True)]
     for deployment_id in made:
         system.wait_for_part(deployment_id, mover, "success")
+    system.wait_for_part(made[0], stayer, "success")
     assert [sorted(system.api.parts(i)) for i in made] == [devices.ids, [mover], [mover]]
     assert [t.release for t in devices.memories[mover].taken] == ["two", "one", "two"]
     for deployment_id in made:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.device import Device
 from tests.system.security.attacker import PATIENCE_S, Attacker
-from tests.system.security.secured import SecureSystem
+from tests.system.security.secured import SecureSystem, accept
 from wainwright_common.messages import Presence, encode
 from wainwright_common.topics import Kind, Topic
 
@@ -48,7 +48,7 @@ def victim(system: SecureSystem) -> Iterator[Device]:
 def evil(system: SecureSystem) -> str:
     """The id of another accepted device, which has a certificate and is not connected."""
     device_id = new_id("evil")
-    system.api.call("POST", "/devices/preauthorize", json={"ids": [device_id]})
+    accept(system, device_id)
     return device_id
 
 

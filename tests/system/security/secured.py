@@ -6,7 +6,7 @@ import re
 import threading
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import paho.mqtt.client as paho
 import requests
@@ -16,11 +16,34 @@ from tests.support.authority import Authority, Credentials
 from tests.support.device import Device
 from tests.support.printed_mosquitto import PrintedMosquitto
 from tests.support.system import System
-from tests.system.security.attacker import Heard
+from tests.system.security.attacker import PATIENCE_S, Heard
+from wainwright_controller.demo.api import Api
 from wainwright_controller.demo.stage import environment
 from wainwright_controller.pki import CONTROLLER
 
 READERS = (f"{CONTROLLER}-2", f"{CONTROLLER}-3")
+
+
+class AcceptedDevice(Device):
+    """A device by hand that the controller accepts once it listens: what it is told of that is over when it is open."""
+
+    def __init__(self, api: Api, *where: Any, **how: Any) -> None:  # noqa: ANN401  as Device takes them
+        super().__init__(*where, **how)
+        self._api = api
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self._api.call("POST", "/devices/preauthorize", json={"ids": [self.id]})["changed"]:
+            self.woken()
+        return self
+
+
+def accept(system: SecureSystem | EmbeddedSystem, device_id: str) -> None:
+    """Accept a device that is not connected, and wait until the controller has told it so: it would hear it later."""
+    with system.device("scout") as scout:
+        system.api.call("POST", "/devices/preauthorize", json={"ids": [device_id]})
+        system.api.call("POST", "/devices/check-in", json={"ids": [scout.id]})
+        scout.woken()  # one is told after the other
 
 
 class SecureSystem(System):
@@ -71,10 +94,9 @@ class SecureSystem(System):
         return self._issued[device_id]
 
     def device(self, device_id: str, device_type: str = "press") -> Device:
-        """Return a device by hand that the controller has accepted, with its certificate."""
-        self.api.call("POST", "/devices/preauthorize", json={"ids": [device_id]})
+        """Return a device by hand that the controller accepts, with its certificate."""
         prefix, credentials = self.stage.prefix, self.credentials(device_id)
-        return Device(self.port, device_id, device_type, prefix=prefix, credentials=credentials)
+        return AcceptedDevice(self.api, self.port, device_id, device_type, prefix=prefix, credentials=credentials)
 
     def metric(self, name: str, **labels: str) -> int:
         """Return a counter of messages; 0 if there is none."""
@@ -129,10 +151,11 @@ class EmbeddedSystem(System):
         return self._issued[device_id]
 
     def device(self, device_id: str) -> Device:
-        """Return a device by hand that the controller has accepted, with its certificate if it needs one."""
-        self.api.call("POST", "/devices/preauthorize", json={"ids": [device_id]})
+        """Return a device by hand that the controller accepts, with its certificate if it needs one."""
         credentials = self.credentials_of(device_id)
-        return Device(self.port, device_id, "press", prefix=self.stage.prefix, credentials=credentials)
+        return AcceptedDevice(
+            self.api, self.port, device_id, "press", prefix=self.stage.prefix, credentials=credentials
+        )
 
     def credentials_of(self, device_id: str) -> Credentials | None:
         """Return the certificate of a device; None where there is no TLS."""
@@ -162,7 +185,7 @@ class Reader:
         """Subscribe, again if need be: the broker says so after all that it has for this client already."""
         self._subscribed.clear()
         self._client.subscribe(self._topics, qos=1)
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(PATIENCE_S)
 
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()

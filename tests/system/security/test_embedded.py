@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.authority import Authority, Credentials
 from tests.support.device import Device
+from tests.support.serve import read_all
 from tests.support.wait import wait_until
 from tests.system.security.attacker import (
     PATIENCE_S,
@@ -29,7 +30,7 @@ from tests.system.security.attacker import (
     remaining,
 )
 from tests.system.security.conftest import Attack, assert_undisturbed, new_id
-from tests.system.security.secured import EmbeddedSystem
+from tests.system.security.secured import EmbeddedSystem, accept
 from wainwright_common.messages import PAYLOAD_MAX, Command, CommandName, encode
 from wainwright_common.statuses import DeviceStatus
 from wainwright_common.topics import Kind, Topic
@@ -77,7 +78,7 @@ def victim(system: EmbeddedSystem) -> Iterator[Device]:
 def evil(system: EmbeddedSystem) -> str:
     """The id of another accepted device, which is not connected."""
     device_id = new_id("evil")
-    system.api.call("POST", "/devices/preauthorize", json={"ids": [device_id]})
+    accept(system, device_id)
     return device_id
 
 
@@ -162,9 +163,7 @@ def test_natss_own_protocol_is_closed_to_everybody(system: EmbeddedSystem, victi
     for who in ("", ',"user":"keeper","pass":"x"', ',"user":"device","pass":""', ',"user":"controller"'):
         with socket.create_connection((host, int(port)), PATIENCE_S) as stream:
             stream.sendall(b'CONNECT {"verbose":false%s}\r\nPING\r\n' % who.encode())
-            said = b""
-            while data := stream.recv(65_536):
-                said += data
+            said = read_all(stream)
         assert b"Authorization Violation" in said
         assert b"PONG" not in said
 
@@ -236,6 +235,7 @@ def test_who_floods_a_controller_that_stands_still_is_disconnected_and_nobody_el
     """The embedded broker dies with its controller; so this one is stopped, as a full disk would do."""
     system.release(release, "press")
     deployment_id = system.deploy(release, victim.id)
+    victim.woken()
     victim.check_in()
     stream, before = open_stream(system.port, system.credentials_of(evil), evil), system.refused_or_throttled()
     flood = publishing(Topic(evil, Kind.LOG).text(system.stage.prefix), b"{}") * 100
@@ -325,7 +325,7 @@ def attacker_of(system: EmbeddedSystem, name: str, credentials: Credentials, cli
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind.is_up])
 def test_with_tls_a_device_speaks_for_itself_alone(tls_system: EmbeddedSystem, tls_victim: Device, kind: Kind) -> None:
     system, evil = tls_system, new_id("evil")
-    system.api.call("POST", "/devices/preauthorize", json={"ids": [evil]})
+    accept(system, evil)
     known, refused = system.api.devices()[tls_victim.id], system.refusals()
     with attacker_of(system, evil, system.credentials(evil)) as attacker:
         attacker.publish(Topic(tls_victim.id, kind).text(system.stage.prefix), WAKE)
@@ -353,7 +353,16 @@ def test_with_tls_a_client_id_that_is_not_its_own_keeps_a_device_out(
 
 
 @pytest.mark.parametrize(
-    "what", ["expired", "of another authority", "of a server", "none", "without a device id", "with two names"]
+    "what",
+    [
+        "expired",
+        "of another authority",
+        "of a server",
+        "none",
+        "without a device id",
+        "with two names",
+        "with the number of one that was recorded",
+    ],
 )
 def test_with_tls_a_bad_certificate_does_not_let_in(
     tls_system: EmbeddedSystem, tls_victim: Device, tmp_path: Path, what: str
@@ -361,6 +370,7 @@ def test_with_tls_a_bad_certificate_does_not_let_in(
     ours, evil = tls_system.authority, new_id("evil")
     foreign = Authority(tmp_path / "other").issue(evil)
     name = "press 07" if what == "without a device id" else evil
+    recorded = Credentials(ours.file, ours.file.with_name("controller.pem")).loaded.serial_number
     shown = {
         "expired": lambda: ours.issue(evil, valid_for=timedelta(seconds=-1)),
         "of another authority": lambda: Credentials(ours.file, foreign.certificate, foreign.key),
@@ -368,6 +378,7 @@ def test_with_tls_a_bad_certificate_does_not_let_in(
         "none": lambda: Credentials(ours.file),
         "without a device id": lambda: ours.issue(name),
         "with two names": lambda: ours.issue(evil, also_named=tls_victim.id),
+        "with the number of one that was recorded": lambda: ours.issue(evil, serial=recorded),
     }[what]()
     with pytest.raises(Refused), attacker_of(tls_system, name, shown):
         pass
@@ -427,7 +438,7 @@ def test_with_tls_devices_come_back_after_a_kill_of_the_broker(tls_system: Embed
 
     os.kill(broker.pid, signal.SIGKILL)
 
-    wait_until(lambda: tls_victim.connections == 2, PATIENCE_S, "the device to come back")
+    wait_until(lambda: tls_victim.subscriptions > 1, PATIENCE_S, "the device to come back")
     wait_until(tls_system.api.is_ready, PATIENCE_S, "the controller to come back")
     assert tls_victim.check_in().why
 

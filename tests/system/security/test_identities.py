@@ -17,7 +17,7 @@ from tests.agent.service.peers import Agent
 from tests.support.authority import Authority, Credentials
 from tests.support.device import Device
 from tests.support.wait import wait_until
-from tests.system.security.attacker import Refused
+from tests.system.security.attacker import PATIENCE_S, Refused
 from tests.system.security.conftest import Attack, assert_undisturbed
 from tests.system.security.secured import SecureSystem
 from wainwright_common.topics import Kind, Topic
@@ -160,7 +160,7 @@ def test_a_name_that_is_no_device_id_opens_no_topic_of_another(
 
 
 def test_connecting_without_tls_is_refused(system: SecureSystem, victim: Device) -> None:
-    with socket.create_connection(("127.0.0.1", system.port), 10) as plain, suppress(ConnectionResetError):
+    with socket.create_connection(("127.0.0.1", system.port), PATIENCE_S) as plain, suppress(ConnectionResetError):
         plain.sendall(b"\x10\x10\0\4MQTT\4\2\0\x3c\0\4evil")
         assert plain.recv(100) == b""
 

@@ -70,6 +70,7 @@ def test_reports_that_are_played_again_do_not_bring_a_finished_attempt_back(
     """What a recording of its own traffic, or of a broker's, could do."""
     system.release(release, "press")
     deployment_id = system.deploy(release, liar.id, victim.id, retries=1)
+    victim.woken()
     victim.check_in()
     with liar:
         liar.check_in()

@@ -95,6 +95,7 @@ def test_names_that_leave_their_folder_and_links_create_nothing_anywhere(scene: 
 
 def folders(scene: Scene) -> set[str]:
     """Return what there is beside the data folder's own places, up to the folder of all devices."""
+    scene.system.wait_until_idle(OPEN)  # and not in the midst of tidying up
     device = scene.system.agent(OPEN).folder
     return {str(path) for root in (device, device.parent, device / "data") for path in root.iterdir()}
 
@@ -132,6 +133,7 @@ def test_a_bomb_is_refused_and_leaves_nothing_on_the_disk(scene: Scene, kind: st
     name, genuine = scene.genuine(OPEN)
     bomb = as_long_as(genuine, bomb_of(kind, genuine))
     assert_refused(scene.attack(name, OPEN, lambda _: bomb), f"({BOMBS[kind][2]})")
+    scene.system.wait_until_idle(OPEN)
     folder = scene.system.agent(OPEN).folder
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 3 * MB
 
@@ -177,10 +179,10 @@ def test_a_link_is_for_one_artifact_and_cannot_be_made_longer(scene: Scene) -> N
     scene.system.finished(scene.system.deploy(name, GUARDED))
     link = scene.system.stage.url + scene.meddler.paths[-1]
     ids = {a["name"]: a["id"] for a in scene.system.api.call("GET", "/artifacts", params={"limit": 500})["items"]}
-    assert requests.get(link, timeout=10).content == genuine
+    assert requests.get(link, timeout=LIMIT_S).content == genuine
     assert ids[name] in link
     for forged in (link.replace(ids[name], ids[other]), link.replace("expires=", "expires=9"), link[:-1]):
-        answer = requests.get(forged, timeout=10)
+        answer = requests.get(forged, timeout=LIMIT_S)
         assert (answer.status_code, answer.json()["code"]) == (403, "link-invalid")
 
 

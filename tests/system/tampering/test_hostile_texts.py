@@ -129,9 +129,9 @@ def test_what_a_device_says_of_itself_is_shown_as_text(scene: Scene, mosquitto: 
         assert operator(scene, *words)
         operator(scene, "-o", "json", *words)
     assert "forged" in operator(scene, "device", "show", ROGUE)
-    said = scene.system.processes.log("controller").read_text(encoding="utf-8")
-    assert "refused a message" in said
-    assert_log_has_no_made_up_events(said, CONTROLLER_EVENT)
+    log = scene.system.processes.log("controller")
+    wait_until(lambda: "refused a message" in log.read_text(encoding="utf-8"), PATIENCE_S, "the refusals in the log")
+    assert_log_has_no_made_up_events(log.read_text(encoding="utf-8"), CONTROLLER_EVENT)
 
 
 def test_an_artifact_with_such_a_name_is_not_taken_and_its_refusal_is_text(scene: Scene) -> None:

@@ -49,7 +49,7 @@ def web() -> Iterator[Web]:
 
 @contextmanager
 def silenced(scene: Scene) -> Iterator[None]:
-    """Nobody but the attacker speaks within."""
+    """Nobody but the attacker speaks within: the controller would take back what it has not offered."""
     scene.system.kill_controller()
     yield
     scene.system.start_controller()
@@ -115,9 +115,10 @@ def test_a_forged_offer_of_an_old_release_is_refused_by_the_epoch_that_it_was_bu
     name = fresh_name()
     with_a_hole = build(name, "press", scene.trusted, depends={"epoch": ("1",)}, provides={}, clears=())
     update(scene, depends={"epoch": ("1",)}, provides={"epoch": "2"}, clears=("epoch",))
-    attacker.answer = offering(forged(web, name, with_a_hole, "forged-1"))
-    since = len(scene.said(GUARDED))
+    offer = offering(forged(web, name, with_a_hole, "forged-1"))
     with silenced(scene), scene.unchanged(GUARDED):
+        since = len(scene.said(GUARDED))
+        attacker.answer = offer
         wake(attacker)
         wait_for_log(scene, since, "offered " + name, "The artifact needs epoch '1', but the device has '2'.")
 
@@ -129,8 +130,9 @@ def test_without_an_epoch_nothing_stops_a_forged_offer_of_an_old_release_that_is
     name = fresh_name()
     old = build(name, "press", scene.trusted)
     update(scene)
-    attacker.answer = offering(forged(web, name, old, "forged-2"))
+    offer = offering(forged(web, name, old, "forged-2"))
     with silenced(scene):
+        attacker.answer = offer
         wake(attacker)
         wait_until(lambda: scene.system.runs(GUARDED) == name, PATIENCE_S, "the old release to be installed")
 
@@ -139,8 +141,9 @@ def test_a_forged_offer_of_what_nobody_signed_is_refused(scene: Scene, attacker:
     update(scene)
     name = fresh_name()
     evil = build(name, "press", scene.stranger(scene.system.stage.folder))
-    attacker.answer = offering(forged(web, name, evil, "forged-3"))
-    since = len(scene.said(GUARDED))
+    offer = offering(forged(web, name, evil, "forged-3"))
     with silenced(scene), scene.unchanged(GUARDED):
+        since = len(scene.said(GUARDED))
+        attacker.answer = offer
         wake(attacker)
         wait_for_log(scene, since, "offered " + name, "signature-mismatch")

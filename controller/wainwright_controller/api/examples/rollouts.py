@@ -62,6 +62,7 @@ ROLLOUTS: dict[str, dict[str, object]] = {
     }
     | _CONDITIONS,
     "ReasonIn": {"reason": "the line is running"},
+    "PromotionIn": {"reason": "the canaries are well", "phase": 2},
     "DeploymentOut": {
         "id": _ID,
         "sequence": 8,

@@ -64,7 +64,16 @@ from wainwright_controller.api.models.enrolment import (
     RevokeIn,
     RotateIn,
 )
-from wainwright_controller.api.models.orders import Limit, OrderIn, Pace, PhaseIn, Policy, ReasonIn, TimeLimits
+from wainwright_controller.api.models.orders import (
+    Limit,
+    OrderIn,
+    Pace,
+    PhaseIn,
+    Policy,
+    PromotionIn,
+    ReasonIn,
+    TimeLimits,
+)
 from wainwright_controller.api.models.people import (
     AuditOut,
     ChainOut,
@@ -127,6 +136,7 @@ __all__ = [
     "PreauthorizeIn",
     "Problem",
     "ProgressOut",
+    "PromotionIn",
     "Readiness",
     "ReasonIn",
     "RefusalOut",

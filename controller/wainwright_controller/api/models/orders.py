@@ -160,3 +160,12 @@ class ReasonIn(Taken):
     """Why a person does it; kept in the timeline."""
 
     reason: Annotated[str, StringConstraints(max_length=1000)] = ""
+
+
+class PromotionIn(ReasonIn):
+    """Why a person opens a phase, and which."""
+
+    phase: Annotated[int, Field(ge=1, le=PHASES_MAX)] | None = Field(
+        default=None,
+        description="The number of the phase that is meant; refused as `phase-open` where it is open by now.",
+    )

@@ -1,5 +1,6 @@
 // Buttons that do something by the API: they ask first, say what went wrong where it was asked, and what was done.
 //   <button data-opens="ID">                      opens the dialog of that id
+//     data-sets="NAME=VALUE"                       fills its field of that name first
 //   <form data-call="POST /api/v1/…" data-to="…">  sends its named fields as JSON; then goes there, if anywhere
 //     data-list                                    a field of several of its name, sent as a list
 //     data-split                                   a field whose words are sent as a list
@@ -75,6 +76,12 @@ async function send(form) {
   }
 }
 
+function ask(dialog, sets) {
+  const [name, value] = sets?.split("=") ?? [];
+  if (name) dialog.querySelector(`[name=${name}]`).value = value;
+  dialog.showModal();
+}
+
 document.addEventListener("click", (event) => {
   const refused = event.target.closest("[data-refused]");
   if (refused) {
@@ -83,7 +90,7 @@ document.addEventListener("click", (event) => {
     return;
   }
   const opener = event.target.closest("[data-opens]");
-  if (opener) document.getElementById(opener.dataset.opens)?.showModal();
+  if (opener) ask(document.getElementById(opener.dataset.opens), opener.dataset.sets);
   const dialog = event.target.closest("dialog");
   if (event.target.closest("[data-closes]") || event.target === dialog) dialog?.close();
 });
