@@ -86,17 +86,23 @@ class ServerTls:
         return tuple(file.stat().st_mtime_ns if file.exists() else None for file in files)
 
     def _issue_if_due(self, now: float, *, at_once: bool = False) -> None:
-        """Make the server's own certificate if there is none for these names, or its last third has begun."""
+        """Make the server's own certificate if there is none for these names, or its last third has begun.
+
+        Another controller may share the folder, so a fresh one that lacks a name gets a successor with its names, too.
+        """
         assert self._keeper is not None  # noqa: S101  config.has_authority
-        authority, folder = self._keeper.authority(), self._keeper.folder
+        authority, folder, names = self._keeper.authority(), self._keeper.folder, self._names
         if folder.server.exists() and folder.server_key.exists() and not at_once:
             present = x509.load_pem_x509_certificate(folder.server.read_bytes())
             begins, ends = present.not_valid_before_utc, present.not_valid_after_utc
             is_fresh = utc(now) < begins + (ends - begins) * RENEWED_AT
             issuer = authority.issuer.certificate
-            if is_fresh and present.issuer == issuer.subject and subject_names(present) == set(self._names):
-                return
-        authority.issue_server(self._names, folder.server, folder.server_key, utc(now), LIFETIME)
+            if is_fresh and present.issuer == issuer.subject:
+                others = sorted(subject_names(present) - set(names))
+                if len(others) + len(names) == len(subject_names(present)):
+                    return
+                names = [*names, *others]
+        authority.issue_server(names, folder.server, folder.server_key, utc(now), LIFETIME)
 
 
 def names_of(config: Config) -> list[str]:

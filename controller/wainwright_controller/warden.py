@@ -9,7 +9,8 @@
 4. All of it may be repeated, and is, after a restart or a failure, until it has worked.
 5. Whether the broker has read its list, nobody tells: a device that is heard again is what shows that it has not.
 
-Besides, it renews the certificates of servers and controllers that the authority made, and removes what is old.
+Besides, it renews the issuing authority and the certificates of servers and controllers, and removes what is old. A
+step that fails keeps none from its turn but those that need what it does.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from tests.support.wait import PATIENCE_S, free_port, wait_until
 from wainwright_common.settings import ConfigError
 from wainwright_controller import config as configuration
 from wainwright_controller.config import Config, Enrolment, Http
-from wainwright_controller.https import LIFETIME, ServerTls, TlsError, names_of
+from wainwright_controller.https import LIFETIME, ServerTls, TlsError, names_of, subject_names
 from wainwright_controller.pki import Authority, Folder
 from wainwright_controller.pki.keeper import Keeper
 
@@ -85,6 +85,20 @@ def test_a_certificate_for_other_names_is_made_anew(tmp_path: Path) -> None:
     names = x509.load_pem_x509_certificate(keeper.folder.server.read_bytes()).extensions
     found = {str(one.value) for one in names.get_extension_for_class(x509.SubjectAlternativeName).value}
     assert found == set(names_of(public)) == {"updates.example", "localhost", "127.0.0.1"}
+
+
+def test_controllers_that_share_an_authority_do_not_take_turns_with_its_certificate(tmp_path: Path) -> None:
+    """Each would write it anew for its own names, every second, and record it."""
+    keeper = Keeper(Folder(tmp_path / "pki"), "Test", time.time(), LIST_S)
+    hosts = ("192.0.2.1", "192.0.2.2")
+    both = [ServerTls(Config(data_dir=tmp_path, http=Http(tls=True, host=h)), keeper, time.time()) for h in hosts]
+    made = keeper.folder.server.read_bytes()
+
+    for one in both:
+        one.renew(time.time(), None)
+
+    assert keeper.folder.server.read_bytes() == made
+    assert subject_names(x509.load_pem_x509_certificate(made)) == {*hosts, "localhost", "127.0.0.1"}
 
 
 def test_files_of_the_administrator_are_shown_and_taken_anew_when_they_change(tmp_path: Path) -> None:
