@@ -45,7 +45,7 @@ KEY = _table(tables.DeviceKeyTable)
 CERTIFICATE = _table(tables.CertificateTable)
 ENROLMENT_TOKEN = _table(tables.EnrolmentTokenTable)
 
-_JSON = ("provides", "depends", "limits", "pace", "time_limits", "policy")
+_JSON = ("provides", "depends", "limits", "pace", "time_limits", "policy", "seen_codes")
 _PART_NAMES = DeviceDeployment.__struct_fields__
 _SELECT_PARTS = select(*(PART.c[name] for name in _PART_NAMES)).order_by(PART.c.sequence)
 

@@ -68,7 +68,7 @@ def _stopped(ledger: Ledger, deployment_id: str, tally: Tally) -> bool:
     deployment = ledger.deployments[deployment_id]
     if not deployment.limits or deployment.rollback_id is not None:
         return False
-    broken = gates.broken(deployment, tally, _by_code(ledger, deployment))
+    broken = gates.broken(deployment, tally, failures_by_code(ledger, deployment))
     if broken is None or (broken.limit.action is OnFailures.PAUSE and deployment.hold is Hold.PAUSED):
         return False
     if broken.limit.action is not OnFailures.PAUSE:  # whose reason stays with the deployment, and is told with it
@@ -86,13 +86,12 @@ def _stopped(ledger: Ledger, deployment_id: str, tally: Tally) -> bool:
     return True
 
 
-def _by_code(ledger: Ledger, deployment: Deployment) -> dict[str, int]:
-    """Count the failures since the last resume by error code, where a limit asks for that."""
+def failures_by_code(ledger: Ledger, deployment: Deployment) -> dict[str, int]:
+    """Count the failures by error code, where a limit asks for that."""
     if not any(limit.codes for limit in deployment.limits):
         return {}
-    since = deployment.resumed_at or 0.0
-    failed = and_(PART.c.deployment_id == deployment.id, PART.c.status == DeviceStatus.FAILURE)
-    query = select(PART.c.error_code, func.count()).where(failed, PART.c.finished_at > since)
-    by_code = {str(code): n for code, n in ledger.connection.execute(query.group_by(PART.c.error_code))}
-    fell_back = select(func.count()).where(PART.c.deployment_id == deployment.id, PART.c.regressed_at > since)
-    return by_code | {gates.REGRESSED: ledger.connection.execute(fell_back).scalar_one()}
+    failed = select(PART.c.error_code, func.count()).where(
+        PART.c.deployment_id == deployment.id, PART.c.status == DeviceStatus.FAILURE
+    )
+    by_code = {str(code): n for code, n in ledger.connection.execute(failed.group_by(PART.c.error_code))}
+    return by_code | {gates.REGRESSED: deployment.regressed}

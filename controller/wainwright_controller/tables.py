@@ -135,6 +135,7 @@ class DeploymentTable(SQLModel, table=True):
     resumed_at: float | None = None
     seen_failures: int
     seen_tried: int
+    seen_codes: str = Field(sa_type=Text)
     rolls_back: str | None = Field(default=None, index=True, max_length=64)
     rollback_id: str | None = Field(default=None, max_length=64)
     rollback_ended_at: float | None = None

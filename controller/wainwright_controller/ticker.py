@@ -62,7 +62,7 @@ class Ticker:
         self._clock = clock
         self._random = random.Random()  # noqa: S311  spreads retries, hides nothing
         self._keep = keep
-        self._look_at = 0.0
+        self._tidied_at = 0.0
         self._noted: audit.Anchor | None = None
 
         self._hearing = hearing or Hearing(clock=clock)
@@ -137,7 +137,7 @@ class Ticker:
     def tidy(self) -> bool:
         """Remove what the timelines are not to keep, a piece at a time; returns whether there may be more."""
         now = self._clock()
-        if now < self._look_at:
+        if 0 <= now - self._tidied_at < TIDY_EVERY_S:  # not of a clock that has been set back since
             return False
         with self._store.read() as connection:
             ids = surplus(connection, self._keep, now)
@@ -145,7 +145,7 @@ class Ticker:
             with self._store.write() as connection:
                 remove(connection, ids)
         else:
-            self._look_at = now + TIDY_EVERY_S
+            self._tidied_at = now
             self._note_anchor()
         return bool(ids)
 
@@ -167,7 +167,7 @@ class Ticker:
             return False
         judged = phases.judged(plan, ledger.now)
         if judged is not None and judged.ailment:
-            if ledger.now - self._judged_at.get(deployment_id, 0.0) < HEALTH_EVERY_S:
+            if 0 <= ledger.now - self._judged_at.get(deployment_id, 0.0) < HEALTH_EVERY_S:
                 return False
             self._judged_at[deployment_id] = ledger.now
             return settling.ailment_of(ledger, deployment, plan) != judged.ailment

@@ -25,7 +25,7 @@ _PROGRESS = ("last_seq", "seen", "substate", "progress_done", "progress_total", 
 _MOVING = (
     *("status", "hold", "hold_reason", "outcome", "started_at", "finished_at", "closed_at", "device_count"),
     *("approved_by", "tokens", "tokens_at", "offers", "regressed", "resumed_at", "seen_failures", "seen_tried"),
-    *("rollback_id", "rollback_ended_at", "policy"),
+    *("seen_codes", "rollback_id", "rollback_ended_at", "policy"),
 )
 
 

@@ -84,7 +84,7 @@ class Traffic:
 
     def is_seen_due(self, device_id: str, now: float) -> bool:
         """Say whether it is time to write again when a device was last heard of."""
-        if now - self._seen.get(device_id, 0.0) < SEEN_EVERY_S:
+        if 0 <= now - self._seen.get(device_id, 0.0) < SEEN_EVERY_S:
             return False
         if len(self._seen) > self._settings.pending_max:
             self._seen.clear()

@@ -22,6 +22,7 @@ from wainwright_controller.rules import lifecycle, phases
 from wainwright_controller.rules.actions import Act, check_allowed
 from wainwright_controller.rules.phases import PhaseSpec
 from wainwright_controller.rules.possible import check_retry
+from wainwright_controller.settling import failures_by_code
 from wainwright_controller.targets import joining_devices
 
 
@@ -93,7 +94,8 @@ class DeploymentOperations(Operator):
         """Go on with a paused deployment; what has failed by now is acknowledged."""
         with self._acting(Act.RESUME, deployment_id, actor, reason) as ledger:
             deployment, plan = ledger.deployments[deployment_id], ledger.phases[deployment_id]
-            resumed = lifecycle.resume(deployment, plan, ledger.tally(deployment_id), ledger.now)
+            tally, by_code = ledger.tally(deployment_id), failures_by_code(ledger, deployment)
+            resumed = lifecycle.resume(deployment, plan, tally, by_code, ledger.now)
             ledger.put_deployment(resumed, plan, actor)
             ledger.wake_pending(deployment_id)
             if plan[0].opened_at is not None:

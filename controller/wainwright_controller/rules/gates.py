@@ -89,13 +89,13 @@ def _in(tally: Tally, status: DeviceStatus) -> int:
 def broken(deployment: Deployment, tally: Tally, by_code: Mapping[str, int]) -> Broken | None:
     """Return the broken limit to act on, or None.
 
-    `by_code` counts, by error code, the failures since the last resume; only limits with codes read it.
+    `by_code` counts the failures by error code; only limits with codes read it.
     """
     tried = tried_of(tally) - deployment.seen_tried
     found = []
     for limit in deployment.limits:
         if limit.codes:
-            failures = sum(by_code.get(code, 0) for code in limit.codes)
+            failures = sum(by_code.get(code, 0) - deployment.seen_codes.get(code, 0) for code in limit.codes)
         else:
             failures = failures_of(deployment, tally) - deployment.seen_failures
         since = " since it was resumed" if deployment.resumed_at is not None else ""

@@ -15,7 +15,7 @@ Nothing here reads a clock, the store or the network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -140,8 +140,13 @@ def pause(deployment: Deployment, reason: str) -> Deployment:
     return replace(deployment, hold=Hold.PAUSED, hold_reason=reason)
 
 
-def resume(deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: float) -> Deployment:
-    """Return the deployment going on; what has failed by now is acknowledged, and counts for no limit again."""
+def resume(
+    deployment: Deployment, phases: Sequence[Phase], tally: Tally, by_code: Mapping[str, int], now: float
+) -> Deployment:
+    """Return the deployment going on; what has failed by now is acknowledged, and counts for no limit again.
+
+    `by_code` is as in `gates.broken`.
+    """
     check_allowed(Act.RESUME, deployment)
     free = replace(
         deployment,
@@ -150,6 +155,7 @@ def resume(deployment: Deployment, phases: Sequence[Phase], tally: Tally, now: f
         resumed_at=now,
         seen_failures=gates.failures_of(deployment, tally),
         seen_tried=gates.tried_of(tally),
+        seen_codes=dict(by_code),
         tokens=0.0 if deployment.pace.per_minute else deployment.tokens,
         tokens_at=now,  # nothing was saved up while it was paused
     )

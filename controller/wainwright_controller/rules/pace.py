@@ -4,7 +4,8 @@
    worth are kept, or one. So in any span of t seconds a deployment makes at most 1 + (BURST_S + t) · rate offers.
 2. A ramp multiplies the rate by `factor` after every `every` offers, up to `max_per_minute`.
 3. With a concurrency limit there is an offer only while fewer devices than that are under way: offered, not finished.
-4. A second offer of the same attempt (a fresh link) takes nothing: the device is under way already.
+4. Tokens that were counted by a clock far ahead of this one say nothing: it was set back, and the bucket is full.
+5. A second offer of the same attempt (a fresh link) takes nothing: the device is under way already.
 
 Nothing here reads a clock, the store or the network.
 """
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from wainwright_controller.records import Deployment, Pace
 
 BURST_S = 1.0  # a second's worth at once: what arrives in one batch is not told to come back
+AHEAD_MAX_S = 10.0  # more than clocks of controllers on one store differ by; one that is set back by less catches up
 RATE_MAX_PER_MINUTE = 6_000_000.0  # beyond what a controller can offer; bounds the ramp's arithmetic
 
 
@@ -37,7 +39,10 @@ def tokens_at(deployment: Deployment, now: float) -> float:
     rate = rate_per_s(deployment.pace, deployment.offers)
     if rate is None:
         return float("inf")
-    return min(deployment.tokens + max(0.0, now - deployment.tokens_at) * rate, max(1.0, rate * BURST_S))
+    full = max(1.0, rate * BURST_S)
+    if deployment.tokens_at > now + AHEAD_MAX_S:
+        return full
+    return min(deployment.tokens + max(0.0, now - deployment.tokens_at) * rate, full)
 
 
 def wait_of(deployment: Deployment, under_way: int, now: float) -> str:

@@ -170,10 +170,12 @@ class Histories(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.world.pass_time(seconds)
 
-    @rule(seconds=st.sampled_from([61.0, 3000.0, 100_000.0]))
+    @rule(seconds=st.sampled_from([61.0, 3000.0, 100_000.0, -3000.0]))
     def nobody_is_there(self, seconds: float) -> None:
         """The controller is away, or its clock is set: no device is to blame."""
         before = self.watch.timeouts()
+        if seconds < 0:
+            self.watch.forget_times()
         self.world.set_clock(seconds)
         assert self.watch.timeouts() == before, "a device was given up that nobody could hear"
 
