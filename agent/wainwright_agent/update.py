@@ -302,7 +302,7 @@ class Updater:
         if offer.attempt != update.offer.attempt:
             self._orders.take_back(TAKEN_BACK[Verdict.STALE])
             return False
-        is_news = update.state is S.WAIT_WINDOW and offer.policy != update.offer.policy
+        is_news = update.state in {S.DOWNLOAD, S.WAIT_WINDOW} and offer.policy != update.offer.policy
         if not (self.needs_link or is_news):
             return True
 
