@@ -40,6 +40,7 @@ STOPS: Mapping[str, UpdateState] = {
 }
 # fmt: on
 NEEDS_REBOOT = frozenset({S.ENTER_REBOOT, S.ENTER_ROLLBACK_REBOOT, S.MODULE_ROLLBACK_REBOOT, S.HOST_ROLLBACK_REBOOT})
+NOT_KEPT = "what ran before is not kept. To have it again, install its artifact: wain install FILE"
 COMMANDS = frozenset({"install", "commit", "rollback", "resume"})
 
 
@@ -116,10 +117,7 @@ def _why_nothing(state: State, command: str) -> str:
     """Return why there is nothing to commit, roll back or resume; most who ask for that are too late."""
     name, last = state.provides.get("artifact_name", "unknown"), state.last
     if command == "rollback" and last is not None and last.outcome is DeviceStatus.SUCCESS:
-        return (
-            f"There is nothing to roll back: {name} is committed, and what ran before is not kept. "
-            "To have it again, install its artifact: wain install FILE"
-        )
+        return f"There is nothing to roll back: {name} is committed, and {NOT_KEPT}"
     return f"No update is being tried; {name} is installed. To install: wain install FILE"
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from wainwright_agent.failure import LinkRefused, UpdateError
+from wainwright_agent.failure import LinkUseless, UpdateError
 from wainwright_agent.groups import KILL_GRACE_S, end_leftovers
 from wainwright_agent.processes import Lines, Process, Surroundings, TimedOut
 from wainwright_agent.spare import PROGRAM
@@ -98,8 +98,8 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     progress: Progress | None = None
     fetched: Fetched | None = None
     error: Reason | None = None
-    refused: str | None = None
-    """What the server said to the link."""
+    link_useless: str | None = None
+    """What the server said to the link, or why nobody answers there."""
     looked: Looked | None = None
     unusable: Unusable | None = None
 
@@ -120,7 +120,7 @@ def download(
 ) -> Fetched:
     """Run the child, one that was `started` ahead if there is one, to its end and return what it found.
 
-    Raises UpdateError with the child's reason, LinkRefused, and Interrupted; nothing of child or module runs then.
+    Raises UpdateError with the child's reason, LinkUseless, and Interrupted; nothing of child or module runs then.
     """
     hearing = _Hearing(on_progress)
     errors = Lines(lambda line: log.info("download: %s", line))
@@ -182,8 +182,8 @@ class _Hearing:
             self._end = said
 
     def result(self, status: int, last_words: str) -> Fetched:
-        if self._end is not None and self._end.refused is not None:
-            raise LinkRefused(self._end.refused)
+        if self._end is not None and self._end.link_useless is not None:
+            raise LinkUseless(self._end.link_useless)
         if self._end is not None and self._end.error is not None:
             raise UpdateError(Code(self._end.error.code), self._end.error.text)
         if status != 0 or self._end is None or self._end.fetched is None:

@@ -3,7 +3,7 @@
 WainwrightError
 └── UpdateError     the world's: the step failed; its code and text become the failure report
 Interrupted         nobody's: the agent is to stop, or the update was aborted; says nothing about the step
-LinkRefused         the clock's, mostly: the step goes on as soon as the controller has given a fresh link
+LinkUseless         the clock's, mostly, or the network's: the step goes on with a fresh link of the controller's
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Interrupted(Exception):  # noqa: N818  not an error: somebody asked for it
     """A step was broken off on purpose, before its end."""
 
 
-class LinkRefused(Exception):  # noqa: N818  the name is the sentence
-    """The server does not accept the artifact's link (any more); the text says what it answered."""
+class LinkUseless(Exception):  # noqa: N818  the name is the sentence
+    """The artifact's link brings nothing (more): the server refuses it, or is not to be had; the text says which."""
 
 
 def clip(text: str) -> str:

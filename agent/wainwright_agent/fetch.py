@@ -26,7 +26,7 @@ import msgspec
 from wainwright_agent import scripts, space, streams
 from wainwright_agent.checkpoint import Checkpoint, CheckpointError
 from wainwright_agent.download import Fetched, Job, Look, Said, Unusable
-from wainwright_agent.failure import LinkRefused, UpdateError
+from wainwright_agent.failure import LinkUseless, UpdateError
 from wainwright_agent.module import Module, find
 from wainwright_agent.processes import Surroundings
 from wainwright_agent.storing import store
@@ -77,8 +77,8 @@ def main() -> int:
         say = Said(fetched=fetch(asked))
     except UpdateError as error:
         say = Said(error=error.reason)
-    except LinkRefused as refusal:
-        say = Said(refused=str(refusal))
+    except LinkUseless as useless:
+        say = Said(link_useless=str(useless))
     except _Ended:
         return 128 + signal.SIGTERM
     _say(say)
@@ -118,7 +118,7 @@ def _say(said: Said) -> None:
 
 
 def fetch(job: Job) -> Fetched:
-    """Fetch and verify the artifact of a job and give it to its module; raises UpdateError and LinkRefused.
+    """Fetch and verify the artifact of a job and give it to its module; raises UpdateError and LinkUseless.
 
     Goes on from a checkpoint; one that turns out to be damaged costs a start from the first byte, and nothing else.
     """
@@ -145,6 +145,9 @@ def _fetch_into(tree: WorkTree, job: Job, kept: Checkpoint) -> Fetched:
     except OSError as error:
         code = Code.NO_SPACE if error.errno in NO_SPACE else Code.DOWNLOAD_FAILED
         raise UpdateError(code, f"The artifact could not be stored: {error}.") from error
+    except LinkUseless:
+        _say(Said(progress=Progress(done=stream.offset, total=job.artifact.size)))  # whether to ask for more links
+        raise
     finally:
         stream.close()
         kept.close()
@@ -200,7 +203,7 @@ def _fetch_from(stream: HttpStream | FileStream, job: Job, tree: WorkTree, kept:
         )
         stream.check_digest()
         kept.drop()
-    except (LinkRefused, _Ended):
+    except (LinkUseless, _Ended):
         raise  # the next download goes on from what there is
     except BaseException:
         kept.drop()

@@ -3,8 +3,9 @@
 1. The length that a server names must be the offered one; what it sends may be neither more nor less.
 2. A broken connection is taken up by a Range request with If-Range, so that another file is not mixed in. A server that
    does not know ranges sends the whole file again: what is known already is skipped.
-3. A connection that stalls is a broken one. The tries are bounded, and counted anew after each good piece.
-4. A link that the server refuses (401, 403, 404, 410) raises LinkRefused: the controller gives a fresh one.
+3. A connection that stalls is a broken one. The tries are bounded, and counted anew after each good piece. When none is
+   left, LinkUseless is raised: what was fetched stays, and who can be reached again gives a fresh link.
+4. A link that the server refuses (401, 403, 404, 410) raises LinkUseless at once.
 5. What a download before this one has kept (checkpoint.py) is given first; only the rest is asked for.
 
 Whether the bytes are the right ones is for the digest and the signature to say.
@@ -22,7 +23,7 @@ import urllib3.exceptions
 
 from wainwright_agent.causes import cause
 from wainwright_agent.checkpoint import Checkpoint
-from wainwright_agent.failure import LinkRefused, UpdateError
+from wainwright_agent.failure import LinkUseless, UpdateError
 from wainwright_agent.masking import mask
 from wainwright_agent.redirects import Session, follow
 from wainwright_agent.throttle import Throttle
@@ -35,7 +36,7 @@ CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0  # between two bytes; the Mender client waits five minutes, and blocks its module as long
 STALL_S = 300.0  # of waiting for GOOD_PIECE bytes; less than 220 bytes/s is no link that an update can come over
 GOOD_PIECE = 64 * 1024  # bytes of progress after which the tries are counted anew
-PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0, 30.0)  # about three minutes; then the controller decides
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0, 30.0)  # about three minutes; then a fresh link
 RETRY_AFTER_MAX_S = 300.0  # a server may ask for a longer pause, within reason
 CHUNK_MAX = 1024 * 1024  # bytes of one read, so that progress and memory stay even
 BLOCKING_READ = 16 * 1024  # bytes of one read where the library (urllib3 1) cannot return what there is
@@ -45,7 +46,7 @@ REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.N
 log = logging.getLogger(__name__)
 
 
-class _Broken(Exception):  # noqa: N818  becomes an UpdateError when no try is left
+class _Broken(Exception):  # noqa: N818  becomes a LinkUseless when no try is left
     """The connection broke, or the server cannot answer now; `pause_s` is what it has asked for."""
 
     def __init__(self, text: str, pause_s: float = 0.0) -> None:
@@ -54,7 +55,7 @@ class _Broken(Exception):  # noqa: N818  becomes an UpdateError when no try is l
 
 
 class HttpStream:
-    """Reads the file of an offer; `read` raises LinkRefused or UpdateError (download-failed, verification-failed)."""
+    """Reads the file of an offer; `read` raises LinkUseless or UpdateError (download-failed, verification-failed)."""
 
     def __init__(
         self,
@@ -193,7 +194,7 @@ class HttpStream:
             raise _Broken(f"the server answered {status} {response.reason}", _retry_after(response))
         if status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             text = f"The server answered {status} {response.reason} to the artifact's link."
-            raise LinkRefused(text) if status in REFUSED else UpdateError(Code.DOWNLOAD_FAILED, text)
+            raise LinkUseless(text) if status in REFUSED else UpdateError(Code.DOWNLOAD_FAILED, text)
         self._check_etag(response.headers.get("ETag", ""))
         if status == HTTPStatus.PARTIAL_CONTENT:
             self._check_range(response.headers.get("Content-Range", ""))
@@ -232,7 +233,7 @@ class HttpStream:
             self._response.close()
             self._response = None
         if self._failures == len(self._pauses):
-            raise UpdateError(Code.DOWNLOAD_FAILED, f"The artifact could not be fetched: {error}.") from error
+            raise LinkUseless(f"The artifact could not be fetched: {error}.") from error
         pause_s = max(self._pauses[self._failures], error.pause_s)
         self._failures += 1
         log.warning("At byte %d: %s; trying again in %g s.", self.offset, error, pause_s)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 from msgspec.structs import replace
@@ -24,7 +23,7 @@ from wainwright_agent.boot import boot_id
 from wainwright_agent.config import Config
 from wainwright_agent.course import Course
 from wainwright_agent.deployment_log import DeploymentLog
-from wainwright_agent.failure import Interrupted, LinkRefused
+from wainwright_agent.failure import Interrupted, LinkUseless
 from wainwright_agent.groups import end_leftovers
 from wainwright_agent.journal import ByHand, Journal, JournalError, State, Update
 from wainwright_agent.orders import BACK_BY_HAND, TAKEN_BACK, Orders, takes_back
@@ -41,7 +40,8 @@ RECORDS = "processes"  # folder of the data folder: which process groups run
 S, E = UpdateState, Event
 
 DEFAULT_LIMITS = Limits()
-LINKS_MAX = 5  # fresh links for one download; with the pauses about two minutes, for a server that is being restarted
+LINKS_MAX = 5  # fresh links in a row that bring next to nothing: minutes of refusals, half an hour without a server
+LINK_PIECE = 64 * 1024  # bytes; a link that brought these is counted as the first one
 
 log = logging.getLogger(__name__)
 
@@ -259,26 +259,30 @@ class Updater:
         return self._actions.perform(update, self._journal.state.provides, self._progressed)
 
     def _download(self) -> Ending:
-        """Download, with a fresh link as often as the server refuses the one there is, within LINKS_MAX."""
-        for refusals in count():
+        """Download, with a fresh link as often as the one there is leads nowhere, within LINKS_MAX."""
+        is_again, futile, farthest = False, 0, 0
+        while True:
             self._waits.for_link()
             state = self._journal.state
             if state.update is None:
                 raise Interrupted
             try:
-                return self._actions.perform(state.update, state.provides, self._progressed, is_again=refusals > 0)
-            except LinkRefused as refusal:
+                return self._actions.perform(state.update, state.provides, self._progressed, is_again=is_again)
+            except LinkUseless as useless:
+                done = 0 if self._progress is None else self._progress.done
+                if done >= farthest + LINK_PIECE:
+                    futile, farthest = 0, done
                 if state.update.by_hand is not None:
-                    return self._actions.fail(state.update, Reason(code=Code.DOWNLOAD_FAILED, text=str(refusal)))
-                if refusals == LINKS_MAX:
-                    text = f"{refusal} So it did to {LINKS_MAX} fresh links."
+                    return self._actions.fail(state.update, Reason(code=Code.DOWNLOAD_FAILED, text=str(useless)))
+                if futile == LINKS_MAX:
+                    text = f"{useless} So it was with {LINKS_MAX} fresh links."
                     return self._actions.fail(state.update, Reason(code=Code.DOWNLOAD_FAILED, text=text))
-                pause_s = self._limits.link_pause_s * 2**refusals
-                log.warning("%s Asking the controller for a fresh link in %g s.", refusal, pause_s)
+                pause_s = self._limits.link_pause_s * 2**futile
+                log.warning("%s Asking the controller for a fresh link in %g s.", useless, pause_s)
             pause(self._around, pause_s)
+            is_again, futile = True, futile + 1
             self._orders.needs_link = True
             self._changed()
-        raise AssertionError("count() has no end")
 
     def _resume(self) -> None:
         """Enter the state that follows from having been interrupted; what that is depends on whether the device was."""
@@ -298,7 +302,7 @@ class Updater:
         if offer.attempt != update.offer.attempt:
             self._orders.take_back(TAKEN_BACK[Verdict.STALE])
             return False
-        is_news = update.state is S.WAIT_WINDOW and offer.policy != update.offer.policy
+        is_news = update.state in {S.DOWNLOAD, S.WAIT_WINDOW} and offer.policy != update.offer.policy
         if not (self.needs_link or is_news):
             return True
 

@@ -238,6 +238,9 @@ def _ended(found: status.Status, *, command: str) -> Exit:
     if not by_hand.is_by_hand(last.get("deployment_id", "")):
         complain("It is not known how the update has ended. See: wain status")
         return Exit.FAILED
+    if last["outcome"] == "success" and command == "rollback":
+        complain(f"Not rolled back: {last['artifact_name']} was committed meanwhile, and {by_hand.NOT_KEPT}")
+        return Exit.FAILED
     if last["outcome"] == "success":
         tell(f"Installed {last['artifact_name']}.")
         return Exit.DONE

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -78,6 +79,18 @@ class Device(Agent):
             finally:
                 root.handlers[:], root.level = before
         return code, output.getvalue() + errors.getvalue()
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command in a process of its own."""
+        command = [sys.executable, "-m", "wainwright_agent", "--config", str(self.config), *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def let_go(self, words: str) -> None:
+        """Make the file `go` once the service has logged this."""
+        try:
+            wait_until(lambda: words in self.logged(), 60)
+        finally:
+            (self.folder / "go").touch()
 
     def state(self) -> State:
         return Journal.read(self.data_dir)
@@ -312,6 +325,23 @@ def test_the_service_carries_it_out_and_the_controller_sees_what_is_installed_th
     assert controller.all(Report) == []
     assert controller.all(LogLines) == []
     assert list((device.data_dir / "logs").glob("0001-by-hand-*-1.jsonl"))
+
+
+def test_a_rollback_that_comes_while_the_update_is_committed_says_that_it_was_too_late(lonely: Device) -> None:
+    hold = "touch $lab/commits; while [ ! -e $lab/go ]; do sleep 0.02; done"
+    lonely.on(SupportsRollback="echo Yes", ArtifactCommit=hold)
+    with lonely.start():
+        wait_until((lonely.data_dir / "agent.sock").exists, 60)
+        assert lonely.exits("install", lonely.artifact())[0] == 0
+        with lonely.begin("commit") as commit:
+            wait_until((lonely.folder / "commits").exists, 60)
+            go_on = threading.Timer(0, lonely.let_go, ["A technician has asked for the rollback"])
+            go_on.start()
+            code, text = lonely.exits("rollback")
+            assert commit.communicate(timeout=60)[0].startswith("Installed panel-2.")
+            go_on.join()
+    assert (commit.returncode, code) == (0, 1)
+    assert "error: Not rolled back: panel-2 was committed meanwhile, and what ran before is not kept." in text
 
 
 @pytest.fixture

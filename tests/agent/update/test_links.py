@@ -20,10 +20,10 @@ from tests.agent.update.lab import TAKE_STREAMS, Agent, Lab
 from tests.agent.update.scripted import install_own_scripts
 from tests.agent.update.web import Manners
 from tests.support.wait import wait_until
-from wainwright_agent import checkpoint, http_stream, space
+from wainwright_agent import checkpoint, download, http_stream, space
 from wainwright_agent.actions import Limits
 from wainwright_agent.download import Job
-from wainwright_agent.failure import LinkRefused, UpdateError
+from wainwright_agent.failure import LinkUseless, UpdateError
 from wainwright_agent.fetch import fetch
 from wainwright_agent.http_stream import HttpStream
 from wainwright_agent.throttle import Throttle, lowest
@@ -112,10 +112,34 @@ def test_links_that_are_refused_again_and_again_end_in_a_retryable_error(lab: La
     error = agent.reports[-1].error
     assert error
     assert error.text == (
-        f"The server answered 403 Forbidden to the artifact's link. So it did to {LINKS_MAX} fresh links."
+        f"The server answered 403 Forbidden to the artifact's link. So it was with {LINKS_MAX} fresh links."
     )
     assert is_retryable(error.code)
     assert len(lab.web.requests) == 1 + LINKS_MAX
+
+
+def _soon_without_tries(mocker: MockerFixture) -> None:
+    """Have the child give a server up after two tries, without pauses."""
+    short = "from wainwright_agent import fetch, http_stream as h; h.HttpStream.__init__.__defaults__ = ((0.0,),)"
+    program = (sys.executable, "-c", f"{short}; raise SystemExit(fetch.main())")
+    mocker.patch.object(download, "PROGRAM", program)
+
+
+def test_an_outage_longer_than_the_tries_costs_no_byte_and_no_attempt(lab: Lab, mocker: MockerFixture) -> None:
+    _soon_without_tries(mocker)
+    offer = lab.offer(lab.artifact(files={"big": BIG}, args=("--compression", "none")))
+    lab.web.manners = Manners(cut_at=[1_000_000, 900_000])
+    outage = [503] * (LINKS_MAX + 1)  # two of them use up more links than one download gets without progress
+    lab.web.manners.on_sent = lambda sent: (
+        lab.web.manners.answers.extend(outage) if sent in {1_000_000, 1_900_000} else None
+    )
+    lab.web.sent = 0
+    lab.on("ArtifactInstall", "cp files/big $lab/installed")
+    agent = _renew_until_idle(lab, offer)
+    assert agent.reports[-1].status == "success"
+    assert (lab.root / "installed").read_bytes() == BIG
+    assert lab.web.sent == offer.artifact.size
+    assert lab.calls.count("Download") == 1
 
 
 def test_an_abort_ends_the_wait_for_a_fresh_link(lab: Lab) -> None:
@@ -196,9 +220,8 @@ def test_the_body_of_a_redirect_is_not_waited_for(lab: Lab) -> None:
 def test_a_server_that_drips_is_taken_for_a_broken_one(lab: Lab, mocker: MockerFixture) -> None:
     mocker.patch.object(http_stream, "STALL_S", 0.1)
     lab.web.manners = Manners(drip_s=0.02)
-    with pytest.raises(UpdateError, match="stalled: less than 65536 bytes") as caught:
+    with pytest.raises(LinkUseless, match="stalled: less than 65536 bytes"):
         _read(lab.offer(BIG))
-    assert is_retryable(caught.value.code)
 
 
 def test_tries_are_counted_anew_after_progress(lab: Lab) -> None:
@@ -208,7 +231,7 @@ def test_tries_are_counted_anew_after_progress(lab: Lab) -> None:
 
 def test_a_refused_link_is_no_failure_of_the_stream(lab: Lab) -> None:
     lab.web.manners = Manners(answers=[403])
-    with pytest.raises(LinkRefused, match="answered 403 Forbidden"):
+    with pytest.raises(LinkUseless, match="answered 403 Forbidden"):
         _read(lab.offer(BIG))
 
 

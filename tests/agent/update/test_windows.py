@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from pytest_mock import MockerFixture
 
 from tests.agent.update.lab import Lab, statuses
+from tests.agent.update.web import Manners
 from tests.support.wait import wait_until
 from wainwright_agent import status, waits
 from wainwright_agent.cli.show import table
@@ -205,6 +207,22 @@ def test_download_only_waits_for_an_offer_of_the_attempt_that_says_to_install(la
     with lab.agent() as agent:
         wait_until(lambda: "hold" in agent.updater.snapshot(), what="the wait for another offer")
         assert agent.updater.offer(offer)
+        agent.wait_idle()
+    assert agent.reports[-1].status == "success"
+
+
+@pytest.mark.parametrize(
+    "policy", [Policy(download_only=True), Policy(windows=[parse(_closed())])], ids=["download only", "a window"]
+)
+def test_a_policy_that_changes_while_the_device_downloads_is_heeded(lab: Lab, policy: Policy) -> None:
+    offer = lab.offer(lab.artifact())
+    lab.web.manners = Manners(gate=Event())
+    assert lab.web.manners.gate
+    with lab.agent(time_zone="UTC") as agent:
+        agent.updater.offer(replace(offer, policy=policy))
+        wait_until(lambda: lab.web.requests, 20, "the download")
+        assert agent.updater.offer(offer)
+        lab.web.manners.gate.set()
         agent.wait_idle()
     assert agent.reports[-1].status == "success"
 
