@@ -70,6 +70,7 @@ class SimulatedDevice:
         self._check_in_after_s = spec.check_in_s
         self._unanswered = 0
         self._wanted = asyncio.Event()
+        self._planned_anew = asyncio.Event()
         self._reason = CheckInReason.START
         self._work: asyncio.Task[None] | None = None
         self._held_back: Report | None = None
@@ -177,16 +178,24 @@ class SimulatedDevice:
     def _ask(self, reason: CheckInReason) -> None:
         self._reason = reason
         self._wanted.set()
+        self._planned_anew.set()
 
     async def _check_in_when_due(self) -> None:
         while True:
-            after_s = self._pause_s() * self._random.uniform(0.9, 1.1)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), after_s)
+            await self._pause()
             heed_cancellation()
             reason = self._reason if self._wanted.is_set() else CheckInReason.TIMER
             self._wanted.clear()
             await self._check_in(reason)
+
+    async def _pause(self) -> None:
+        """Wait for the time of the next check-in, which the answer to the last one changes, or until one is wanted."""
+        clock, jitter = asyncio.get_running_loop().time, self._random.uniform(0.9, 1.1)
+        since = clock()
+        while not self._wanted.is_set() and (left_s := since + self._pause_s() * jitter - clock()) > 0:
+            self._planned_anew.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._planned_anew.wait(), left_s)
 
     def _pause_s(self) -> float:
         """Return the pause until the next check-in: soon after one without an answer, like an agent, then less soon."""
@@ -244,7 +253,8 @@ class SimulatedDevice:
             return
         self.replies += 1
         self._unanswered = 0
-        self._check_in_after_s = reply.check_in_after_s
+        self._check_in_after_s = reply.check_in_after_s or self._spec.check_in_s  # 0 leaves it to the device
+        self._planned_anew.set()
         if reply.send_inventory:
             await self._send_inventory()
         running = self.memory.offer

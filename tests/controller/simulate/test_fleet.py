@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from msgspec import json
 from paho.mqtt import subscribe
 
+from tests.agent.service.peers import Controller
 from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
+from wainwright_common.messages import Command, CommandName
 from wainwright_common.topics import PREFIX, Kind, Topic
 from wainwright_controller.simulate import Broker, Fleet, FleetSpec
 from wainwright_controller.simulate.command import sentence
@@ -44,3 +47,17 @@ def test_a_check_in_that_nobody_heard_is_sent_again_soon(mosquitto: Mosquitto) -
         (device,) = fleet.devices.values()
 
         wait_until(lambda: device.messages[Kind.CHECK_IN] >= 3, what="the third check-in that nobody answers")
+
+
+def test_a_check_in_that_was_answered_is_followed_by_the_next_when_it_is_due(tmp_path: Path) -> None:
+    spec = FleetSpec(devices=1, check_in_s=3600, resend_s=0.05)
+    with Mosquitto(tmp_path) as broker, Fleet(spec, Broker.at(broker.url)) as fleet:
+        (device,) = fleet.devices.values()
+        with Controller(broker.port, device.id) as controller:
+            wait_until(lambda: device.replies, what="the answer to a check-in")
+            asked = device.messages[Kind.CHECK_IN]
+            time.sleep(4 * spec.resend_s)  # twice as long as it would wait for an answer
+
+            assert device.messages[Kind.CHECK_IN] == asked
+            controller.send(Kind.COMMAND, Command(name=CommandName.CHECK_IN))
+            wait_until(lambda: device.messages[Kind.CHECK_IN] > asked, what="the check-in that was asked for")
