@@ -59,5 +59,5 @@ def test_a_check_in_that_was_answered_is_followed_by_the_next_when_it_is_due(tmp
             time.sleep(4 * spec.resend_s)  # twice as long as it would wait for an answer
 
             assert device.messages[Kind.CHECK_IN] == asked
-            controller.send(Kind.COMMAND, Command(name=CommandName.CHECK_IN))
+            controller.send(Kind.COMMAND, Command(id="c-1", name=CommandName.CHECK_IN))
             wait_until(lambda: device.messages[Kind.CHECK_IN] > asked, what="the check-in that was asked for")
