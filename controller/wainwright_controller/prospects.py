@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
 
 from wainwright_common.codes import Code
-from wainwright_common.statuses import DeploymentStatus, DeviceStatus
+from wainwright_common.statuses import GOOD, DeploymentStatus, DeviceStatus
 from wainwright_controller.records import Deployment, DeviceState, Tally
-from wainwright_controller.rows import DEPLOYMENT, DEVICE, PART, TALLY
+from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE, PART, TALLY
 from wainwright_controller.rules.possible import Prospects
 
 # Who runs, as far as is known, what a newer deployment brought: a retry of the older one would take that away.
@@ -40,9 +40,40 @@ RETRIED = and_(_FAILED, ~_HAS_MOVED_ON)
 MOVED_ON = and_(_FAILED, _HAS_MOVED_ON)
 """And which it leaves out, because the device runs what a newer deployment brought."""
 
+# Whom a rollback that has ended left behind, of whom another one could bring back: it may run the release still, as far
+# as is known, what it ran before is in the store, and no rollback has found that there is nothing to undo any more.
+_THERE, _UNDONE, _UNDOING, _ROLLBACK = DEVICE.alias(), DEPLOYMENT.alias(), PART.alias(), DEPLOYMENT.alias()
+_RUNS_IT_STILL = exists(
+    select(1)
+    .where(
+        _THERE.c.id == PART.c.device_id,
+        _THERE.c.state == DeviceState.ACCEPTED,
+        _UNDONE.c.id == PART.c.deployment_id,
+        or_(
+            func.coalesce(_THERE.c.last_check_in_at, 0.0) <= func.coalesce(PART.c.finished_at, 0.0),
+            _THERE.c.artifact_name == _UNDONE.c.artifact_name,
+        ),
+    )
+    .correlate(PART)
+)
+_IS_UNDONE = exists(
+    select(1)
+    .where(
+        _UNDOING.c.device_id == PART.c.device_id,
+        _UNDOING.c.status.in_(GOOD),
+        _UNDOING.c.deployment_id == _ROLLBACK.c.id,
+        _ROLLBACK.c.rolls_back == PART.c.deployment_id,
+    )
+    .correlate(PART)
+)
+_HAS_THE_FORMER = exists(select(1).where(ARTIFACT.c.name == PART.c.former_name).correlate(PART))
+LEFT_BEHIND = and_(_RUNS_IT_STILL, _HAS_THE_FORMER, ~_IS_UNDONE)
+"""Which parts of a deployment another rollback is for, where one has ended; beyond what any is for."""
+
 # As rollback.concerns, of a part that has ended.
 _HAS_ASKED_SINCE = func.coalesce(DEVICE.c.last_check_in_at, 0.0) > func.coalesce(PART.c.finished_at, 0.0)
 _MAY_RUN_IT = and_(
+    or_(DEPLOYMENT.c.rollback_id.is_(None), LEFT_BEHIND),
     DEVICE.c.state != DeviceState.DECOMMISSIONED,
     or_(
         PART.c.status == DeviceStatus.SUCCESS,

@@ -225,8 +225,8 @@ class Deployment(Record, frozen=True, kw_only=True):
     `filter`, `max_devices` and `closed_at` (when no device may join any more) belong to dynamic ones. `tokens` is how
     many offers the pace allowed at `tokens_at`, `offers` how many were made. `seen_failures` among `seen_tried` devices
     are what a person acknowledged by resuming at `resumed_at`, `seen_codes` the same by error code. `rolls_back` names
-    the deployment that this one undoes, `rollback_id` the one that undoes this, `retry_of` the one whose failed devices
-    this one tries again.
+    the deployment that this one undoes, `rollback_id` the latest one that undoes this, `retry_of` the one whose failed
+    devices this one tries again.
     """
 
     id: str

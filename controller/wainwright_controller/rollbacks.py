@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from sqlalchemy import and_, or_
 
 from wainwright_common.statuses import DeploymentStatus, DeviceStatus
+from wainwright_controller.prospects import LEFT_BEHIND
 from wainwright_controller.records import Deployment, DeviceDeployment
 from wainwright_controller.rows import PART, all_parts
 from wainwright_controller.rules import phases, rollback
@@ -42,7 +43,7 @@ def begin(ledger: Ledger, deployment_id: str, actor: str, reason: str = "") -> D
     child = ledger.add_empty(child, phases.lay_out(child.id, [PhaseSpec()], len(parts), ledger.now))
     ledger.note("deployment", f"created to undo {undone.name}", actor, child.id)
     ledger.add_parts([rollback.part_of(r, p, child) for p, r in zip(parts, restores, strict=True)])
-    stopped = replace(undone, rollback_id=child.id, hold=None, hold_reason="")
+    stopped = replace(undone, rollback_id=child.id, rollback_ended_at=None, hold=None, hold_reason="")
     ledger.put_deployment(stopped, ledger.phases[deployment_id], actor)
     return ledger.deployments[deployment_id]
 
@@ -50,6 +51,8 @@ def begin(ledger: Ledger, deployment_id: str, actor: str, reason: str = "") -> D
 def what_it_restores(facts: WorkingSet, undone: Deployment) -> tuple[list[DeviceDeployment], list[rollback.Restore]]:
     """Return the parts that a rollback of a deployment concerns, and what each device gets back, in the same order."""
     wanted = and_(PART.c.deployment_id == undone.id, or_(PART.c.offered.is_(True), PART.c.attempt > 1))
+    if undone.rollback_id is not None:
+        wanted = and_(wanted, LEFT_BEHIND)
     offered = list(all_parts(facts.connection, wanted))
     facts.load_devices([part.device_id for part in offered])
     name = undone.artifact_name

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import insert
 
-from tests.controller.rules.samples import NOW, deployment, device, part
+from tests.controller.rules.samples import NOW, artifact, deployment, device, part
 from wainwright_common.codes import Code
 from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus
 from wainwright_controller import rollbacks
@@ -20,14 +20,23 @@ from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations.deployments import _failed_devices
 from wainwright_controller.prospects import prospects
 from wainwright_controller.records import Device, DeviceDeployment, DeviceState
-from wainwright_controller.rows import DEPLOYMENT, DEVICE, PART, TALLY, to_row
+from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE, PART, TALLY, to_row
 from wainwright_controller.store import Store
 
 ENDED = sorted(FINISHED)
 
 
-def ways() -> Iterator[tuple[Device, DeviceDeployment]]:
-    """Yield every way a device and its part can stand in a deployment of panel-2 that has ended."""
+UNDONE = [
+    # How its part in a rollback ended, and what it ran before: panel-1 is in the store.
+    (None, None),
+    (DeviceStatus.SUCCESS, "panel-1"),
+    (DeviceStatus.ABORTED, "panel-1"),
+    (DeviceStatus.NOARTIFACT, "panel-0"),
+]
+
+
+def ways() -> Iterator[tuple[Device, DeviceDeployment, DeviceStatus | None]]:
+    """Yield every way a device can stand in a deployment of panel-2 that has ended, and in its rollback."""
     offers = [(False, 1), (True, 1), (False, 2), (True, 2)]
     asked = [None, NOW - 50, NOW + 50]
     errors = [None, Code.TIMEOUT, Code.NO_SPACE]
@@ -37,19 +46,29 @@ def ways() -> Iterator[tuple[Device, DeviceDeployment]]:
             continue  # nobody succeeds with what was not offered
         for code in errors if status is DeviceStatus.FAILURE else errors[:1]:
             for state in (DeviceState.ACCEPTED, DeviceState.DECOMMISSIONED):
-                yield (
-                    device(last_check_in_at=at, artifact_name=release, state=state),
-                    part(status=status, offered=is_offered, attempt=attempt, error_code=code, finished_at=NOW),
-                )
+                ended = part(status=status, offered=is_offered, attempt=attempt, error_code=code, finished_at=NOW)
+                for undone, former in UNDONE if is_offered else UNDONE[:1]:
+                    yield (
+                        device(last_check_in_at=at, artifact_name=release, state=state),
+                        replace(ended, former_name=former),
+                        undone,
+                    )
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_what_is_read_is_what_the_operations_find(store: Store) -> None:
     made = []
     with store.write() as connection:
-        for number, (who, stands) in enumerate(ways()):
+        connection.execute(insert(ARTIFACT), to_row(artifact(name="panel-1")))
+        for number, (who, stands, undone) in enumerate(ways()):
             name = f"n{number}"
             one = deployment(id=name, name=name, sequence=number, status=DeploymentStatus.FINISHED)
+            if undone is not None:
+                one = replace(one, rollback_id=f"r{number}", rollback_ended_at=NOW)
+                child = replace(one, id=f"r{number}", sequence=10**6 + number, rolls_back=name, rollback_id=None)
+                back = part(deployment_id=child.id, device_id=name, sequence=child.sequence, status=undone)
+                connection.execute(insert(DEPLOYMENT), to_row(child))
+                connection.execute(insert(PART), to_row(back))
             stood = replace(stands, deployment_id=name, device_id=name, sequence=number)
             connection.execute(insert(DEVICE), to_row(replace(who, id=name)) | {"attributes": "{}"})
             connection.execute(insert(DEPLOYMENT), to_row(one))

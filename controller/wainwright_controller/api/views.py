@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, case, or_, select
 
 from wainwright_common.statuses import ACTIVE, GOOD, DeviceStatus, Hold, margo_of_deployment, margo_of_device
 from wainwright_controller.api.failures import failures_of
@@ -49,16 +49,19 @@ LAST_AT = (
     .scalar_subquery()
 )
 """When anything last happened to a deployment: by the index of (deployment, id) one row is read."""
-_UNDOING = PART.alias("undoing_part")
-PARTS = (
-    select(PART, _UNDOING.c.status.label("undoing"))
-    .join(DEPLOYMENT, DEPLOYMENT.c.id == PART.c.deployment_id)
-    .outerjoin(
-        _UNDOING,
-        and_(_UNDOING.c.deployment_id == DEPLOYMENT.c.rollback_id, _UNDOING.c.device_id == PART.c.device_id),
-    )
+_UNDOING, _ROLLBACK = PART.alias("undoing_part"), DEPLOYMENT.alias("rollback")
+_STANDS = (
+    select(_UNDOING.c.status)
+    .join(_ROLLBACK, _ROLLBACK.c.id == _UNDOING.c.deployment_id)
+    .where(_UNDOING.c.device_id == PART.c.device_id, _ROLLBACK.c.rolls_back == PART.c.deployment_id)
+    .order_by(_UNDOING.c.sequence.desc())
+    .limit(1)
+    .correlate(PART)
+    .scalar_subquery()
 )
-"""Device deployments, each with where its device stands in the rollback of the deployment (`undoing_of`)."""
+_UNDONE = case((DEPLOYMENT.c.rollback_id.is_not(None), _STANDS))
+PARTS = select(PART, _UNDONE.label("undoing")).join(DEPLOYMENT, DEPLOYMENT.c.id == PART.c.deployment_id)
+"""Device deployments, each with where its device stands in the latest rollback of the deployment that it is part of."""
 ACTIVE_SHOWN = 20  # devices under way that a live listener gets: what fits on a screen
 FAILURES_SHOWN = 5  # different failures that he gets: as above
 RESUMED = "the deployment to be resumed"

@@ -174,10 +174,4 @@ def _of_kind(act: Act, deployment: Deployment) -> Refused | None:
             f"Deployment {deployment.name} is a rollback, which is not rolled back:"
             " make a new deployment of the release that you want.",
         )
-    if act is Act.ROLLBACK and deployment.rollback_id is not None:
-        return Refused(
-            "rolled-back",
-            f"Deployment {deployment.name} has been rolled back already:"
-            " retry its rollback's failed devices, or make a new deployment.",
-        )
     return None

@@ -6,7 +6,8 @@
 3. A retry needs a device that failed, is still in the fleet, and has not moved on to what a newer deployment brought; a
    rollback is not retried.
 4. A rollback of a deployment that has ended needs a device that may run the release from it. One that has not ended is
-   stopped by its rollback, whoever has the release by then.
+   stopped by its rollback, whoever has the release by then. Where a rollback has ended and left devices behind (it was
+   aborted, they failed, or what they ran before was missing), another one is possible for those.
 
 The operations ask the same functions, so that nothing is offered that is refused then. Who asks is not considered: an
 approval needs an admin other than who made the deployment (lifecycle.approve).
@@ -30,7 +31,10 @@ class Prospects(NamedTuple):
     has_failed: bool
     """A device that failed is still in the fleet, and has not moved on (prospects.py)."""
     has_release: bool
-    """A device may run the release from it (rollback.concerns); asked of a deployment that has ended only."""
+    """A device may run the release from it (rollback.concerns), and was left behind where it has been rolled back.
+
+    Asked of a deployment that has ended only.
+    """
 
 
 def possible(deployment: Deployment, phases: Sequence[Phase], prospects: Prospects) -> list[Act]:
@@ -84,7 +88,8 @@ def check_retry(deployment: Deployment, *, has_failed: bool) -> None:
     """Raise Refused when a retry would be for nobody, or is of a rollback."""
     if deployment.rolls_back is not None:
         raise Refused(
-            "is-a-rollback", f"{deployment.name} is a rollback: roll its deployment's devices out anew instead."
+            "is-a-rollback",
+            f"{deployment.name} is a rollback: once it has ended, roll its deployment back again instead.",
         )
     if not has_failed:
         raise Refused(
@@ -94,8 +99,14 @@ def check_retry(deployment: Deployment, *, has_failed: bool) -> None:
 
 
 def check_worth(undone: Deployment, *, has_release: bool) -> None:
-    """Raise Refused when a deployment has ended and no device may run the release from it."""
-    if undone.status is DeploymentStatus.FINISHED and not has_release:
+    """Raise Refused when a deployment has ended and no device may run the release from it, or it has been undone."""
+    if undone.status is not DeploymentStatus.FINISHED or has_release:
+        return
+    if undone.rollback_id is not None:
         raise Refused(
-            "nothing-to-roll-back", f"No device has the release from {undone.name}: there is nothing to give back."
+            "rolled-back",
+            f"Deployment {undone.name} has been rolled back already, and no device is left that could be brought back.",
         )
+    raise Refused(
+        "nothing-to-roll-back", f"No device has the release from {undone.name}: there is nothing to give back."
+    )

@@ -11,6 +11,8 @@
    `noartifact` at once, with the obstacle as its substate: it is known from the start who cannot be restored.
 5. The undone deployment ends as `rolled-back` when its rollback brought at least one device back, or found none that
    had the release; otherwise with the outcome that its devices give it.
+6. A rollback that has ended may have left devices behind: another one is to those, of which what they ran before is in
+   the store by now (prospects.LEFT_BEHIND).
 
 Nothing here reads a clock, the store or the network.
 """

@@ -75,7 +75,7 @@ _TEXTS: Mapping[Act, tuple[str, str]] = {
 _IN_VAIN: Mapping[Act, str] = {
     Act.PROMOTE: "No later phase waits to be opened.",
     Act.RETRY: "No device has failed that could be tried again, or they run something newer.",
-    Act.ROLLBACK: "No device has got the release from it.",
+    Act.ROLLBACK: "No device has got the release from it, or can be brought back now.",
 }
 """Why lifecycle.possible leaves out what the stage allows."""
 _TYPED = frozenset({Act.ROLLBACK, Act.ABORT, Act.DELETE})  # what cannot be undone

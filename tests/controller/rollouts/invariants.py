@@ -36,6 +36,7 @@ class Watch:
         self._times: defaultdict[str, list[float]] = defaultdict(list)
         self._known: dict[str, Deployment] = {}
         self._held: dict[str, Hold | None] = {}
+        self._rollback_gone: set[str] = set()
 
     def deployments(self) -> list[Deployment]:
         with self.world.store.read() as connection:
@@ -53,7 +54,8 @@ class Watch:
         self._times.clear()
 
     def forget(self, deployment_id: str) -> None:
-        """Expect nothing more of a deployment that was deleted."""
+        """Expect nothing more of a deployment that was deleted, nor, of a rollback, of who it left behind."""
+        self._rollback_gone.add(self._known[deployment_id].rolls_back or "")
         self._over.pop(deployment_id, None)
         for key in [key for key in self._ended if key[0] == deployment_id]:
             del self._ended[key]
@@ -182,11 +184,13 @@ class Watch:
         """Hold that no device still runs what was undone, except those that the rollback lists."""
         self._read()
         for deployment in self._known.values():
-            if deployment.rollback_id is None or deployment.rollback_id not in self._known:
+            if deployment.rollback_id is None or deployment.id in self._rollback_gone:
                 continue
             for player in players:
                 if player.installed_by != deployment.id or player.is_gone:
                     continue
-                part = self._parts.get((deployment.rollback_id, player.id))
+                rollbacks = [d for d in self._known.values() if d.rolls_back == deployment.id]
+                parts = [self._parts.get((d.id, player.id)) for d in sorted(rollbacks, key=lambda d: d.sequence)]
+                part = next((part for part in reversed(parts) if part is not None), None)
                 assert part is not None, f"{player.id} was forgotten"
                 assert part.status in _LEFT, f"{player.id} runs {player.runs} still: {part.status}"

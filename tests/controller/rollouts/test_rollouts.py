@@ -236,6 +236,46 @@ def test_a_rollback_that_is_aborted_lets_its_deployment_end_as_well(world: World
     assert (ended.status, ended.outcome) == (DeploymentStatus.FINISHED, Outcome.PARTIAL)
 
 
+def test_a_rollback_that_left_devices_behind_is_followed_by_another_one_to_those(world: World) -> None:
+    back, failed, aborted, lost, newer = devices = _fleet(world)
+    lost.runs = "os-0"
+    lost.check_in()
+    world.release("os-3")
+    made = world.create("os-2", all_devices=True)
+    for device in devices:
+        device.update()
+    first = world.operations.rollback(made.id, "olga").rollback_id or ""
+    assert Act.ROLLBACK not in world.shown(made.id).allowed
+    assert back.update() == "restore os-1"
+    assert failed.update("failure", "no-space") == "restore os-1"
+    world.operations.abort(first, "olga")
+    world.create("os-3", devices=[newer.id])
+    assert newer.update() == "os-3"
+    world.pass_time(1)
+    for device in devices:
+        device.check_in()
+
+    assert Act.ROLLBACK in world.shown(made.id).allowed
+    assert world.operations.plan_rollback(made.id).restored == 2
+    again = world.operations.rollback(made.id, "olga", "the disks were cleared").rollback_id or ""
+
+    assert sorted(world.parts(again)) == [failed.id, aborted.id]
+    assert world.shown(made.id).margo_state == "removing"
+    assert [d.update() for d in (failed, aborted)] == ["restore os-1"] * 2
+    ended = world.deployment(made.id)
+    assert (ended.outcome, ended.rollback_id) == (Outcome.ROLLED_BACK, again)
+    assert world.margo_states(made.id) == {d.id: "removed" for d in (back, failed, aborted)} | {
+        lost.id: "installed",
+        newer.id: "installed",
+    }
+    with pytest.raises(Refused) as refused:
+        world.operations.rollback(made.id, "olga")
+    assert refused.value.code == "rolled-back"
+    world.release("os-0")
+    assert sorted(world.parts(world.operations.rollback(made.id, "olga").rollback_id or "")) == [lost.id]
+    assert lost.update() == "restore os-0"
+
+
 def test_too_many_failures_roll_a_deployment_back_by_themselves(world: World) -> None:
     devices = _fleet(world)
     limit = {"percent": 25, "min_sample": 3, "action": "rollback"}

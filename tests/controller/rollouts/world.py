@@ -33,7 +33,7 @@ from wainwright_common.statuses import DeviceStatus
 from wainwright_common.topics import Kind
 from wainwright_controller import records
 from wainwright_controller.api.models import DeploymentOut
-from wainwright_controller.api.views import deployment_out
+from wainwright_controller.api.views import PARTS, deployment_out, part_out, undoing_of
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.hearing import Hearing
 from wainwright_controller.ingest.intake import Arrival
@@ -140,6 +140,13 @@ class World:
         with self.store.read() as connection:
             rows = connection.execute(EVENT.select().where(EVENT.c.deployment_id == deployment_id).order_by(EVENT.c.id))
             return [from_row(Event, row) for row in rows.mappings()]
+
+    def margo_states(self, deployment_id: str) -> dict[str, str]:
+        """Return the Margo view of each of a deployment's devices."""
+        with self.store.read() as connection:
+            rows = connection.execute(PARTS.where(PART.c.deployment_id == deployment_id)).mappings().all()
+            parts = [part_out(from_row(DeviceDeployment, row), undoing_of(row)) for row in rows]
+        return {part.device_id: part.margo_state.value for part in parts}
 
     def tally(self, deployment_id: str) -> Tally:
         with self.store.read() as connection:

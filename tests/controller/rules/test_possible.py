@@ -62,4 +62,7 @@ def test_only_what_has_ended_is_asked_whether_somebody_has_the_release() -> None
 
     assert [stage_of(one) for one in ended] == [Stage.FINISHED]
     assert refusals(ended[0], PLANS[1], nobody)[Act.ROLLBACK].code == "nothing-to-roll-back"
+    undone = replace(ended[0], **KINDS[3])
+    assert refusals(undone, PLANS[1], nobody)[Act.ROLLBACK].code == "rolled-back"
+    assert Act.ROLLBACK in possible(undone, PLANS[1], nobody._replace(has_release=True))
     assert Act.ROLLBACK in possible(IN[Stage.PAUSED], PLANS[1], nobody)
