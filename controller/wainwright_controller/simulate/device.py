@@ -69,6 +69,7 @@ class SimulatedDevice:
         self._check_in_id = ""
         self._check_in_after_s = spec.check_in_s
         self._unanswered = 0
+        self._is_silent = False  # of its update; as one whose agent has forgotten it, it asks all the same
         self._wanted = asyncio.Event()
         self._planned_anew = asyncio.Event()
         self._reason = CheckInReason.START
@@ -213,7 +214,7 @@ class SimulatedDevice:
             boot_id=self.memory.boot_id,
             agent_version=VERSION,
             inventory_digest=inventory_digest(dict(self._attributes)),
-            running=self.memory.running,
+            running=UNSET if self._is_silent else self.memory.running,
         )
         await self._send(Kind.CHECK_IN, check_in)
 
@@ -278,6 +279,7 @@ class SimulatedDevice:
         if self._work is not None:
             self._work.cancel()
             self._work = None
+        self._is_silent = False
 
     async def _update(self, offer: Offer) -> None:
         try:
@@ -291,6 +293,7 @@ class SimulatedDevice:
         said = [f"Updating to {offer.artifact.name} (deployment {offer.deployment_id}, attempt {offer.attempt})."]
         await self._report(DeviceStatus.DOWNLOADING)
         if fate is Fate.SILENT:
+            self._is_silent = True
             await asyncio.Event().wait()
         fetched = await self._download(offer)
         error: Reason | None = None
