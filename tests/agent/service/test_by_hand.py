@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import pty
 import re
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -16,7 +19,7 @@ import pytest
 from msgspec import UNSET
 
 from tests.agent.service.peers import Agent, Controller, new_device_id, offer_of, offered
-from tests.agent.update.lab import run
+from tests.agent.update.lab import run, runs
 from tests.agent.update.web import Web
 from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
@@ -79,10 +82,10 @@ class Device(Agent):
                 root.handlers[:], root.level = before
         return code, output.getvalue() + errors.getvalue()
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str, output: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start a command in a process of its own."""
         command = [sys.executable, "-m", "wainwright_agent", "--config", str(self.config), *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, stdout=output, stderr=output, text=True)
 
     def let_go(self, words: str) -> None:
         """Make the file `go` once the service has logged this."""
@@ -231,6 +234,45 @@ def test_an_install_that_was_killed_is_ended_by_resume_as_a_deployments_is(lonel
     assert code == 1
     assert "The agent was restarted during the step install" in text
     assert lonely.calls[-3:] == ["ArtifactRollback", "ArtifactFailure", "Cleanup"]
+
+
+@pytest.mark.parametrize("connection", [pty.openpty, os.pipe])
+def test_a_connection_that_is_gone_does_not_end_an_install(
+    lonely: Device, connection: Callable[[], tuple[int, int]]
+) -> None:
+    lonely.on(ArtifactInstall="touch $lab/there; while [ ! -e $lab/go ]; do sleep 0.02; done")
+    ours, its = connection()
+    process = lonely.begin("install", lonely.artifact(), output=its)
+    try:
+        os.close(its)
+        wait_until((lonely.folder / "there").exists, 60)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        (lonely.folder / "go").touch()
+        assert process.wait(60) == 0
+    finally:
+        (lonely.folder / "go").touch()
+        process.kill()
+        process.wait()
+    assert lonely.calls == [*BEFORE, "ArtifactCommit", "Cleanup"]
+    assert lonely.exits("show-artifact") == (0, "panel-2\n")
+
+
+def test_a_command_that_is_told_to_end_ends_its_module_first(lonely: Device) -> None:
+    stay = "echo $$ >$lab/new && mv $lab/new $lab/$1.pid; sleep 60"
+    lonely.on(SupportsRollback="echo Yes", ArtifactInstall=stay, ArtifactRollback=stay)
+    for command, call in (["install", lonely.artifact()], "ArtifactInstall"), (["resume"], "ArtifactRollback"):
+        pid = lonely.folder / f"{call}.pid"
+        with lonely.begin(*command) as process:
+            wait_until(pid.exists, 60, call)
+            process.terminate()
+            _, text = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert text.endswith("The update stops. To go on: wain resume\n")
+        assert not runs(int(pid.read_text()))
+    update = lonely.state().update
+    assert update is not None
+    assert update.state is UpdateState.ROLLBACK
 
 
 def test_a_journal_that_cannot_be_written_is_told_to_whoever_waits_until_it_can(lonely: Device) -> None:
