@@ -81,7 +81,7 @@ class Updater:
         )
         self._log = DeploymentLog(config.data_dir)
         self._course = Course(config.data_dir, journal, self._orders, self._reporter, self._log, limits, changed)
-        self._waits = Waits(config, journal, self._orders, self._reporter, limits)
+        self._waits = Waits(config, journal, self._orders, self._reporter, limits, self._boot_id)
         self._actions = Actions(config, self._around, limits, self._course.note_waiting, spare)
         update = journal.state.update
         self._resuming = update is not None
