@@ -25,6 +25,7 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
 from wainwright_agent import by_hand, cli, technician
 from wainwright_agent.cli.parser import STOPS
+from wainwright_agent.config import load
 from wainwright_agent.events import Asked
 from wainwright_agent.journal import ByHand, Journal, State, Update
 from wainwright_agent.states import Event, UpdateState
@@ -275,6 +276,28 @@ def test_a_command_that_is_told_to_end_ends_its_module_first(lonely: Device) -> 
     assert update.state is UpdateState.ROLLBACK
 
 
+def test_a_file_that_the_service_does_not_see_is_to_be_put_where_it_does(lonely: Device) -> None:
+    file = str(lonely.folder / "hidden.mender")
+    with Journal.open(lonely.data_dir) as journal:
+        updater = Updater(load(lonely.config, {}), journal, publish=lambda _: None)
+        thread = threading.Thread(target=updater.run)
+        thread.start()
+        try:
+            wish = {"uri": f"file://{file}", "name": "panel-2", "size": 1, "version": ""}
+            assert technician.carry_out(updater, journal.state, Asked("install", wish, is_owner=True))["accepted"]
+            wait_until(lambda: journal.state.update is None, 60, "the end")
+        finally:
+            updater.stop()
+            thread.join(60)
+    last = lonely.state().last
+    assert last is not None
+    assert last.error is not None
+    assert last.error.text == (
+        f"{file}: cannot be read: No such file or directory. If it is there, the service may not look there, as into "
+        "/tmp, /root and /home with wainwright-agent.strict.conf: put it below /srv."
+    )
+
+
 def test_a_journal_that_cannot_be_written_is_told_to_whoever_waits_until_it_can(lonely: Device) -> None:
     lonely.on(ArtifactInstall="mkdir $lab/data/journal.json.new")  # where the journal's next state is to be written
     command = [sys.executable, "-m", "wainwright_agent", "--config", str(lonely.config), "install", lonely.artifact()]
@@ -435,8 +458,6 @@ def test_a_command_that_does_not_fit_is_refused(command: str, update: Update | N
 
 
 def test_only_root_and_the_agents_own_user_may_change_what_is_installed(lonely: Device) -> None:
-    from wainwright_agent.config import load
-
     with Journal.open(lonely.data_dir) as journal:
         updater = Updater(load(lonely.config, {}), journal, publish=lambda _: None)
         wish = {"uri": "file:///x", "name": "panel-2", "size": 1, "version": ""}
