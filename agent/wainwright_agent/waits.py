@@ -109,9 +109,8 @@ class Waits:
 
     def _aborted(self) -> Ending | None:
         self._orders.check_stopping()
-        if self._orders.taken_back is None:
-            return None
-        return Ending(E.ABORTED, Reason(code=Code.ABORTED, text=self._orders.taken_back))
+        why = self._orders.unwanted()
+        return None if why is None else Ending(E.ABORTED, Reason(code=Code.ABORTED, text=why))
 
 
 def _written_before(config: Config, journal: Journal, boot_id: str) -> datetime:

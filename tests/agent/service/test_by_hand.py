@@ -418,6 +418,8 @@ S = UpdateState
         (_update(S.COMMIT, aborted=True), False),
         (_update(S.CLEANUP, by_hand=ByHand(stop_before=(S.CLEANUP,))), True),
         (_update(S.ENTER_REBOOT, by_hand=ByHand(released=S.ENTER_REBOOT)), True),
+        (_update(S.ENTER_REBOOT, aborted=True), False),
+        (_update(S.ENTER_REBOOT, aborted=True, supports_rollback=False), True),
         (_update(S.ENTER_ROLLBACK_REBOOT, aborted=True), True),
         (_update(S.HOST_ROLLBACK_REBOOT, aborted=True), True),
         (_update(S.MODULE_ROLLBACK_REBOOT), True),
@@ -449,6 +451,8 @@ def test_an_update_by_hand_is_held_where_a_person_is_needed(update: Update | Non
         ("rollback", _update(S.ENTER_REBOOT), None),
         ("rollback", _update(S.LEAVE_COMMIT), "too-late"),
         ("rollback", _update(S.COMMIT, supports_rollback=False), "no-rollback"),
+        ("rollback", _update(S.ENTER_REBOOT, supports_rollback=None), "no-rollback"),
+        ("rollback", _update(S.INSTALL, supports_rollback=None), None),
         ("rollback", _update(S.COMMIT, by_hand=None), "not-by-hand"),
     ],
 )
