@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from wainwright_agent import rules
 from wainwright_agent.events import Answer
 from wainwright_agent.journal import ByHand, State, Update
 from wainwright_agent.states import Event, UpdateState, allows
@@ -70,7 +71,7 @@ def states_of(names: Iterable[str]) -> ByHand:
 
 def is_held(update: Update | None) -> bool:
     """Say whether the step of the update's state waits for somebody."""
-    if update is None or update.by_hand is None or (update.aborted and allows(update.state, E.ABORTED)):
+    if update is None or update.by_hand is None or (update.aborted and rules.may_stop(update)):
         return False
     if update.state in NEEDS_REBOOT:
         return True
@@ -108,7 +109,7 @@ def refusal(state: State, command: str) -> Answer | None:
 def _refusal_to_roll_back(update: Update) -> Answer | None:
     if not allows(update.state, E.ABORTED):
         return _answer("too-late", f"{_what(update)} is in the step {update.state}, from which there is no way back.")
-    if update.supports_rollback is False:
+    if not rules.may_stop(update):
         return _answer("no-rollback", f"The update module of {update.payload_type} cannot roll back.")
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -11,6 +12,10 @@ from wainwright_common.codes import Code
 from wainwright_common.messages import Artifact
 
 CHUNK = 1024 * 1024  # bytes
+OUT_OF_SIGHT = (  # whoever asked for the update has looked at the file
+    "If it is there, the service may not look there, as into /tmp, /root and /home with wainwright-agent.strict.conf: "
+    "put it below /srv."
+)
 
 
 class FileStream:
@@ -24,7 +29,8 @@ class FileStream:
         try:
             self._file = open(self._path, "rb")  # noqa: PTH123, SIM115  closed by `close`
         except OSError as error:
-            text = f"{self._path}: cannot be read: {error.strerror}."
+            hint = f" {OUT_OF_SIGHT}" if error.errno in {errno.ENOENT, errno.EACCES} else ""
+            text = f"{self._path}: cannot be read: {error.strerror}.{hint}"
             raise UpdateError(Code.DOWNLOAD_FAILED, text) from error
 
     def read(self, n: int) -> bytes:

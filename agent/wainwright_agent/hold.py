@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import UNSET
 
-from wainwright_agent import windows
+from wainwright_agent import clock, windows
 from wainwright_agent.config import Update as Settings
 from wainwright_common.messages import Offer, Window
 from wainwright_common.windows import parse
@@ -25,8 +25,11 @@ class Hold:
     until: datetime | None = None
 
 
-def hold(offer: Offer, settings: Settings, now: datetime) -> Hold | None:
-    """Return why an offer's update must wait before it is installed; None when it need not."""
+def hold(offer: Offer, settings: Settings, now: datetime, written: datetime = clock.BORN) -> Hold | None:
+    """Return why an offer's update must wait before it is installed; None when it need not.
+
+    By a clock that is certainly wrong, because it is before the time `written`, no window is open.
+    """
     policy = offer.policy
     if policy.download_only is True:
         return Hold(
@@ -36,6 +39,8 @@ def hold(offer: Offer, settings: Settings, now: datetime) -> Hold | None:
     theirs: Sequence[Window] = [] if policy.windows is UNSET else policy.windows
     if not own and not theirs:
         return None
+    if fault := clock.fault(now, written):
+        return Hold(f"It waits until the clock is set, which shows a time {fault}. If it is right, restart the agent.")
     try:
         local = zone(settings.time_zone)
         opens = windows.opening((own, theirs), now, local)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from wainwright_agent import rules
 from wainwright_agent.failure import Interrupted
 from wainwright_agent.journal import Journal, JournalError, State
 from wainwright_agent.processes import Wake
@@ -30,6 +31,7 @@ TAKEN_BACK: Mapping[Verdict, str] = {
 }
 # fmt: on
 BACK_BY_HAND = "A technician has asked for the rollback."
+TOO_LATE = "It is too late for that: what is installed cannot be undone, so the update goes on."
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,9 @@ class Orders:
         update = self._journal.state.update
         if update is None or not (allows(update.state, E.ABORTED) or update.state is S.ASK):
             return
+        if update.state is not S.ASK and not rules.may_stop(update):
+            log.warning("%s %s", why, TOO_LATE)
+            return
         log.warning("The update to %s is to stop: %s", update.offer.artifact.name, why)
         self.taken_back = why
 
@@ -100,7 +105,7 @@ class Orders:
     def unwanted(self) -> str | None:
         """Return why nobody need wait any longer for what goes forward; None on the way back, which must be gone."""
         update = self._journal.state.update
-        return self.taken_back if update is not None and allows(update.state, E.ABORTED) else None
+        return self.taken_back if update is not None and rules.may_stop(update) else None
 
     def check_stopping(self) -> None:
         """Raise Interrupted when the worker is to end."""

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from wainwright_agent.failure import clip
 from wainwright_agent.journal import DONE_MAX, OUTBOX_MAX, SEQ_BLOCK, ByHand, Done, LastUpdate, State, Update
-from wainwright_agent.states import CHOICES, FINAL, INITIAL, Event, UpdateState, next_state
+from wainwright_agent.states import CHOICES, FINAL, INITIAL, Event, UpdateState, allows, next_state
 from wainwright_common.codes import Code
 from wainwright_common.messages import Offer, Reason, Report
 from wainwright_common.statuses import FINISHED, DeviceStatus
@@ -67,6 +67,8 @@ MAY_BE_A_MIX = frozenset(
         (S.FAILURE, E.FAILED),
     }
 )
+UNCHANGED = frozenset({S.DOWNLOAD, S.WAIT_WINDOW, S.INSTALL})
+"""Where nothing has changed in front of the step."""
 UNCHANGED_BY_A_LOOP = frozenset({S.DOWNLOAD, S.WAIT_WINDOW, S.LEAVE_COMMIT, S.CLEANUP})
 
 
@@ -145,6 +147,14 @@ def is_old(state: State, offer: Offer) -> bool:
 def is_attempt(offer: Offer, deployment_id: str, attempt: int) -> bool:
     """Say whether an offer is of this attempt of this deployment."""
     return (offer.deployment_id, offer.attempt) == (deployment_id, attempt)
+
+
+def may_stop(update: Update) -> bool:
+    """Say whether an update that is not wanted any more can be stopped: nothing has changed yet, or it can be undone.
+
+    Else it goes on: to stop between the steps would make a mix of a device that is whole.
+    """
+    return allows(update.state, E.ABORTED) and (update.state in UNCHANGED or update.supports_rollback is True)
 
 
 def report_of(update: Update, now: Now) -> Report:

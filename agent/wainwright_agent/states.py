@@ -9,7 +9,7 @@ happened wholly, partly or not at all.
 
 What the table leaves to others: which state scripts run around a step (steps.py), that the number of stores is bounded
 (rules.py raises LOOP), and that an abort counts only before ArtifactCommit begins (update.py raises ABORTED only in
-front of a step).
+front of a step), and only while there is a way back (rules.py, may_stop).
 """
 
 from __future__ import annotations

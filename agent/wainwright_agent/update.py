@@ -26,7 +26,7 @@ from wainwright_agent.deployment_log import DeploymentLog
 from wainwright_agent.failure import Interrupted, LinkUseless
 from wainwright_agent.groups import end_leftovers
 from wainwright_agent.journal import ByHand, Journal, JournalError, State, Update
-from wainwright_agent.orders import BACK_BY_HAND, TAKEN_BACK, Orders, takes_back
+from wainwright_agent.orders import BACK_BY_HAND, TAKEN_BACK, TOO_LATE, Orders, takes_back
 from wainwright_agent.processes import Surroundings, pause
 from wainwright_agent.reporter import Reporter
 from wainwright_agent.spare import Spare
@@ -81,7 +81,7 @@ class Updater:
         )
         self._log = DeploymentLog(config.data_dir)
         self._course = Course(config.data_dir, journal, self._orders, self._reporter, self._log, limits, changed)
-        self._waits = Waits(config, journal, self._orders, self._reporter, limits)
+        self._waits = Waits(config, journal, self._orders, self._reporter, limits, self._boot_id)
         self._actions = Actions(config, self._around, limits, self._course.note_waiting, spare)
         update = journal.state.update
         self._resuming = update is not None
@@ -237,8 +237,10 @@ class Updater:
         """Perform the step of the stored state and move on; everything that raises Interrupted leaves it stored."""
         self._orders.recall()
         if self._orders.taken_back is not None and allows(update.state, E.ABORTED):
-            self._course.move(E.ABORTED, Reason(code=Code.ABORTED, text=self._orders.taken_back))
-            return
+            if rules.may_stop(update):
+                self._course.move(E.ABORTED, Reason(code=Code.ABORTED, text=self._orders.taken_back))
+                return
+            log.warning("%s %s", self._orders.taken_back, TOO_LATE)
         try:
             ending = self._ending(update)
         except Interrupted:

@@ -10,7 +10,7 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from wainwright_agent import by_hand, rules
+from wainwright_agent import by_hand, clock, rules
 from wainwright_agent.actions import Ending, Limits
 from wainwright_agent.config import Config
 from wainwright_agent.failure import Interrupted
@@ -33,7 +33,16 @@ log = logging.getLogger(__name__)
 class Waits:
     """The waits of one agent's updates."""
 
-    def __init__(self, config: Config, journal: Journal, orders: Orders, reporter: Reporter, limits: Limits) -> None:
+    def __init__(
+        self,
+        config: Config,
+        journal: Journal,
+        orders: Orders,
+        reporter: Reporter,
+        limits: Limits,
+        boot_id: str,
+    ) -> None:
+        self._written = _written_before(config, journal, boot_id)
         self._config = config
         self._journal = journal
         self._orders = orders
@@ -45,7 +54,7 @@ class Waits:
         update = self._journal.state.update
         if update is None or update.by_hand is not None:
             return None
-        return hold(update.offer, self._config.update, datetime.now(UTC))
+        return hold(update.offer, self._config.update, datetime.now(UTC), self._written)
 
     def for_update(self) -> Update:
         """Wait until there is an update to carry out."""
@@ -100,6 +109,15 @@ class Waits:
 
     def _aborted(self) -> Ending | None:
         self._orders.check_stopping()
-        if self._orders.taken_back is None:
-            return None
-        return Ending(E.ABORTED, Reason(code=Code.ABORTED, text=self._orders.taken_back))
+        why = self._orders.unwanted()
+        return None if why is None else Ending(E.ABORTED, Reason(code=Code.ABORTED, text=why))
+
+
+def _written_before(config: Config, journal: Journal, boot_id: str) -> datetime:
+    """Return when the journal was written in a boot before this one: what a clock that has lost its time is known by.
+
+    One that was set back since within a boot was set by somebody who knew better; so an agent that is started again
+    believes it.
+    """
+    update = journal.state.update
+    return clock.BORN if update is not None and update.boot_id == boot_id else clock.written(config.data_dir)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from wainwright_agent import medium
+from wainwright_agent import clock, medium
 from wainwright_agent.checks.finding import Finding
 from wainwright_agent.config import Config
-from wainwright_agent.journal import FILE, Journal, JournalError
+from wainwright_agent.journal import Journal, JournalError
 from wainwright_agent.states import UpdateState
 from wainwright_common import data_folder
 
-BORN = datetime(2026, 1, 1, tzinfo=UTC)  # this program is not older, so no clock that is right shows an earlier time
-CLOCK_TOLERANCE = timedelta(minutes=1)  # a clock that was stepped back by its time service is not a wrong one
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 TIMEX_BYTES = 512  # more than any architecture's struct timex; all zero, it only asks
 ROOM_MIN = 16 * 1024 * 1024  # bytes for the journal and logs; the payload of an update comes on top
@@ -26,21 +24,15 @@ SHEBANG_MAX = 256  # bytes; execve(2), "interpreter scripts"
 
 def check_clock(config: Config) -> Finding:
     """Find a clock that is certainly wrong, and say whether a time service keeps it."""
-    try:
-        written = datetime.fromtimestamp((config.data_dir / FILE).stat().st_mtime, UTC)
-    except OSError:
-        written = BORN
-    return judge_clock(datetime.now(UTC), written, is_synchronised=_is_synchronised())
+    return judge_clock(datetime.now(UTC), clock.written(config.data_dir), is_synchronised=_is_synchronised())
 
 
 def judge_clock(now: datetime, written: datetime, *, is_synchronised: bool | None) -> Finding:
     """Judge a clock by when the journal was `written`; `is_synchronised` is None when the kernel does not say."""
     shown = f"{now:%Y-%m-%d %H:%M:%S} UTC"
     remedy = "Set it (date -s), and start a time service (systemd-timesyncd, chrony): certificates are judged by it."
-    if now < BORN:
-        return Finding("clock", f"shows {shown}, which is before this program was made", remedy)
-    if now < written - CLOCK_TOLERANCE:
-        return Finding("clock", f"shows {shown}, but the journal was written at {written:%Y-%m-%d %H:%M:%S}", remedy)
+    if fault := clock.fault(now, written):
+        return Finding("clock", f"shows {shown}, which is {fault}", remedy)
     kept = {True: ", synchronised", False: ", not kept by a time service", None: ""}[is_synchronised]
     return Finding("clock", shown + kept)
 

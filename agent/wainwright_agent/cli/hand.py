@@ -6,11 +6,12 @@ Either way one process has the journal, and the same machine carries the update 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from wainwright_agent import by_hand, status, technician
 from wainwright_agent.cli.exits import Exit, Refused
 from wainwright_agent.cli.output import complain, talk, tell
 from wainwright_agent.cli.show import is_wanted
+from wainwright_agent.cli.terminal import mute_what_is_lost, outlived
 from wainwright_agent.config import Config
 from wainwright_agent.control import AgentUnreachable, ask
 from wainwright_agent.download import Look, Looked, Said
@@ -123,18 +125,27 @@ class _Ourselves:
     def __init__(self, config: Config, journal: Journal, spare: Spare | None) -> None:
         self._config = config
         self._journal = journal
-        before = journal.state.update
+        self._found = journal.state.update
         self._news = threading.Event()
         self._updater = Updater(config, journal, publish=lambda _: None, changed=self._news.set, spare=spare)
         self._thread = threading.Thread(target=self._updater.run, name="update", daemon=True)
         self._thread.start()
+
+    def settle(self) -> None:
+        """Wait until nothing is left to do of what was found."""
         while not self._updater.is_settled and self._thread.is_alive():
             self.pause()
-        after = journal.state.update
-        self.is_idle = after is None
+
+    @property
+    def is_idle(self) -> bool:
         """Whether no update is left."""
-        self.has_gone_on = before is not None and (after is None or after.state is not before.state)
+        return self._journal.state.update is None
+
+    @property
+    def has_gone_on(self) -> bool:
         """Whether an update was found in the middle of a step, or after the reboot that it was waiting for."""
+        found, now = self._found, self._journal.state.update
+        return found is not None and (now is None or now.state is not found.state)
 
     def do(self, command: str, options: dict[str, Any]) -> Answer:
         return technician.carry_out(self._updater, self._journal.state, Asked(command, options, is_owner=True))
@@ -165,7 +176,8 @@ def _owner(config: Config, spare: Spare | None = None) -> Iterator[Owner]:
         if error.is_forbidden:
             raise Refused(f"{error} Run this as root.") from error
     else:
-        yield _Service(config)
+        with _telling_an_end("goes on. To follow it: wain status --watch"):
+            yield _Service(config)
         return
     try:
         journal = Journal.open(config.data_dir)
@@ -181,26 +193,41 @@ def _owner(config: Config, spare: Spare | None = None) -> Iterator[Owner]:
                 f"The update to {name} of a deployment is under way. Start the service, which goes on with it."
             )
         log_to_stderr("warning")  # the steps are told by _follow
-        ourselves = _Ourselves(config, journal, spare)
-        try:
-            yield ourselves
-        finally:
-            ourselves.close()
+        with outlived():
+            ourselves = _Ourselves(config, journal, spare)
+            try:
+                with _telling_an_end("stops. To go on: wain resume"):
+                    ourselves.settle()
+                    yield ourselves
+            finally:
+                ourselves.close()
+
+
+@contextmanager
+def _telling_an_end(words: str) -> Iterator[None]:
+    """Tell what Ctrl+C does to the update: it ends our wait, and with it the update only if we carry it out."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(OSError):  # it may be a terminal's last word
+            talk(f"The update {words}")
+        raise
 
 
 def _follow(owner: Owner, told: str = "", *, command: str = "install") -> Exit:
     """Wait until an update by hand is done or held, telling its steps, and say how it stands.
 
-    `told` is the step that need not be told. Ctrl+C ends the wait, and with it the update only if we carry it out.
+    `told` is the step that need not be told. An update that we carry out goes on when nobody hears us any more.
     """
     try:
+        end = _wait_and_tell(owner, told, command=command)
+        sys.stdout.flush()
+    except OSError:
+        if isinstance(owner, _Service):
+            raise
+        mute_what_is_lost()
         return _wait_and_tell(owner, told, command=command)
-    except KeyboardInterrupt:
-        goes_on = isinstance(owner, _Service)
-        talk(
-            f"The update {'goes on. To follow it: wain status --watch' if goes_on else 'stops. To go on: wain resume'}"
-        )
-        raise
+    return end
 
 
 def _wait_and_tell(owner: Owner, told: str, *, command: str) -> Exit:

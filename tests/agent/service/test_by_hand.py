@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import pty
 import re
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -17,12 +19,13 @@ import pytest
 from msgspec import UNSET
 
 from tests.agent.service.peers import Agent, Controller, new_device_id, no_deployment, offer_of, offered
-from tests.agent.update.lab import run
+from tests.agent.update.lab import run, runs
 from tests.agent.update.web import Web
 from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
 from wainwright_agent import by_hand, cli, technician
 from wainwright_agent.cli.parser import STOPS
+from wainwright_agent.config import load
 from wainwright_agent.events import Asked
 from wainwright_agent.journal import ByHand, Journal, State, Update
 from wainwright_agent.states import Event, UpdateState
@@ -80,10 +83,10 @@ class Device(Agent):
                 root.handlers[:], root.level = before
         return code, output.getvalue() + errors.getvalue()
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str, output: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start a command in a process of its own."""
         command = [sys.executable, "-m", "wainwright_agent", "--config", str(self.config), *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, stdout=output, stderr=output, text=True)
 
     def let_go(self, words: str) -> None:
         """Make the file `go` once the service has logged this."""
@@ -234,6 +237,67 @@ def test_an_install_that_was_killed_is_ended_by_resume_as_a_deployments_is(lonel
     assert lonely.calls[-3:] == ["ArtifactRollback", "ArtifactFailure", "Cleanup"]
 
 
+@pytest.mark.parametrize("connection", [pty.openpty, os.pipe])
+def test_a_connection_that_is_gone_does_not_end_an_install(
+    lonely: Device, connection: Callable[[], tuple[int, int]]
+) -> None:
+    lonely.on(ArtifactInstall="touch $lab/there; while [ ! -e $lab/go ]; do sleep 0.02; done")
+    ours, its = connection()
+    process = lonely.begin("install", lonely.artifact(), output=its)
+    try:
+        os.close(its)
+        wait_until((lonely.folder / "there").exists, 60)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        (lonely.folder / "go").touch()
+        assert process.wait(60) == 0
+    finally:
+        (lonely.folder / "go").touch()
+        process.kill()
+        process.wait()
+    assert lonely.calls == [*BEFORE, "ArtifactCommit", "Cleanup"]
+    assert lonely.exits("show-artifact") == (0, "panel-2\n")
+
+
+def test_a_command_that_is_told_to_end_ends_its_module_first(lonely: Device) -> None:
+    stay = "echo $$ >$lab/new && mv $lab/new $lab/$1.pid; sleep 60"
+    lonely.on(SupportsRollback="echo Yes", ArtifactInstall=stay, ArtifactRollback=stay)
+    for command, call in (["install", lonely.artifact()], "ArtifactInstall"), (["resume"], "ArtifactRollback"):
+        pid = lonely.folder / f"{call}.pid"
+        with lonely.begin(*command) as process:
+            wait_until(pid.exists, 60, call)
+            process.terminate()
+            _, text = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert text.endswith("The update stops. To go on: wain resume\n")
+        assert not runs(int(pid.read_text()))
+    update = lonely.state().update
+    assert update is not None
+    assert update.state is UpdateState.ROLLBACK
+
+
+def test_a_file_that_the_service_does_not_see_is_to_be_put_where_it_does(lonely: Device) -> None:
+    file = str(lonely.folder / "hidden.mender")
+    with Journal.open(lonely.data_dir) as journal:
+        updater = Updater(load(lonely.config, {}), journal, publish=lambda _: None)
+        thread = threading.Thread(target=updater.run)
+        thread.start()
+        try:
+            wish = {"uri": f"file://{file}", "name": "panel-2", "size": 1, "version": ""}
+            assert technician.carry_out(updater, journal.state, Asked("install", wish, is_owner=True))["accepted"]
+            wait_until(lambda: journal.state.update is None, 60, "the end")
+        finally:
+            updater.stop()
+            thread.join(60)
+    last = lonely.state().last
+    assert last is not None
+    assert last.error is not None
+    assert last.error.text == (
+        f"{file}: cannot be read: No such file or directory. If it is there, the service may not look there, as into "
+        "/tmp, /root and /home with wainwright-agent.strict.conf: put it below /srv."
+    )
+
+
 def test_a_journal_that_cannot_be_written_is_told_to_whoever_waits_until_it_can(lonely: Device) -> None:
     lonely.on(ArtifactInstall="mkdir $lab/data/journal.json.new")  # where the journal's next state is to be written
     command = [sys.executable, "-m", "wainwright_agent", "--config", str(lonely.config), "install", lonely.artifact()]
@@ -371,6 +435,8 @@ S = UpdateState
         (_update(S.COMMIT, aborted=True), False),
         (_update(S.CLEANUP, by_hand=ByHand(stop_before=(S.CLEANUP,))), True),
         (_update(S.ENTER_REBOOT, by_hand=ByHand(released=S.ENTER_REBOOT)), True),
+        (_update(S.ENTER_REBOOT, aborted=True), False),
+        (_update(S.ENTER_REBOOT, aborted=True, supports_rollback=False), True),
         (_update(S.ENTER_ROLLBACK_REBOOT, aborted=True), True),
         (_update(S.HOST_ROLLBACK_REBOOT, aborted=True), True),
         (_update(S.MODULE_ROLLBACK_REBOOT), True),
@@ -402,6 +468,8 @@ def test_an_update_by_hand_is_held_where_a_person_is_needed(update: Update | Non
         ("rollback", _update(S.ENTER_REBOOT), None),
         ("rollback", _update(S.LEAVE_COMMIT), "too-late"),
         ("rollback", _update(S.COMMIT, supports_rollback=False), "no-rollback"),
+        ("rollback", _update(S.ENTER_REBOOT, supports_rollback=None), "no-rollback"),
+        ("rollback", _update(S.INSTALL, supports_rollback=None), None),
         ("rollback", _update(S.COMMIT, by_hand=None), "not-by-hand"),
     ],
 )
@@ -411,8 +479,6 @@ def test_a_command_that_does_not_fit_is_refused(command: str, update: Update | N
 
 
 def test_only_root_and_the_agents_own_user_may_change_what_is_installed(lonely: Device) -> None:
-    from wainwright_agent.config import load
-
     with Journal.open(lonely.data_dir) as journal:
         updater = Updater(load(lonely.config, {}), journal, publish=lambda _: None)
         wish = {"uri": "file:///x", "name": "panel-2", "size": 1, "version": ""}

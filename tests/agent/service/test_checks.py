@@ -21,8 +21,9 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.wait import free_port, wait_until
 from wainwright_agent.checks import CHECKS, check_all
 from wainwright_agent.checks.broker import OTHERWISE, remedy_for
-from wainwright_agent.checks.machine import BORN, ROOM_MIN, check_clock, check_disk, check_modules, judge_clock, size
+from wainwright_agent.checks.machine import ROOM_MIN, check_clock, check_disk, check_modules, judge_clock, size
 from wainwright_agent.checks.trust import check_certificate, check_keys
+from wainwright_agent.clock import BORN
 from wainwright_agent.config import Broker, Config, Update
 from wainwright_agent.journal import Journal
 from wainwright_agent.rules import Now, begin
@@ -56,7 +57,7 @@ def test_a_clock_that_may_be_right_is_well(
     ("now", "written", "text"),
     [
         (datetime(1970, 1, 1, tzinfo=UTC), BORN, "before this program was made"),
-        (NOON, NOON + DAY, "but the journal was written at 2026-06-02 12:00:00"),
+        (NOON, NOON + DAY, "before 2026-06-02 12:00:00, when the journal was written"),
     ],
 )
 def test_a_clock_that_is_certainly_wrong_is_found(now: datetime, written: datetime, text: str) -> None:

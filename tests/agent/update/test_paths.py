@@ -244,6 +244,35 @@ def test_an_abort_lets_the_call_finish_and_then_goes_back_unless_it_has_committe
     assert lab.state.provides["artifact_name"] == ("release-2" if committed else "unknown")
 
 
+@pytest.mark.parametrize("state", ["ArtifactInstall", "SupportsRollback", "ArtifactReboot", "ArtifactVerifyReboot"])
+def test_an_abort_of_what_is_installed_and_cannot_be_undone_is_too_late(lab: Lab, state: str) -> None:
+    lab.answer(NeedsArtifactReboot="Yes", SupportsRollback="No")
+    lab.on(state, f"while [ ! -e {lab.root}/go ]; do sleep 0.02; done")
+    with lab.agent() as agent:
+        agent.updater.offer(lab.offer(lab.artifact()))
+        wait_until(lambda: state in lab.calls)
+        agent.updater.abort("d-1")
+        (lab.root / "go").touch()
+        agent.wait_idle()
+
+    assert lab.calls == D + I + R + VR + C + CU
+    assert agent.reports[-1].status == "success"
+    assert lab.state.provides["artifact_name"] == "release-2"
+
+
+def test_an_abort_during_an_install_that_fails_and_cannot_be_undone_changes_nothing_about_that(lab: Lab) -> None:
+    lab.on("ArtifactInstall", f"while [ ! -e {lab.root}/go ]; do sleep 0.02; done; exit 1")
+    with lab.agent() as agent:
+        agent.updater.offer(lab.offer(lab.artifact()))
+        wait_until(lambda: "ArtifactInstall" in lab.calls)
+        agent.updater.abort("d-1")
+        (lab.root / "go").touch()
+        agent.wait_idle()
+
+    assert agent.reports[-1].inconsistent is True
+    assert lab.state.provides["artifact_name"] == "release-2_INCONSISTENT"
+
+
 def test_an_abort_of_another_deployment_changes_nothing(lab: Lab) -> None:
     lab.on("ArtifactInstall", f"while [ ! -e {lab.root}/go ]; do sleep 0.02; done")
     with lab.agent() as agent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -139,6 +140,43 @@ def test_an_update_is_downloaded_at_once_and_installed_when_the_window_opens(lab
         mocker.patch("wainwright_agent.waits.hold", return_value=None)  # the clock goes on
         agent.wait_idle()
     assert statuses(agent.reports) == ["downloading", "installing", "success"]
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (datetime(1970, 1, 1, 22, 30, tzinfo=UTC), "before this program was made"),
+        (datetime(2026, 7, 20, 22, 30, tzinfo=UTC), "before 2026-07-21 09:00:00, when the journal was written"),
+    ],
+)
+def test_no_window_is_open_by_a_clock_that_is_certainly_wrong(lab: Lab, now: datetime, words: str) -> None:
+    offer = lab.offer(b"")
+    written = datetime(2026, 7, 21, 9, 0, tzinfo=UTC)
+
+    held = hold(offer, Update(windows=("22:00-05:00",), time_zone="UTC"), now, written)
+
+    assert held is not None
+    assert words in held.why
+    assert held.until is None
+    assert hold(offer, Update(), now, written) is None
+
+
+def test_a_device_that_comes_back_with_a_wrong_clock_waits_until_it_is_set_or_somebody_says_that_it_is_right(
+    lab: Lab,
+) -> None:
+    with lab.agent(windows=(_closed(),), time_zone="UTC") as agent:
+        agent.updater.offer(lab.offer(lab.artifact()))
+        wait_until(lambda: "hold" in agent.updater.snapshot(), 20, "the wait for the window")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).timestamp()
+    os.utime(lab.data / "journal.json", (0, tomorrow))
+    lab.boot_id.write_text("boot-2\n")
+    with lab.agent(windows=("00:00-00:00",), time_zone="UTC") as agent:
+        wait_until(lambda: "hold" in agent.updater.snapshot(), 20, "the wait for the clock")
+        assert "when the journal was written" in agent.updater.snapshot()["hold"]
+        assert "ArtifactInstall" not in lab.calls
+    with lab.agent(windows=("00:00-00:00",), time_zone="UTC") as agent:
+        agent.wait_idle()
+    assert lab.calls.count("ArtifactInstall") == 1
 
 
 def test_the_time_at_which_a_window_opens_is_told_by_the_clock_of_the_device(lab: Lab) -> None:
