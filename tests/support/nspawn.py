@@ -99,12 +99,12 @@ class Guest:
         """Return what the containers have said."""
         return self.log.read_text(errors="replace") if self.log.exists() else "no console yet"
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, limit_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a command in the guest, as root; raises AssertionError while there is none."""
         leader = self._leader()
         assert leader, "the guest is not running"
         entered = ["nsenter", "--target", str(leader), "--all", *command]
-        return subprocess.run(entered, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(entered, capture_output=True, text=True, timeout=limit_s, check=False)
 
     def do(self, *command: str) -> str:
         """Run a command that has to succeed, and return its output."""
@@ -120,9 +120,9 @@ class Guest:
     def has(self, path: str) -> bool:
         """Say whether a guest runs and has a file."""
         try:
-            return self.run("test", "-e", path).returncode == 0
-        except AssertionError:
-            return False  # it is just rebooting
+            return self.run("test", "-e", path, limit_s=10.0).returncode == 0
+        except (AssertionError, subprocess.TimeoutExpired):
+            return False  # it is just rebooting: who enters a guest that ends may be left waiting there
 
     def is_up(self) -> bool:
         """Say whether the guest runs and all its services have started."""
