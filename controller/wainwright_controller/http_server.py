@@ -172,6 +172,12 @@ class _Connection(H11Protocol):
         self._received += len(data)
         super().data_received(data)
 
+    def shutdown(self) -> None:
+        """End the connection when nothing is under way on it; closing TLS would wait for a peer that says nothing."""
+        super().shutdown()
+        if self._request() is None and not self._counting.waiting:
+            self._counting.abort()
+
     def on_response_complete(self) -> None:
         self._begin_request()
         super().on_response_complete()

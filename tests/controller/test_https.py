@@ -22,6 +22,7 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.wait import PATIENCE_S, free_port, wait_until
 from wainwright_common.settings import ConfigError
 from wainwright_controller import config as configuration
+from wainwright_controller import http_server
 from wainwright_controller.config import Config, Enrolment, Http
 from wainwright_controller.https import LIFETIME, ServerTls, TlsError, names_of, subject_names
 from wainwright_controller.pki import Authority, Folder
@@ -60,6 +61,28 @@ def test_the_certificate_is_renewed_at_two_thirds_and_shown_without_a_restart(se
         old = keeper.authority().issue_server(names, *files, then, LIFETIME)
         served.controller.tls.renew(time.time(), None)
         assert (shown(served.port, root) != old) is is_due
+
+
+def test_who_keeps_a_connection_open_and_asks_nothing_does_not_hold_up_the_end(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "GRACE_S", 300)  # only what is under way is given that time
+    served.stop()
+    served.start()
+    context = ssl.create_default_context(cafile=str(served.config.pki_folder / "root.pem"))
+    with (
+        socket.create_connection(("127.0.0.1", served.port)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+        began = time.monotonic()
+        served.stop()
+        took_s = time.monotonic() - began
+    served.start()
+
+    assert took_s < 15, "asyncio waits 30 s for the other end to close TLS, too"
 
 
 def test_a_rotation_reaches_https_as_well(served: Served) -> None:
