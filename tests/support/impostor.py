@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
 
 from cryptography import x509
 
+from tests.support.loopback import Loopback
 from wainwright_controller.pki import Authority, Folder
 from wainwright_controller.pki.csr import Csr, read
 from wainwright_controller.pki.pkcs7 import certs_only
@@ -31,7 +30,7 @@ def signs(by: Authority, begins_in: timedelta = timedelta(), lifetime: timedelta
     return lambda csr: by.issue_client(csr.key, csr.device_id, datetime.now(UTC) + begins_in, lifetime)
 
 
-class Impostor:
+class Impostor(Loopback):
     """Use it with `with`: it has a server's certificate of `shown`, and answers cacerts with `authorities`."""
 
     def __init__(
@@ -45,51 +44,32 @@ class Impostor:
         """How far its clock is ahead."""
         self.heard: list[tuple[str, dict[str, str]]] = []
         """What it was asked: a method, and the headers."""
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.impostor = self
+        super().__init__(type("Handler", (_Handler,), {"impostor": self}))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder.server, folder.server_key)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
 
     @property
     def url(self) -> str:
         """Where devices find it."""
-        return f"https://localhost:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    impostor: Impostor
-
-    def handle_error(self, *_: Any) -> None:  # noqa: ANN401  socketserver's
-        """Say nothing: who does not trust it hangs up."""
+        return f"https://localhost:{self.port}"
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    impostor: Impostor
 
     def do_HEAD(self) -> None:
         self._answer(b"")
 
     def do_GET(self) -> None:
-        self._answer(certs_only(self.server.impostor.authorities))
+        self._answer(certs_only(self.impostor.authorities))
 
     def do_POST(self) -> None:
         csr = read(self.rfile.read(int(self.headers["Content-Length"])))
-        self._answer(certs_only([self.server.impostor.sign(csr)]))
+        self._answer(certs_only([self.impostor.sign(csr)]))
 
     def _answer(self, body: bytes) -> None:
-        self.server.impostor.heard.append((self.command, dict(self.headers)))
+        self.impostor.heard.append((self.command, dict(self.headers)))
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -97,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         now = datetime.now(UTC).timestamp() if timestamp is None else timestamp
-        return super().date_time_string(int(now + self.server.impostor.clock.total_seconds()))
+        return super().date_time_string(int(now + self.impostor.clock.total_seconds()))
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

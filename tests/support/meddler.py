@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.support.loopback import Loopback
 
 PIECE = 64 * 1024
 _PASSED_ON = ("ETag", "Content-Range", "Content-Type")
@@ -16,7 +16,7 @@ Change = Callable[[bytes], bytes | Iterable[bytes]]
 """What is sent in place of a body: bytes, whose length is told; or pieces, for as long as they come."""
 
 
-class Meddler:
+class Meddler(Loopback):
     """Use it with `with`; `url` is what the controller has to give as its public address."""
 
     def __init__(self) -> None:
@@ -27,38 +27,19 @@ class Meddler:
         """What was asked for."""
         self.sent = 0
         """Bytes of bodies that went out."""
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.meddler = self
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        super().__init__(type("Handler", (_Handler,), {"meddler": self}))
 
     @property
     def url(self) -> str:
         """Where agents find the controller, as they think."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    meddler: Meddler
-
-    def handle_error(self, *_: Any) -> None:  # noqa: ANN401  socketserver's
-        """Say nothing: who is fed rubbish hangs up."""
+        return f"http://127.0.0.1:{self.port}"
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    meddler: Meddler
 
     def do_GET(self) -> None:
-        meddler = self.server.meddler
+        meddler = self.meddler
         meddler.paths.append(self.path)
         status, headers, body = self._fetch(meddler.upstream)
         changed = meddler.change(body) if meddler.change is not None and status < http.client.BAD_REQUEST else body

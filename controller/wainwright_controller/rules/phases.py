@@ -30,9 +30,7 @@ from wainwright_common.statuses import GOOD, IN_PROGRESS
 from wainwright_controller.records import Opens, Phase, Tally
 from wainwright_controller.rules.spans import span
 
-PAST_MAX_S = (
-    300.0  # a time that has passed while the plan was filled in and looked at is meant; one of last year is not
-)
+PAST_MAX_S = 300.0  # what passed while the plan was filled in and looked at is meant; a time of last year is not
 PHASES_MAX = 100  # more than a person can follow; bounds a plan that arrives from outside
 
 

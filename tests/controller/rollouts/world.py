@@ -50,6 +50,8 @@ from wainwright_controller.timeline import Keep
 from wainwright_controller.waker import Waker
 
 START = 1_000_000.0
+FIVE = [f"d{i}" for i in range(5)]
+NOBODY = "no-deployment"  # why a device that nothing concerns is offered nothing
 
 
 class World:
@@ -236,6 +238,11 @@ class Device:
         self.report("downloading")
         self.report(status, code)
         return f"{'restore ' if self.offer.action is Action.RESTORE else ''}{name}"
+
+
+def fleet(world: World, *ids: str) -> list[Device]:
+    """Return devices that have come: these, or five."""
+    return [Device(world, i).come() for i in ids or FIVE]
 
 
 class _TakenBackError(Exception):
