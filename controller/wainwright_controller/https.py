@@ -32,11 +32,15 @@ class TlsError(WainwrightError):
 
 
 class ServerTls:
-    """The TLS settings of the server. `context` may be given to a server at once; `renew` keeps it current."""
+    """The TLS settings of the server. `context` may be given to a server at once; `renew` keeps it current.
+
+    `loop` is the server's while it runs: handshakes are made there, and the context must not change under one.
+    """
 
     def __init__(self, config: Config, keeper: Keeper | None, now: float) -> None:
         self._config = config
         self._keeper = keeper
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._names = names_of(config)
         self.is_own = not config.http.certificate
         """Whether the authority makes its certificate, or an administrator."""
@@ -47,34 +51,39 @@ class ServerTls:
             self.context.verify_mode = ssl.CERT_OPTIONAL
         if self.is_own:
             self._issue_if_due(now)
-        self.load()
+        self._load()
 
-    def renew(self, now: float, loop: asyncio.AbstractEventLoop | None, *, at_once: bool = False) -> None:
+    def renew(self, now: float, *, at_once: bool = False) -> None:
         """Make a new certificate if it is time, and have the server's loop take what has changed on the disk.
 
-        `at_once` makes one whatever the time: the present one was revoked.
+        `at_once` makes one whatever the time: the present one was revoked. Raises TlsError for files that cannot be
+        used; what was loaded before stays.
         """
         if self.is_own:
             self._issue_if_due(now, at_once=at_once)
         if self._on_disk() == self._loaded:
             return
-        if loop is None:
-            self.load()
-        else:  # a context must not change while it is used, and handshakes are made in the loop
-            loop.call_soon_threadsafe(self.load)
+        self._take_into(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))  # half a pair leaves a context with none
+        if self.loop is None:
+            self._load()
+        else:
+            self.loop.call_soon_threadsafe(self._load)
 
-    def load(self) -> None:
-        """Take what is on the disk; raises TlsError."""
+    def _load(self) -> None:
         seen = self._on_disk()
+        self._take_into(self.context)
+        self._loaded = seen
+
+    def _take_into(self, context: ssl.SSLContext) -> None:
+        """Load what is on the disk; raises TlsError."""
         certificate, key = self._files()
         try:
-            self.context.load_cert_chain(certificate, key)
+            context.load_cert_chain(certificate, key)
             if self._config.enrolment.enabled and self._keeper is not None:
-                self.context.load_verify_locations(self._keeper.folder.ca)
+                context.load_verify_locations(self._keeper.folder.ca)
         except (ssl.SSLError, OSError) as error:
             said = error.strerror or error
             raise TlsError(f"Cannot serve HTTPS with {certificate} and {key}: {said}. Are they PEM files?") from error
-        self._loaded = seen
 
     def _files(self) -> tuple[Path, Path]:
         if self.is_own and self._keeper is not None:

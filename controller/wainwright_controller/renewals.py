@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -34,7 +33,7 @@ ACTOR = "controller"
 
 
 class Renewals:
-    """See the module; `loop` is the HTTPS server's, once it runs. `on_controller` takes the controller's new one."""
+    """See the module; `on_controller` takes the controller's new one."""
 
     def __init__(
         self,
@@ -44,7 +43,6 @@ class Renewals:
         on_controller: Callable[[], None],
         broker_lifetime: timedelta = SERVER_LIFETIME,
     ) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
         self._store = store
         self._keeper = keeper
         self._tls = tls
@@ -74,7 +72,7 @@ class Renewals:
         """Renew what HTTPS shows; the administrator's own files are only taken anew."""
         file = self._keeper.folder.server
         is_revoked = tls.is_own and file.exists() and _is_revoked(self._known(_read(file)[0]))
-        tls.renew(now, self.loop, at_once=is_revoked)
+        tls.renew(now, at_once=is_revoked)
         if tls.is_own and self._known(present := _read(file)[0]) is None:
             self._record(authority, present, CertificateKind.SERVER, now)
 

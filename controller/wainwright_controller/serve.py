@@ -41,10 +41,8 @@ def main(config: Config) -> int:
         LOG.error("%s", error)  # noqa: TRY400  a sentence for the administrator, not a trace
         return 1
     LOG.info("serving %s://%s:%d, broker %s", config.scheme, host, port, controller.broker_url)
-    server = _Server(server_config(controller), controller)
-    sockets = [listener if controller.tls is None else Vestibule.over(listener, controller.context.crowd)]
     try:
-        server.run(sockets)
+        Server(controller).run([listener])
     finally:
         controller.stop()
     return 0
@@ -58,13 +56,6 @@ def log_to_stderr(level: str) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def server_config(controller: Controller) -> uvicorn.Config:
-    """Return how a controller is served: by HTTPS, where it has a certificate."""
-    tls, context = controller.tls, controller.context
-    options = {} if tls is None else {"ssl_context_factory": lambda _config, _default: tls.context}
-    return http_server.config_of(create_app(context), context.crowd, **options)
-
-
 def calm_the_collector() -> None:
     """Have Python look for cyclic garbage less often: a batch makes thousands of objects, and hardly a cycle.
 
@@ -73,20 +64,29 @@ def calm_the_collector() -> None:
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
-class _Server(uvicorn.Server):
-    """Tells the live streams to end as soon as a signal comes, or they would hold the shutdown up."""
+class Server(uvicorn.Server):
+    """The HTTP server of a controller: by HTTPS, where it has a certificate."""
 
-    def __init__(self, config: uvicorn.Config, controller: Controller) -> None:
-        super().__init__(config)
-        self._controller = controller
+    def __init__(self, controller: Controller) -> None:
+        tls, context = controller.tls, controller.context
+        options = {} if tls is None else {"ssl_context_factory": lambda _config, _default: tls.context}
+        super().__init__(http_server.config_of(create_app(context), context.crowd, **options))
+        self._tls, self._context = tls, context
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._controller.renewals is not None:
-            self._controller.renewals.loop = asyncio.get_running_loop()
+        if self._tls is not None:
+            self._tls.loop = asyncio.get_running_loop()
+            sockets = [Vestibule.over(listener, self._context.crowd) for listener in sockets or []]
         await super().startup(sockets)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self._tls is not None:
+            self._tls.loop = None
+
     def handle_exit(self, sig: int, frame: object) -> None:
-        self._controller.context.closing.set()
+        """Tell the live streams to end as soon as a signal comes, or they would hold the shutdown up."""
+        self._context.closing.set()
         super().handle_exit(sig, frame)  # type: ignore[arg-type]  # a frame, which is not looked at here
 
 

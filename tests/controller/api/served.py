@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import requests
-import uvicorn
 from msgspec import UNSET
 
 from tests.common.artifact.build import Recipe, header_info
@@ -22,7 +21,7 @@ from wainwright_common.messages import Reason
 from wainwright_common.statuses import DeviceStatus
 from wainwright_controller.config import FLEET_MAX, Artifacts, BrokerSection, Config, Deployments, Enrolment, Http
 from wainwright_controller.controller import Controller
-from wainwright_controller.serve import server_config
+from wainwright_controller.serve import Server
 
 Json = dict[str, Any]
 
@@ -75,7 +74,7 @@ class Served:
         """Start both, and wait until they are ready."""
         self.controller = Controller(self.config, self.url)
         self.controller.start()
-        self._server = uvicorn.Server(server_config(self.controller))
+        self._server = Server(self.controller)
         listener = socket.create_server(("127.0.0.1", self.port))
         self._thread = threading.Thread(target=self._server.run, args=([listener],))
         self._thread.start()
