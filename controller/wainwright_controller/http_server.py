@@ -96,6 +96,11 @@ class _Transport:
         self.written += len(data)
         self._transport.write(data)
 
+    def close(self) -> None:
+        """Close it once: asyncio's transport of TLS can neither be asked nor aborted after a second time."""
+        if not self._transport.is_closing():
+            self._transport.close()
+
     @property
     def waiting(self) -> int:
         """How many bytes the peer has not taken yet, beyond what the kernel holds."""

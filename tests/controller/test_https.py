@@ -66,9 +66,11 @@ def test_the_certificate_is_renewed_at_two_thirds_and_shown_without_a_restart(se
             assert shown(served.port, root) == old
 
 
+@pytest.mark.parametrize("until", ["keep-alive", "close"])
 def test_who_keeps_a_connection_open_and_asks_nothing_does_not_hold_up_the_end(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+    served: Served, monkeypatch: pytest.MonkeyPatch, until: str
 ) -> None:
+    """Nor who was told that it is closed, and does not close it."""
     monkeypatch.setattr(http_server, "GRACE_S", 300)  # only what is under way is given that time
     served.stop()
     served.start()
@@ -77,7 +79,7 @@ def test_who_keeps_a_connection_open_and_asks_nothing_does_not_hold_up_the_end(
         socket.create_connection(("127.0.0.1", served.port)) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: {until}\r\n\r\n".encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
 
         began = time.monotonic()
