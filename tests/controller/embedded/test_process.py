@@ -56,12 +56,13 @@ def test_a_device_is_updated_over_the_embedded_broker_through_a_kill_of_it(contr
         deployment = controller.operations.create_deployment(order, "test")
         assert device.check_in().offer is not msgspec.UNSET
         device.report(deployment.id, 1, DeviceStatus.DOWNLOADING)
-        before, subscriptions, generation = controller.broker._process.pid, device.subscriptions, controller.link._generation
+        before = controller.broker._process.pid
+        losses, subscriptions = controller.link._generation, device.subscriptions
 
         os.kill(before, signal.SIGKILL)
 
         # Counted, and not looked at: both may be back before anybody looks.
-        wait_until(lambda: controller.link._generation > generation, what="the loss of the broker")
+        wait_until(lambda: controller.link._generation > losses, what="the loss of the broker")
         wait_until(lambda: device.subscriptions > subscriptions, what="the device to come back")
         assert device.report(deployment.id, 2, DeviceStatus.SUCCESS).verdict is Verdict.ACCEPTED
         assert controller.broker._process.pid != before
