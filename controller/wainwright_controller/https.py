@@ -97,7 +97,7 @@ class ServerTls:
             raise TlsError(f"Cannot serve HTTPS with {certificate} and {key}: {said}. Are they PEM files?") from error
 
     def _undisturbed(self) -> AbstractContextManager[None]:
-        """Keep whoever shares the authority's folder from writing one file of the pair meanwhile, and then the other."""
+        """Keep whoever shares the authority's folder from writing one file of a pair, and the other later."""
         return self._keeper.folder.locked() if self.is_own and self._keeper is not None else nullcontext()
 
     def _files(self) -> tuple[Path, Path]:
