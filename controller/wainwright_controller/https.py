@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,13 +36,15 @@ class TlsError(WainwrightError):
 class ServerTls:
     """The TLS settings of the server. `context` may be given to a server at once; `renew` keeps it current.
 
-    `loop` is the server's while it runs: handshakes are made there, and the context must not change under one.
+    A context that changes under a handshake may crash the process: while a server runs, its loop makes them, and is
+    where the context changes.
     """
 
     def __init__(self, config: Config, keeper: Keeper | None, now: float) -> None:
         self._config = config
         self._keeper = keeper
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn = threading.Lock()
         self._names = names_of(config)
         self.is_own = not config.http.certificate
         """Whether the authority makes its certificate, or an administrator."""
@@ -64,10 +68,16 @@ class ServerTls:
         if self._on_disk() == self._loaded:
             return
         self._take_into(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))  # half a pair leaves a context with none
-        if self.loop is None:
-            self._load()
-        else:
-            self.loop.call_soon_threadsafe(self._load)
+        with self._turn:
+            if self._loop is None:
+                self._load()
+            else:
+                self._loop.call_soon_threadsafe(self._load)
+
+    def belongs_to(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Change in this loop alone from now on: a server begins to make handshakes there; None when it has ended."""
+        with self._turn:
+            self._loop = loop
 
     def _load(self) -> None:
         seen = self._on_disk()
@@ -78,12 +88,17 @@ class ServerTls:
         """Load what is on the disk; raises TlsError."""
         certificate, key = self._files()
         try:
-            context.load_cert_chain(certificate, key)
+            with self._undisturbed():
+                context.load_cert_chain(certificate, key)
             if self._config.enrolment.enabled and self._keeper is not None:
                 context.load_verify_locations(self._keeper.folder.ca)
         except (ssl.SSLError, OSError) as error:
             said = error.strerror or error
             raise TlsError(f"Cannot serve HTTPS with {certificate} and {key}: {said}. Are they PEM files?") from error
+
+    def _undisturbed(self) -> AbstractContextManager[None]:
+        """Keep whoever shares the authority's folder from writing one file of a pair, and the other later."""
+        return self._keeper.folder.locked() if self.is_own and self._keeper is not None else nullcontext()
 
     def _files(self) -> tuple[Path, Path]:
         if self.is_own and self._keeper is not None:

@@ -75,14 +75,14 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self._tls is not None:
-            self._tls.loop = asyncio.get_running_loop()
+            self._tls.belongs_to(asyncio.get_running_loop())
             sockets = [Vestibule.over(listener, self._context.crowd) for listener in sockets or []]
         await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
         if self._tls is not None:
-            self._tls.loop = None
+            self._tls.belongs_to(None)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """Tell the live streams to end as soon as a signal comes, or they would hold the shutdown up."""

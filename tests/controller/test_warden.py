@@ -14,10 +14,11 @@ from tests.controller.api.served import Served
 from tests.support.est import EstDevice
 from tests.support.tls_mosquitto import PASSWORD, USER, TlsMosquitto
 from tests.support.tls_session import TlsSession
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_controller import enrolment_store as shelf
 from wainwright_controller import warden
 from wainwright_controller.config import BrokerSection, Enrolment
+from wainwright_controller.ingest import link
 from wainwright_controller.ingest.link import BrokerRefused, take_over
 from wainwright_controller.pki import CONTROLLER, Authority, Folder
 from wainwright_controller.records import CertificateKind
@@ -162,7 +163,8 @@ def test_what_an_administrator_watches_is_in_the_metrics(
     wait_until(lambda: _metric(served, "revocations_unfinished") == 0, what="the session to be ended")
 
 
-def test_who_may_not_take_over_says_so(broker: TlsMosquitto) -> None:
+def test_who_may_not_take_over_says_so(broker: TlsMosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "TAKE_OVER_S", PATIENCE_S)  # or a slow broker would give no answer
     with pytest.raises(BrokerRefused, match="not authorized"):
         take_over(BrokerSection(username=USER, password="wrong"), broker.url, "press-07")
     with pytest.raises(BrokerRefused, match="refused"):

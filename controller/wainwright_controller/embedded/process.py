@@ -210,6 +210,8 @@ class EmbeddedBroker:
                     start_new_session=True,  # Ctrl+C is for the controller, which ends the broker last
                     preexec_fn=_die_with_parent,  # noqa: PLW1509  one prctl call, which touches no lock
                 )
+            if self._stopping.is_set():  # `stop` may have looked for a process to end before this one was there
+                self._process.terminate()
             self._wait_until_it_listens()
             code = self._process.wait()
             self._ports_file.unlink(missing_ok=True)

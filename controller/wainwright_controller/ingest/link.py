@@ -76,7 +76,7 @@ class Link:
         self._client.max_queued_messages_set(OUTGOING_MAX)
         self._spread_reconnects()
         self._broker = broker
-        self._tls = _show_credentials(self._client, broker, is_tls=self._endpoint.tls)
+        _show_credentials(self._client, broker, is_tls=self._endpoint.tls)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_disconnect = self._on_disconnect
@@ -102,9 +102,12 @@ class Link:
         self._client.loop_stop()
 
     def take_certificate(self) -> None:
-        """Show the certificate that is in the files now from the next connection on: it was renewed."""
-        if self._tls is not None and self._broker.certificate:
-            self._tls.load_cert_chain(self._broker.certificate, self._broker.key or None)
+        """Show the certificate that is in the files now from the next connection on: it was renewed.
+
+        By a context of its own: the library's thread may be using the one before, and would show half a pair.
+        """
+        if self._endpoint.tls and self._broker.certificate:
+            self._client._ssl_context = _context_of(self._broker)  # noqa: SLF001  tls_set_context sets it once
 
     def publish(self, topic: Topic, message: Message) -> None:
         """Send at QoS 1, as soon as there is a connection; never blocks."""
@@ -208,16 +211,18 @@ def take_over(broker: BrokerSection, url: str, client_id: str, farewell: tuple[T
         raise BrokerRefused(f"Cannot end the session of {client_id} at {url}: {said}.")
 
 
-def _show_credentials(client: paho.Client, broker: BrokerSection, *, is_tls: bool) -> ssl.SSLContext | None:
+def _show_credentials(client: paho.Client, broker: BrokerSection, *, is_tls: bool) -> None:
     if broker.username:
         client.username_pw_set(broker.username, broker.password or None)
-    if not is_tls:
-        return None
+    if is_tls:
+        client.tls_set_context(_context_of(broker))
+
+
+def _context_of(broker: BrokerSection) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=broker.ca or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if broker.certificate:
         context.load_cert_chain(broker.certificate, broker.key or None)
-    client.tls_set_context(context)
     return context
 
 

@@ -145,7 +145,7 @@ def test_connections_that_never_begin_tls_are_as_few_and_do_not_stay(
     tmp_path_factory: pytest.TempPathFactory, mosquitto: Mosquitto
 ) -> None:
     """Each costs a file, and as much memory as one that is in use."""
-    limits = {"http__connections_max": ALL, "http__connections_per_address_max": EACH, "http__head_timeout_s": 6}
+    limits = {"http__connections_max": ALL, "http__connections_per_address_max": EACH, "http__head_timeout_s": 20}
     folder = tmp_path_factory.mktemp("serve")
     with Serve(folder, mosquitto.url, http__tls=True, **limits) as controller, ExitStack() as stack:
         files = psutil.Process(controller.process.pid)

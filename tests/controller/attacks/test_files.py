@@ -6,6 +6,8 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from tests.controller.api.served import artifact
 from tests.support.mosquitto import Mosquitto
 from tests.support.serve import Serve, head
+from tests.support.wait import free_port
 from wainwright_common.data_folder import FOR_OTHERS
 from wainwright_controller.config import EMBEDDED
 from wainwright_controller.first_admin import FILE
@@ -21,13 +24,20 @@ NOBODY = 65534
 OUTSIDE = "secrets-of-somebody-else"
 
 
+def modes_in(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Yield a folder and all that is in it, with their modes; what is being replaced just now may be gone already."""
+    for path in (folder, *folder.rglob("*")):
+        with suppress(FileNotFoundError):
+            yield path, path.lstat().st_mode
+
+
 def test_everything_that_it_stores_is_for_its_own_user_alone(tmp_path: Path) -> None:
     """With an embedded broker, and a umask that would leave everything open."""
-    settings = {"http__token": "", "http__require_token": True, "broker__port": 0}
+    settings = {"http__token": "", "http__require_token": True, "broker__port": free_port()}
     with Serve(tmp_path, EMBEDDED, **settings) as controller:
         token = (controller.data_dir / FILE).read_text().strip()
         assert controller.call("POST", "artifacts", token, data=artifact("modes-1")).status_code == 201
-        found = {path: path.lstat().st_mode for path in (controller.data_dir, *controller.data_dir.rglob("*"))}
+        found = dict(modes_in(controller.data_dir))
     names = {path.name for path in found}
     assert names >= {FILE, "lock", "wainwright.db", "wainwright.db-wal", "nats.conf", "nats.log", "artifacts", "broker"}
     assert any(name.endswith(".mender") for name in names)

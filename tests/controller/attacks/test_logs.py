@@ -15,7 +15,7 @@ from tests.controller.api.served import artifact
 from tests.support.device import Device
 from tests.support.mosquitto import Mosquitto
 from tests.support.postgresql import Postgresql
-from tests.support.serve import TOKEN, Serve, head
+from tests.support.serve import PATIENCE_S, TOKEN, Serve, head
 from tests.support.wait import wait_until
 
 FORGED = "2026-01-01 00:00:00,000 INFO wainwright_controller.serve: the fleet is well"
@@ -54,7 +54,7 @@ def say_bad_things(controller: Serve, mosquitto: Mosquitto) -> None:
 def test_nobody_can_forge_a_line_of_the_log(tmp_path: Path, mosquitto: Mosquitto) -> None:
     with Serve(tmp_path, mosquitto.url, log__level="debug") as controller:
         say_bad_things(controller, mosquitto)
-        with closing(sqlite3.connect(controller.data_dir / "wainwright.db")) as store:
+        with closing(sqlite3.connect(controller.data_dir / "wainwright.db", timeout=PATIENCE_S)) as store:
             store.executescript("DROP TABLE artifact; CREATE TABLE artifact (id TEXT)")
         for query in (BAD, "x"):
             assert controller.call("GET", "artifacts", params={"name": query}).status_code == 503

@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from tests.support.serve import TOKEN, Json, Serve, head, read_all
+from tests.support.wait import wait_until
 from wainwright_controller.api.envelope import FIELDS_MAX, FIELDS_MAX_BYTES, HEADERS, TARGET_MAX
 from wainwright_controller.api.routing import FLEET_BODY, SMALL_BODY
 
 OF_FLEETS = re.compile(r"/(accept|reject|preauthorize|tags|check-in|groups|add|remove|deployments|plan)$")
 MEMORY_MAX = 200 * 2**20  # bytes that an attack may make the process grow by; 20 bodies of 16 MiB would be 320
-PATIENT_S = 0.3  # without an answer: the controller waits for more
 
 
 def operations(controller: Serve) -> list[tuple[str, str, Json]]:
@@ -192,6 +192,7 @@ def test_several_requests_on_one_connection_are_answered_in_turn(controller: Ser
 
 
 def test_nonsense_in_the_middle_of_an_answer_leaves_no_trace_in_the_log(controller: Serve) -> None:
+    wait_until(lambda: "the audit log has the anchor" in controller.log, what="what it says soon after its start")
     said_before = controller.log
     for begin in (head("GET", "/api/v1/events", "Transfer-Encoding: chunked"), head("GET", "/healthz", close=False)):
         with controller.socket() as connection:

@@ -107,7 +107,7 @@ class World:
         def waits() -> bool:
             return bool(self.controller.good("GET", f"deployments/{made}").get("hold") == "awaiting-promotion")
 
-        wait_until(waits, 20, "the deployment to wait")
+        wait_until(waits, what="the deployment to wait")
         return made
 
     def requests(self) -> dict[tuple[str, str], Request]:
@@ -192,7 +192,8 @@ class World:
                 if name not in ENTERED
             }
         folders = (self.controller.data_dir / name for name in ("artifacts", "pki"))
-        files = sorted(str(path) for folder in folders for path in folder.rglob("*"))
+        # A name that begins with a dot is one that is being written: the revocation list, whenever it is due.
+        files = sorted(str(path) for folder in folders for path in folder.rglob("[!.]*"))
         return tables | {"files": files}
 
 

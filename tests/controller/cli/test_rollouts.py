@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 
 import pytest
+from pytest_mock import MockerFixture
 
 from tests.controller.api.served import Json, Served
 from tests.controller.cli.conftest import Run
 from tests.controller.cli.test_watch import in_background, listening
 from tests.support.device import Device
+from tests.support.wait import wait_until
 from wainwright_common.statuses import DeviceStatus
+from wainwright_controller.cli import watch
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -176,7 +179,10 @@ def test_a_rollback_says_what_it_does_before_it_asks_and_is_watched_to_its_end(r
     assert run("deployment rollback undone --yes").code == 4
 
 
-def test_a_watch_goes_over_to_the_rollback_of_a_deployment_that_is_under_way(run: Run, served: Served) -> None:
+def test_a_watch_goes_over_to_the_rollback_of_a_deployment_that_is_under_way(
+    run: Run, served: Served, mocker: MockerFixture
+) -> None:
+    followed = mocker.spy(watch, "follow")
     ids = fleet(served, "turned", 3)
     made = served.deploy("panel-2", *ids, name="turned")
     served.carry_out(made["id"], *ids[:2])
@@ -184,6 +190,8 @@ def test_a_watch_goes_over_to_the_rollback_of_a_deployment_that_is_under_way(run
     with in_background(run, "deployment watch turned") as ran:
         listening(served)
         child = served.post(f"deployments/{made['id']}/rollback")["rollback"]["id"]
+        # Once it is over, there is nothing to go over to.
+        wait_until(lambda: followed.call_count == 2, what="the watcher to follow the rollback")
         restored(served, child, *ids[:2])
 
     lines = ran[0].out.splitlines()

@@ -30,7 +30,7 @@ SENTENCE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [0-9a-f]{8} .+")
 @pytest.fixture(autouse=True)
 def _nobody_listens(served: Served) -> None:
     """A watcher of the test before is gone, so that `listening` waits for this test's."""
-    wait_until(lambda: not served.controller.bulletin._waiting, what="the watchers to be gone")
+    wait_until(lambda: not served.controller.context.crowd.streams.inside, what="the watchers to be gone")
 
 
 def deploy(served: Served, name: str, count: int, **order: object) -> tuple[Json, list[str]]:

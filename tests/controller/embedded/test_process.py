@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copy
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +19,7 @@ from pytest_mock import MockerFixture
 from tests.controller.conftest import make_artifact
 from tests.support.authority import Credentials
 from tests.support.device import Device
-from tests.support.wait import PATIENCE_S, wait_until
+from tests.support.wait import PATIENCE_S, free_port, wait_until
 from tests.system.security.attacker import Attacker, Refused
 from wainwright_common.messages import Verdict
 from wainwright_common.statuses import DeviceStatus
@@ -31,7 +33,8 @@ from wainwright_controller.pki import CONTROLLER
 @pytest.fixture
 def controller(tmp_path: Path) -> Iterator[Controller]:
     """A running controller with its own broker, release panel-2 and the accepted device press-07.a in its store."""
-    running = Controller(Config(data_dir=tmp_path / "data", broker=BrokerSection(port=0)), "http://127.0.0.1:9")
+    broker = BrokerSection(port=free_port())  # which nobody else is given before it is used, or used again
+    running = Controller(Config(data_dir=tmp_path / "data", broker=broker), "http://127.0.0.1:9")
     running.operations.add_artifact(make_artifact(), "test")
     running.operations.preauthorize(["press-07.a"], "test")
     running.start()
@@ -54,14 +57,34 @@ def test_a_device_is_updated_over_the_embedded_broker_through_a_kill_of_it(contr
         assert device.check_in().offer is not msgspec.UNSET
         device.report(deployment.id, 1, DeviceStatus.DOWNLOADING)
         before = controller.broker._process.pid
+        losses, subscriptions = controller.link._generation, device.subscriptions
 
         os.kill(before, signal.SIGKILL)
 
-        wait_until(lambda: not controller.link.connected.is_set(), what="the loss of the broker")
-        assert controller.link.connected.wait(PATIENCE_S)
-        wait_until(device._client.is_connected, what="the device to come back")
+        # Counted, and not looked at: both may be back before anybody looks.
+        wait_until(lambda: controller.link._generation > losses, what="the loss of the broker")
+        wait_until(lambda: device.subscriptions > subscriptions, what="the device to come back")
         assert device.report(deployment.id, 2, DeviceStatus.SUCCESS).verdict is Verdict.ACCEPTED
         assert controller.broker._process.pid != before
+
+
+def test_a_broker_that_is_told_to_end_while_it_is_started_again_ends(tmp_path: Path, mocker: MockerFixture) -> None:
+    broker = EmbeddedBroker(tmp_path, BrokerSection(port=free_port()))
+    broker.start()
+    assert broker._process is not None
+    real = subprocess.Popen
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401  as Popen takes them
+        broker._stopping.set()  # as `stop` does, to which this process is not known yet
+        return real(*arguments, **options)
+
+    mocker.patch.object(subprocess, "Popen", start)
+    os.kill(broker._process.pid, signal.SIGKILL)
+
+    broker._thread.join(PATIENCE_S)
+    ended = not broker._thread.is_alive()
+    broker.stop()
+    assert ended
 
 
 def test_whoever_else_listens_on_the_port_is_not_taken_for_our_broker(tmp_path: Path, mocker: MockerFixture) -> None:
@@ -93,7 +116,9 @@ def test_a_controllers_certificate_that_is_revoked_lets_nobody_stay_and_the_cont
     """Who has copied it may connect by any client id: no session of one name is all that there is to end."""
     caplog.set_level("INFO")
     config = Config(
-        data_dir=tmp_path / "data", broker=BrokerSection(port=0, tls=True), enrolment=Enrolment(enabled=True)
+        data_dir=tmp_path / "data",
+        broker=BrokerSection(port=free_port(), tls=True),
+        enrolment=Enrolment(enabled=True),
     )
     running = Controller(config, "https://127.0.0.1:9")
     pki = config.pki_folder
@@ -108,14 +133,14 @@ def test_a_controllers_certificate_that_is_revoked_lets_nobody_stay_and_the_cont
 
     running.start()
     try:
-        wait_until(running.link.connected.is_set, 20, "the controller to be connected")
+        assert running.link.connected.wait(PATIENCE_S)
         with knock() as thief:
             running.operations.revoke_certificate(f"{serial:x}", "key-compromise", "test")
 
-            assert thief.closed.wait(20)
+            assert thief.closed.wait(PATIENCE_S)
         with pytest.raises(Refused):
             knock().__enter__()
-        wait_until(lambda: caplog.text.count("connected to the broker") > 1, 20, "the controller to be back")
+        wait_until(lambda: caplog.text.count("connected to the broker") > 1, what="the controller to be back")
         shown = x509.load_pem_x509_certificate((pki / "controller.pem").read_bytes())
         assert shown.serial_number != serial
     finally:

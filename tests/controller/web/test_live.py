@@ -197,7 +197,8 @@ def test_a_look_that_fails_is_nobodys() -> None:
     assert shared.get(1, 1, lambda: {"a": Region("x")}).regions == {"a": Region("x")}
 
 
-def test_what_asks_for_a_name_is_for_nobody_else() -> None:
+def test_what_asks_for_a_name_is_for_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_looks, "RENDERING_MAX_S", NEVER_S)
     shared, looks = Shared(), []
     anna, bert, carl = (Actor(name, Role.ADMIN) for name in ("anna", "bert", "carl"))
     viewer = Actor("vera", Role.VIEWER)
