@@ -215,7 +215,7 @@ class Link:
             sleep_s = min(LOOP_S, self.broker.keep_alive_s / 4)
             while client.loop(sleep_s if self.is_up else 0.1) == mqtt.MQTT_ERR_SUCCESS and not self._failure:
                 if self._renewing.is_set():
-                    return  # `renew` ends no connection that is not up yet, and this one may have the former certificate
+                    return  # `renew` ends no connection that is not up yet, and this may have the former certificate
                 self._rubbish.sum_up(time.monotonic())
                 if not self.is_up and time.monotonic() > deadline:
                     self._failure = f"{self.broker.url} does not answer as an MQTT broker"
