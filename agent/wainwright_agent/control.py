@@ -34,7 +34,7 @@ REQUEST_MAX = 64 * 1024  # bytes; a request is a command and a few options
 CLIENTS_MAX = 64  # at once, a thread of some 30 kB each; others wait in the backlog
 BACKLOG = 1024  # connections that cost the agent nothing yet; the kernel allows 4096, or 128 if it is an old one
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between two tries of a client to get into a backlog that is full
-CLIENT_S = 2.0  # for a client to send its request, or to take a line of the answer
+CLIENT_S = 5.0  # for a client to send its request, or to take a line of the answer; a busy device may stall it
 ANSWER_S = 3600.0  # between two lines of an answer; whoever asks gives up before
 ADDRESS_MAX = 107  # bytes; sun_path of sys/un.h, without its final zero
 

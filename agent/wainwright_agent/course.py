@@ -121,7 +121,6 @@ class Course:
         if after.update is not None:
             log.info("%s: %s.", after.update.state, after.update.status)
         self._reporter.tell(before, after, now)
-        if after.update is None:
-            self._orders.taken_back = None
-            self._attempt_log.end()
+        if after.update is None and before.update is not None:
+            self._attempt_log.end(before.update.offer)
         self._changed()

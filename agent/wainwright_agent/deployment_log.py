@@ -78,6 +78,7 @@ class DeploymentLog(logging.Handler):
         self._folder = data_dir / FOLDER
         self._data_dir = data_dir
         self._fd: int | None = None
+        self._attempt: Attempt | None = None
         self._bytes = 0
         self._lines = 0
         self._left_out = 0
@@ -93,7 +94,7 @@ class DeploymentLog(logging.Handler):
     def detach(self) -> None:
         """Take no more."""
         logging.getLogger(PACKAGE).removeHandler(self)
-        self.end()
+        self._close()
 
     def follow_this_thread(self) -> None:
         """Take everything that the calling thread logs: it is the one that carries updates out."""
@@ -102,23 +103,18 @@ class DeploymentLog(logging.Handler):
     def begin(self, offer: Offer) -> None:
         """Open the log of an attempt, the one there is or a new one, and remove the oldest beyond the bound."""
         with self.lock or contextlib.nullcontext():
-            self.end()
+            self._close()
             try:
                 self._open(offer)
             except OSError as error:
                 self._fd = None
                 logging.getLogger(__name__).warning("This update is carried out without a log: %s", error)
 
-    def end(self) -> None:
-        """Close the log of the attempt; it is complete."""
+    def end(self, offer: Offer) -> None:
+        """Close the log of an attempt; it is complete. The next may have begun already, whose log stays open."""
         with self.lock or contextlib.nullcontext():
-            if self._fd is None:
-                return
-            self._say_left_out()
-            with contextlib.suppress(OSError):
-                os.fdatasync(self._fd)
-            os.close(self._fd)
-            self._fd = None
+            if self._attempt == Attempt(offer.deployment_id, offer.attempt):
+                self._close()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Take what is said about an update, not what the service does beside it."""
@@ -163,9 +159,19 @@ class DeploymentLog(logging.Handler):
         self._bytes += len(data)
         self._lines += 1
 
+    def _close(self) -> None:
+        with self.lock or contextlib.nullcontext():
+            if self._fd is None:
+                return
+            self._say_left_out()
+            with contextlib.suppress(OSError):
+                os.fdatasync(self._fd)
+            os.close(self._fd)
+            self._fd = None
+
     def _open(self, offer: Offer) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        attempt = Attempt(offer.deployment_id, offer.attempt)
+        self._attempt = attempt = Attempt(offer.deployment_id, offer.attempt)
         known = logs(self._data_dir)
         ending = _ending(attempt)
         file = next((log for log in reversed(known) if log.name.endswith(ending)), None)

@@ -196,8 +196,8 @@ class Link:
                 self.last_error += " again (does another agent use this device id?)"
             self.retry_at = time.monotonic() + pause_s
             self._hurry.clear()
+            self._events.put(Disconnected(self.last_error))  # first: who acts on the line finds it taken note of
             log.warning("%s; tries again in %.1f s", self.last_error, pause_s)
-            self._events.put(Disconnected(self.last_error))
             self._hurry.wait(pause_s)
 
     def _connection(self) -> None:
@@ -214,6 +214,8 @@ class Link:
             # A ping goes out after 1.25 times the keep alive at the latest; brokers wait 1.5 times (3.1.1, 3.1.2.10).
             sleep_s = min(LOOP_S, self.broker.keep_alive_s / 4)
             while client.loop(sleep_s if self.is_up else 0.1) == mqtt.MQTT_ERR_SUCCESS and not self._failure:
+                if self._renewing.is_set():
+                    return  # `renew` ends no connection that is not up yet, and this may have the former certificate
                 self._rubbish.sum_up(time.monotonic())
                 if not self.is_up and time.monotonic() > deadline:
                     self._failure = f"{self.broker.url} does not answer as an MQTT broker"

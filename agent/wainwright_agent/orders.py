@@ -77,8 +77,8 @@ class Orders:
         if update.state is not S.ASK and not rules.may_stop(update):
             log.warning("%s %s", why, TOO_LATE)
             return
-        log.warning("The update to %s is to stop: %s", update.offer.artifact.name, why)
         self.taken_back = why
+        log.warning("The update to %s is to stop: %s", update.offer.artifact.name, why)  # it holds from here on
 
         def note(state: State) -> State:
             return state if state.update is None else replace(state, update=replace(state.update, aborted=True))

@@ -220,7 +220,9 @@ class Process:
         self._await_exit(deadline)
         if not await_empty(self.pid, deadline):
             signal_group(self.pid, signal.SIGKILL)
-            self._await_exit(time.monotonic() + REAP_LIMIT_S)
+            deadline = time.monotonic() + REAP_LIMIT_S
+            self._await_exit(deadline)
+            await_empty(self.pid, deadline)  # its children die each in its own time
 
     def __enter__(self) -> Self:
         return self

@@ -26,7 +26,6 @@ RUNS = [  # inputs: some seconds each, and some minutes
 ]
 OUTCOMES = {"decoder": 5, "reader": 15}  # that a short run must reach, or its mutations are worth nothing
 HANG_S = 5  # of what is stuck; so long may an input that is harmless be kept from running
-HANG_S = 5  # of what is stuck: so long may an input that is harmless be kept from running
 HEAP: list[bytes] = []
 
 

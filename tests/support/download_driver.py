@@ -35,11 +35,11 @@ def main(lab: Path) -> None:
     updater = Updater(config, journal, publish=publish, limits=Limits(grace_s=0.3))
     if journal.state.update is None:
         updater.offer(offer)
-    worker = threading.Thread(target=updater.run, daemon=True)
-    worker.start()
-    new = lab / "driver.pid.new"
+    new = lab / "driver.pid.new"  # there before the download begins, in which it says whom to kill
     new.write_text(str(os.getpid()))
     new.replace(lab / "driver.pid")
+    worker = threading.Thread(target=updater.run, daemon=True)
+    worker.start()
     while journal.state.update is not None:
         if updater.needs_link:
             updater.offer(offer)

@@ -71,7 +71,7 @@ def test_the_demo_ends_as_it_should_and_leaves_nothing_behind(folder: Path, opti
     assert ", came back" in done.stdout
     assert "Everything ended as it should" in done.stdout
     assert "\x1b" not in done.stdout
-    assert processes_in(folder) == []
+    wait_until(lambda: processes_in(folder) == [], PATIENCE_S, "all processes to end")
     assert list(folder.iterdir()) == []
 
 
@@ -82,7 +82,7 @@ def test_a_demo_that_is_interrupted_ends_every_process_and_removes_its_folder(
     running.send_signal(number)
     running.communicate(timeout=PATIENCE_S)
     assert running.returncode == INTERRUPTED
-    assert processes_in(folder) == []
+    wait_until(lambda: processes_in(folder) == [], PATIENCE_S, "all processes to end")
     assert list(folder.iterdir()) == []
 
 

@@ -17,7 +17,7 @@ from wainwright_agent.events import Connected, Disconnected, EventQueue
 from wainwright_agent.identity import IdentityError
 from wainwright_agent.journal import LOCK
 
-STATUS_S = 5.0  # the agent answers in milliseconds
+STATUS_S = 10.0  # the agent answers in milliseconds; on a busy device, behind silent clients, in seconds
 STEPS = 4  # of connecting, each with the limit broker.connect_timeout_s: TCP, TLS, MQTT, the subscription
 
 # fmt: off

@@ -14,7 +14,7 @@ from wainwright_agent.identity import IdentityError
 from wainwright_agent.journal import Journal, JournalError
 from wainwright_common.codes import Code
 
-STATUS_S = 5.0  # the agent answers in milliseconds
+STATUS_S = 10.0  # the agent answers in milliseconds; on a busy device, behind silent clients, in seconds
 HANGING = 13  # columns before what is said of something
 
 

@@ -37,7 +37,7 @@ LOOK_S = 0.2  # between two looks at the controller
 READY_S = 60.0  # for the processes to be up; 10 s on a machine with two cores that does nothing else
 ROLLOUT_S = 120.0  # for one deployment
 LOG_LINES = 5  # of a process that ended, in the error
-REMOVE_S = 5.0  # a broker ends within a tenth of a second of its controller
+REMOVE_S = 30.0  # a broker ends within a tenth of a second of its controller, where the machine has time for it
 REMOVE_PAUSE_S = 0.05
 
 INTERRUPTED = 130

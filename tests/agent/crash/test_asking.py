@@ -46,5 +46,11 @@ def test_who_asks_has_opened_the_way_of_the_answer_before(tmp_path: Path, asker:
 
 
 def _has_open(pid: int, file: Path) -> bool:
-    folder = Path(f"/proc/{pid}/fd")
-    return any(os.path.exists(fd) and os.path.samefile(fd, file) for fd in folder.iterdir())  # noqa: PTH110, PTH121
+    return any(_is_same(fd, file) for fd in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def _is_same(descriptor: Path, file: Path) -> bool:
+    try:
+        return descriptor.samefile(file)
+    except OSError:  # no file, or closed meanwhile
+        return False

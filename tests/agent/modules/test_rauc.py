@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ class Rauc:
         self._daemon = subprocess.Popen(
             ["dbus-daemon", "--session", "--nofork", f"--address={self.bus}"], stderr=subprocess.DEVNULL
         )
-        wait_until((root / "bus").exists, what="the bus")
+        wait_until(self._has_bus, what="the bus")
 
     def bundle(self, compatible: str = "lab") -> bytes:
         """Return a signed bundle with IMAGE."""
@@ -93,6 +94,10 @@ class Rauc:
         self.stop()
         self._daemon.terminate()
         self._daemon.wait(PATIENCE_S)
+
+    def _has_bus(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:  # its file is there before anybody listens
+            return client.connect_ex(str(self.root / "bus")) == 0
 
     def _answers(self) -> bool:
         status = subprocess.run(["rauc", "status"], env=os.environ | self.env, check=False, capture_output=True)

@@ -395,7 +395,7 @@ def test_a_rollback_that_comes_while_the_update_is_committed_says_that_it_was_to
     hold = "touch $lab/commits; while [ ! -e $lab/go ]; do sleep 0.02; done"
     lonely.on(SupportsRollback="echo Yes", ArtifactCommit=hold)
     with lonely.start():
-        wait_until((lonely.data_dir / "agent.sock").exists, 60)
+        wait_until(lambda: lonely.status()["agent"] == "running", what="the agent to answer")
         assert lonely.exits("install", lonely.artifact())[0] == 0
         with lonely.begin("commit") as commit:
             wait_until((lonely.folder / "commits").exists, 60)

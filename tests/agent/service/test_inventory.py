@@ -14,7 +14,7 @@ from wainwright_agent import inventory
 from wainwright_agent.config import Config, Inventory, Update
 from wainwright_common.messages import PAYLOAD_MAX, Attributes
 
-LIMIT_S = 3.0  # of a script: so long may one that is well be kept from running
+LIMIT_S = 6.0  # of a script: so long may one that is well be kept from running
 
 
 def script(folder: Path, name: str, text: str, mode: int = 0o755) -> Path:

@@ -6,13 +6,17 @@ import math
 import signal
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from tests.agent.service.peers import Agent, Controller, new_device_id
 from tests.support.mosquitto import Mosquitto
-from tests.support.wait import free_port, wait_until
+from tests.support.wait import PATIENCE_S, free_port, wait_until
 from wainwright_agent.checkin import GAP_S
+from wainwright_agent.config import Broker
+from wainwright_agent.events import Disconnected, EventQueue
+from wainwright_agent.link import Link
 from wainwright_common import __version__
 from wainwright_common.messages import CheckIn, CheckInReason, CommandName, Presence, Reply
 from wainwright_common.topics import Kind, Topic
@@ -148,6 +152,23 @@ def test_a_server_that_is_no_broker_is_given_up_and_tried_again(tmp_path: Path) 
             agent.start()
             wait_until(lambda: "does not answer as an MQTT broker" in agent.logged(), what="the attempt to be given up")
             assert agent.stop() == 0
+
+
+def test_a_certificate_that_is_renewed_while_the_link_comes_up_is_used_at_once() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE_S)
+        events: EventQueue = EventQueue()
+        broker = Broker(url=f"mqtt://127.0.0.1:{silent.getsockname()[1]}", connect_timeout_s=PATIENCE_S)
+        link = Link(broker, new_device_id(), events, Random(1))
+        link.start()
+        with silent.accept()[0] as connection:
+            assert connection.recv(1), "the agent's first words, so it has read its certificate"
+            link.renew()
+            assert events.get(timeout=PATIENCE_S) == Disconnected("the certificate was renewed")
+            silent.accept()[0].close()
+        link.stop()
 
 
 def test_a_refused_connection_says_why(tmp_path: Path, own_mosquitto: Mosquitto) -> None:

@@ -119,14 +119,20 @@ def test_a_medium_that_never_answers_is_waited_for_only_so_long(
     manager: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(manager.getsockname()))
-    watchdog = Watchdog(lambda: True, {"WATCHDOG_USEC": "40000"}, patience_s=0.1)
-    threads = set(threading.enumerate())
+    watchdog = Watchdog(lambda: True, {"WATCHDOG_USEC": "2000000"}, patience_s=3.0)  # fewer signs than a queue takes
+    is_given_up = threading.Event()
+    feed_until = watchdog._feed_until
+
+    def feed(is_over: threading.Event) -> None:
+        feed_until(is_over)
+        assert not is_over.is_set()
+        is_given_up.set()
+
+    monkeypatch.setattr(watchdog, "_feed_until", feed)
 
     with watchdog.patience():
-        (feeder,) = set(threading.enumerate()) - threads
-        feeder.join(PATIENCE_S)
+        assert is_given_up.wait(PATIENCE_S)
 
-    assert not feeder.is_alive()
     assert manager.recv(100) == b"WATCHDOG=1"
 
 
@@ -208,7 +214,7 @@ def test_an_idle_agent_sleeps(agent: Agent, controller: Controller) -> None:
 
     after = process.cpu_times()
     assert after.user + after.system - before.user - before.system < 0.2
-    assert process.num_threads() <= 5
+    wait_until(lambda: process.num_threads() <= 5, what="the threads of the inventory and of the answers to end")
 
 
 def test_an_agent_whose_threads_do_not_live_does_not_feed_the_watchdog(

@@ -221,8 +221,8 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(lab: Lab) -> None:
 
 
 class _Quick(HttpStream):
-    def __init__(self, offer: Offer) -> None:
-        super().__init__(offer.artifact, lambda _: None, NO_PAUSES)
+    def __init__(self, offer: Offer, pauses: tuple[float, ...] = NO_PAUSES) -> None:
+        super().__init__(offer.artifact, lambda _: None, pauses)
 
     def whole(self) -> bytes:
         data = b""
@@ -283,10 +283,10 @@ def test_a_file_longer_or_shorter_than_offered_is_refused(lab: Lab) -> None:
 
 
 def test_a_silent_server_is_given_up(lab: Lab, mocker: MockerFixture) -> None:
-    mocker.patch.object(http_stream, "READ_TIMEOUT_S", 0.1)
+    mocker.patch.object(http_stream, "READ_TIMEOUT_S", 5.0)  # for the beginning of the answer, too
     lab.web.manners = Manners(gate=threading.Event())
     with pytest.raises(LinkUseless, match="the connection broke: no answer in time"):
-        _Quick(lab.offer(BIG)).whole()
+        _Quick(lab.offer(BIG), pauses=()).whole()
     assert lab.web.manners.gate
     lab.web.manners.gate.set()
 

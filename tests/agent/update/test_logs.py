@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from tests.agent.update.lab import Lab
 from tests.support.wait import wait_until
 from wainwright_agent import deployment_log, log_sender
 from wainwright_agent.deployment_log import BYTES_MAX, FILES_MAX, LINES_MAX, Attempt, logs
+from wainwright_agent.journal import State
 from wainwright_agent.log_sender import ACK_S, BYTES_MAX_OF_PIECE, PACE_S, LogSender, next_piece
 from wainwright_agent.masking import mask
 from wainwright_common.messages import Line, LogLines, encode
@@ -116,6 +119,26 @@ def test_the_logs_of_the_last_five_attempts_are_kept(lab: Lab) -> None:
     kept = [json.loads(file.read_text().splitlines()[0]) for file in logs(lab.data)]
     assert kept == [{"deployment_id": "../d x", "attempt": attempt} for attempt in range(3, FILES_MAX + 3)]
     assert {file.parent for file in logs(lab.data)} == {lab.data / "logs"}
+
+
+def test_an_update_that_begins_while_the_one_before_ends_has_its_whole_log(lab: Lab, mocker: MockerFixture) -> None:
+    first = lab.offer(lab.artifact())
+    second = lab.offer(lab.artifact("release-3"), name="release-3", deployment_id="d-2")
+    with lab.agent() as agent:
+        change = agent.journal.change
+
+        def offer_in_between(edit: Callable[[State], State]) -> State:
+            before, after = agent.journal.state, change(edit)
+            if before.update is not None and before.update.offer == first and after.update is None:
+                service = Thread(target=agent.updater.offer, args=(second,))
+                service.start()
+                service.join()
+            return after
+
+        mocker.patch.object(agent.journal, "change", offer_in_between)
+        agent.updater.offer(first)
+        wait_until(lambda: agent.is_idle() and agent.reports[-1].deployment_id == "d-2")
+    assert ["cleanup: success." in _texts(lab, number) for number in (0, 1)] == [True, True]
 
 
 def test_without_room_for_a_log_the_update_succeeds_all_the_same(lab: Lab, mocker: MockerFixture) -> None:

@@ -14,7 +14,7 @@ from wainwright_agent.journal import Journal, State
 from wainwright_agent.worktree import WorkTree
 from wainwright_common.codes import Code
 
-HANG_S = 3.0  # the limit of a call, where one hangs: so long may one that does not be kept from running
+HANG_S = 6.0  # the limit of a call, where one hangs: so long may one that does not be kept from running
 HANGS = f"did not finish Download in {HANG_S:g} s"
 FILES = {"a.bin": b"first" * 1000, "b.txt": b"", "c.bin": bytes(range(256)) * 1200}
 LIST = """find . | sort >$lab/tree-$state

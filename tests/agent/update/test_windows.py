@@ -166,12 +166,12 @@ def test_a_device_that_comes_back_with_a_wrong_clock_waits_until_it_is_set_or_so
 ) -> None:
     with lab.agent(windows=(_closed(),), time_zone="UTC") as agent:
         agent.updater.offer(lab.offer(lab.artifact()))
-        wait_until(lambda: "hold" in agent.updater.snapshot(), 20, "the wait for the window")
+        wait_until(lambda: "hold" in agent.updater.snapshot(), what="the wait for the window")
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).timestamp()
     os.utime(lab.data / "journal.json", (0, tomorrow))
     lab.boot_id.write_text("boot-2\n")
     with lab.agent(windows=("00:00-00:00",), time_zone="UTC") as agent:
-        wait_until(lambda: "hold" in agent.updater.snapshot(), 20, "the wait for the clock")
+        wait_until(lambda: "hold" in agent.updater.snapshot(), what="the wait for the clock")
         assert "when the journal was written" in agent.updater.snapshot()["hold"]
         assert "ArtifactInstall" not in lab.calls
     with lab.agent(windows=("00:00-00:00",), time_zone="UTC") as agent:
@@ -258,7 +258,7 @@ def test_a_policy_that_changes_while_the_device_downloads_is_heeded(lab: Lab, po
     assert lab.web.manners.gate
     with lab.agent(time_zone="UTC") as agent:
         agent.updater.offer(replace(offer, policy=policy))
-        wait_until(lambda: lab.web.requests, 20, "the download")
+        wait_until(lambda: lab.web.requests, what="the download")
         assert agent.updater.offer(offer)
         lab.web.manners.gate.set()
         agent.wait_idle()

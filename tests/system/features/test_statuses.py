@@ -98,6 +98,12 @@ def through_a_reboot(traveller: Traveller, release: str) -> Iterator[Json]:
     yield system.part(system.finished(system.deploy(release, TRAVELLER))["id"], TRAVELLER)
 
 
+def times_stopped(system: System, device_id: str) -> int:
+    """Return how many orders to stop an update an agent has taken so far; the controller says so before it has."""
+    log = system.processes.log(device_id).read_text(encoding="utf-8", errors="replace")
+    return log.count(" is to stop: ")
+
+
 def test_a_real_device_reaches_all_ten_statuses(agents: System, traveller: Traveller, release: str) -> None:
     seen = {DeviceStatus(part["status"]): part for part in through_a_reboot(traveller, release)}
 
@@ -112,9 +118,11 @@ def test_a_real_device_reaches_all_ten_statuses(agents: System, traveller: Trave
         traveller.hold()
         made = agents.deploy(f"{release}-never", TRAVELLER)
         agents.wait_for_part(made, TRAVELLER, "installing")
+        before = times_stopped(agents, TRAVELLER)
         end = f"/deployments/{made}/abort" if status is DeviceStatus.ABORTED else f"/devices/{TRAVELLER}/decommission"
         agents.api.call("POST", end, json={})
         seen[status] = agents.wait_for_part(made, TRAVELLER, status)
+        wait_until(lambda n=before: times_stopped(agents, TRAVELLER) > n, PATIENCE_S, "the order to reach the device")  # type: ignore[misc]
         traveller.go_on()
         traveller.reboot()  # what it had begun to install needs one, and so does taking that back
         agents.finished(made)
@@ -206,8 +214,10 @@ def test_devices_that_are_to_download_only_install_when_a_person_lets_them(agent
     assert agents.finished(deployment_id)["outcome"] == "success"
     assert before != agents.runs(PRESS) == release
     assert ("local", "install: the line stands still") in agents.told(deployment_id)
+    agents.agent(PRESS).set_pace(SLOW)  # so that it is not over before it is refused
     installing = agents.deploy(release, PRESS, force=True, phases=[{"count": 1, "opens": "now"}])
     assert agents.refusal("POST", f"/deployments/{installing}/install") == (409, "not-download-only")
+    agents.agent(PRESS).set_pace(None)
     agents.finished(installing)
 
 
@@ -253,7 +263,7 @@ def test_why_says_that_an_update_is_under_way_and_an_abort_leaves_the_device_as_
     agents: System, release: str
 ) -> None:
     agents.release(release, size=LONG_SIZE)
-    before = agents.runs(PRESS)
+    before, stopped = agents.runs(PRESS), times_stopped(agents, PRESS)
     agents.agent(PRESS).set_pace(SLOW)
     deployment_id = agents.deploy(release, PRESS)
     agents.wait_for_part(deployment_id, PRESS, "downloading")
@@ -262,6 +272,7 @@ def test_why_says_that_an_update_is_under_way_and_an_abort_leaves_the_device_as_
     agents.api.call("POST", f"/deployments/{deployment_id}/abort", json={"reason": "a test"})
     assert agents.part(deployment_id, PRESS)["status"] == "aborted"
     assert agents.why(PRESS)["code"] == "aborted"
+    wait_until(lambda: times_stopped(agents, PRESS) > stopped, PATIENCE_S, "the order to reach the device")
     agents.agent(PRESS).set_pace(None)
     agents.release(f"{release}-next")
     following = agents.deploy(f"{release}-next", PRESS)

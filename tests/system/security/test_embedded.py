@@ -390,7 +390,7 @@ def test_with_tls_a_bad_certificate_does_not_let_in(
 
 def test_with_tls_a_connection_ends_with_the_certificate(tls_system: EmbeddedSystem, tls_victim: Device) -> None:
     evil = new_id("evil")
-    shown = tls_system.authority.issue(evil, valid_for=timedelta(seconds=5))
+    shown = tls_system.authority.issue(evil, valid_for=timedelta(seconds=20))  # to connect and ask in
     with attacker_of(tls_system, evil, shown) as attacker:
         assert attacker.ask() == []
         assert attacker.closed.wait(PATIENCE_S)
