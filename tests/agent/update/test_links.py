@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from wainwright_agent.http_stream import HttpStream
 from wainwright_agent.throttle import Throttle, lowest
 from wainwright_agent.update import LINKS_MAX
 from wainwright_common.codes import Code, is_retryable
-from wainwright_common.messages import Offer, Policy
+from wainwright_common.messages import Offer, Policy, Report, encode
 
 ROOT = Path(__file__).parents[3]
 BIG = random.Random(7).randbytes(3 * 1024 * 1024)
@@ -116,6 +117,23 @@ def test_links_that_are_refused_again_and_again_end_in_a_retryable_error(lab: La
     )
     assert is_retryable(error.code)
     assert len(lab.web.requests) == 1 + LINKS_MAX
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_server_that_says_much_leaves_a_report_and_a_journal_that_can_be_read(
+    lab: Lab, mocker: MockerFixture, status: int
+) -> None:
+    _soon_without_tries(mocker)
+    mocker.patch.dict(BaseHTTPRequestHandler.responses, {status: ("no " * 5000, "")})
+    lab.web.manners = Manners(answers=[status] * 99)
+    agent = _renew_until_idle(lab, lab.offer(lab.artifact()))
+    error = agent.reports[-1].error
+    assert error
+    assert error.text.endswith(f" So it was with {LINKS_MAX} fresh links.")
+    assert msgspec.json.decode(encode(agent.reports[-1]), type=Report).error == error
+    last = lab.state.last
+    assert last is not None
+    assert last.error == error
 
 
 def _soon_without_tries(mocker: MockerFixture) -> None:
