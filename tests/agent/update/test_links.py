@@ -10,7 +10,9 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -240,6 +242,14 @@ def test_a_server_that_drips_is_taken_for_a_broken_one(lab: Lab, mocker: MockerF
     lab.web.manners = Manners(drip_s=0.02)
     with pytest.raises(LinkUseless, match="stalled: less than 65536 bytes"):
         _read(lab.offer(BIG))
+
+
+def test_a_slow_server_without_ranges_has_time_for_what_is_known_already(lab: Lab, mocker: MockerFixture) -> None:
+    clock = count(0.0, http_stream.STALL_S * 0.4)  # three pieces without progress take too long
+    mocker.patch.object(http_stream, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    mocker.patch.object(http_stream, "GOOD_PIECE", 1)
+    lab.web.manners = Manners(ranges=False, cut_at=[2_900_000])
+    assert _read(lab.offer(BIG)) == BIG
 
 
 def test_tries_are_counted_anew_after_progress(lab: Lab) -> None:
