@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from msgspec import UNSET
@@ -107,9 +108,10 @@ class Actions:
             if not is_again:
                 self._scripts.run(step.before, update.waiting)
             ending = self._act(update, step, provides, on_progress)
-            self._scripts.run(step.after, update.waiting)
+            self._scripts.run(step.after, update.waiting, partial(self._unwanted_after, update))
         except UpdateError as error:
-            return self.fail(update, error.reason)
+            failed = self.fail(update, error.reason)
+            return replace(failed, event=E.ABORTED) if self._is_untouched(update, error) else failed
         return ending
 
     def fail(self, update: Update, reason: Reason) -> Ending:
@@ -117,6 +119,22 @@ class Actions:
         log.error("The step %s failed: %s", update.state, reason.text)
         self._scripts.run_after_a_failure(STEPS.get(update.state, NO_STEP).on_failure)
         return Ending(E.FAILED, reason)
+
+    def _unwanted_after(self, update: Update) -> str | None:
+        """Return why scripts after the call of a step need not be waited for; None where there is no way back."""
+        why = self._around.unwanted()
+        return why if why is None or update.state is not S.INSTALL or self._can_undo(update) else None
+
+    def _is_untouched(self, update: Update, error: UpdateError) -> bool:
+        """Say whether an error is an abort in front of an ArtifactInstall that could not have been undone."""
+        return update.state is S.INSTALL and error.code is Code.ABORTED and not self._can_undo(update)
+
+    def _can_undo(self, update: Update) -> bool:
+        """Ask whether the module can roll back, before it is known to all (`_ask`)."""
+        try:
+            return self._module(update).ask("SupportsRollback") == "Yes"
+        except UpdateError:
+            return False
 
     def _act(
         self, update: Update, step: Step, provides: Mapping[str, str], on_progress: Callable[[Progress], None]

@@ -1,10 +1,12 @@
 """Clocks that are certainly wrong: of devices without a clock chip, until a time service has set them.
 
-That a clock is right cannot be known. Pure: the times are arguments; but for `written`, which looks at the journal.
+That a clock is right cannot be known. Pure: the times are arguments; but for `written`, which looks at the journal, and
+`booted`, which looks at the clock.
 """
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +22,11 @@ def written(data_dir: Path) -> datetime:
         return datetime.fromtimestamp((data_dir / FILE).stat().st_mtime, UTC)
     except OSError:
         return BORN
+
+
+def booted() -> datetime:
+    """Return when this boot began, by the clock as it is now: another time once the clock was set."""
+    return datetime.now(UTC) - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def fault(now: datetime, written_at: datetime) -> str | None:

@@ -33,7 +33,7 @@ def end_leftovers(records: Path, grace_s: float = KILL_GRACE_S) -> None:
             if not await_empty(group, time.monotonic() + grace_s):
                 signal_group(group, signal.SIGKILL)
                 await_empty(group, time.monotonic() + REAP_LIMIT_S)
-        record.unlink(missing_ok=True)
+        remove_record(record)
 
 
 def write_record(record: Path, pid: int) -> None:
@@ -49,6 +49,14 @@ def write_record(record: Path, pid: int) -> None:
         log.warning(
             "%s: cannot be written (%s); should the agent die now, this program is left running.", record, error
         )
+
+
+def remove_record(record: Path) -> None:
+    """Take a group that has ended off record. On a read-only medium it stays, which is no failure of what has ended."""
+    try:
+        record.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s: cannot be removed: %s.", record, error.strerror)
 
 
 def _recorded_group(record: Path) -> int | None:

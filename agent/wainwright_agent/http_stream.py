@@ -221,12 +221,14 @@ class HttpStream:
             raise UpdateError(Code.DOWNLOAD_FAILED, text)
 
     def _skip(self, response: requests.Response) -> None:
-        left = self.offset
+        left, good_at = self.offset, self.offset - GOOD_PIECE
         while left:
             data = self._receive(response, min(left, self._piece))
             if not data:
                 raise _Broken("the connection ended early")
             left -= len(data)
+            if left <= good_at:  # no progress, so the tries are not counted anew; but no stall either
+                good_at, self._waited_s = left - GOOD_PIECE, 0.0
 
     def _pause(self, error: _Broken) -> None:
         if self._response is not None:

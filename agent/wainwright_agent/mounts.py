@@ -37,7 +37,8 @@ def remove_tree(folder: Path) -> None:
 
 def below(folder: Path) -> list[Path]:
     """Return where something is mounted in a folder, or on it, outer ones first; raises OSError."""
-    real = os.path.realpath(folder)
+    # Not of the folder itself: it may be a link that a module has left, and what is mounted there is no matter of ours.
+    real = Path(os.path.realpath(folder.parent), folder.name)
     found = [Path(os.fsdecode(_plain(line.split(b" ")[POINT]))) for line in MOUNTINFO.read_bytes().splitlines()]
     return sorted((path for path in found if path.is_relative_to(real)), key=lambda path: len(path.parts))
 

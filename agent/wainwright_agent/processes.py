@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Self
 
 from wainwright_agent.failure import Interrupted
-from wainwright_agent.groups import KILL_GRACE_S, REAP_LIMIT_S, await_empty, signal_group, write_record
+from wainwright_agent.groups import KILL_GRACE_S, REAP_LIMIT_S, await_empty, remove_record, signal_group, write_record
 
 READ_MAX = 64 * 1024  # bytes; the size of a pipe
 LINE_MAX = 4096  # bytes of one line of output that are kept
@@ -231,7 +231,7 @@ class Process:
         if not self._leave:
             if not self.exited:
                 self.end()
-            self._record.unlink(missing_ok=True)
+            remove_record(self._record)
         self._close()
 
     def _watch(self, on_output: Callable[[bytes], None], on_errors: Callable[[bytes], None]) -> None:

@@ -107,13 +107,15 @@ class Scripts:
         self._around = surroundings
         self._note = note
 
-    def run(self, group: str | None, waiting: Waiting | None = None) -> None:
+    def run(
+        self, group: str | None, waiting: Waiting | None = None, unwanted: Callable[[], str | None] | None = None
+    ) -> None:
         """Run a group of scripts; `waiting` is what `note` was told last, before a restart.
 
-        Raises UpdateError with the first failure, and Interrupted.
+        `unwanted` takes the place of the surroundings'. Raises UpdateError with the first failure, and Interrupted.
         """
         for script in self._find(group):
-            self._run_until_done(script, waiting)
+            self._run_until_done(script, waiting, unwanted or self._around.unwanted)
 
     def run_after_a_failure(self, group: str | None) -> None:
         """Run a group of Error scripts, all of them; their failures are only logged. Raises Interrupted."""
@@ -124,7 +126,7 @@ class Scripts:
             return
         for script in scripts:
             try:
-                self._run_until_done(script, None)
+                self._run_until_done(script, None, self._around.unwanted)
             except UpdateError as error:
                 log.warning("%s That changes nothing about the update.", error)
 
@@ -137,7 +139,7 @@ class Scripts:
             return []
         return find(self._own if group.partition("_")[0] in OF_THE_DEVICE else self._artifacts, group)
 
-    def _run_until_done(self, script: Path, waiting: Waiting | None) -> None:
+    def _run_until_done(self, script: Path, waiting: Waiting | None, unwanted: Callable[[], str | None]) -> None:
         """Run a script, and again as long as it asks for it and its time is not over."""
         limit_s = self._settings.script_retry_timeout_s
         name = encodable(script.name)  # as the journal has it
@@ -151,8 +153,8 @@ class Scripts:
             self._note(Waiting(script=name, waited_s=waited_s))
             left_s = limit_s - waited_s
             log.info("The state script %s asks to be run again later; %.0f s are left.", name, max(0.0, left_s))
-            pause(self._around, min(max(0.0, left_s), self._settings.script_retry_interval_s), self._around.unwanted)
-            if (why := self._around.unwanted()) is not None:
+            pause(self._around, min(max(0.0, left_s), self._settings.script_retry_interval_s), unwanted)
+            if (why := unwanted()) is not None:
                 raise UpdateError(Code.ABORTED, why)
             if left_s <= self._settings.script_retry_interval_s:
                 text = f"The state script {name} asked to be run again later for more than {limit_s:g} s."

@@ -2,8 +2,9 @@
 
 Threads bring events and never decide: the link (messages), the update (its state), the control socket (technicians),
 the inventory (its scripts), signals. The loop decides with the plans of checkin.py, outbox.py and inquiries.py, and
-sleeps until the next event or the earliest time that one of them names. The one slow thing that it does itself is to
-store in the journal what it was told, on a medium that a module may keep busy; the watchdog is fed for it meanwhile.
+sleeps until the next event or the earliest time that one of them names. What it does itself that is slow
+is to store in the journal what it was told, and to sync what it sends of a log, where a module may keep the medium
+busy; the watchdog is fed for it meanwhile.
 
 A thread that ends by an error is a bug: the service says so and ends, and the service manager starts it again.
 """
@@ -173,7 +174,8 @@ class Service:
         if self._enroller.due_at <= now:
             self._enroller.step()
         if self._link.is_up and self._log_sender.due_at <= now:
-            self._log_sender.step(now, more_to_come=self._journal.state.update is not None)
+            with self._watchdog.patience():
+                self._log_sender.step(now, more_to_come=self._journal.state.update is not None)
         if self._watchdog.due_at <= now:
             self._watchdog.feed()
 

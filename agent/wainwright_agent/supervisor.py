@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from wainwright_common.log_lines import LineFormatter
 
-PATIENCE_S = 300.0  # for the medium to store one change; what a module writes to a slow card keeps it busy for a minute
+PATIENCE_S = 300.0  # for the medium to store something; what a module writes to a slow card keeps it busy for a minute
 SYSLOG_LEVELS = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
@@ -75,7 +75,7 @@ class Watchdog:
         until = time.monotonic() + self._patience_s
         while not is_over.wait(max(0.0, self.due_at - time.monotonic())):
             if time.monotonic() > until:
-                logging.getLogger(__name__).critical("the journal has not been stored for %g s", self._patience_s)
+                logging.getLogger(__name__).critical("the medium has not answered for %g s", self._patience_s)
                 return
             self.feed()
 

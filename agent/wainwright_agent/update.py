@@ -23,7 +23,7 @@ from wainwright_agent.boot import boot_id
 from wainwright_agent.config import Config
 from wainwright_agent.course import Course
 from wainwright_agent.deployment_log import DeploymentLog
-from wainwright_agent.failure import Interrupted, LinkUseless
+from wainwright_agent.failure import Interrupted, LinkUseless, UpdateError
 from wainwright_agent.groups import end_leftovers
 from wainwright_agent.journal import ByHand, Journal, JournalError, State, Update
 from wainwright_agent.orders import BACK_BY_HAND, TAKEN_BACK, TOO_LATE, Orders, takes_back
@@ -275,10 +275,10 @@ class Updater:
                 if done >= farthest + LINK_PIECE:
                     futile, farthest = 0, done
                 if state.update.by_hand is not None:
-                    return self._actions.fail(state.update, Reason(code=Code.DOWNLOAD_FAILED, text=str(useless)))
+                    return self._actions.fail(state.update, UpdateError(Code.DOWNLOAD_FAILED, str(useless)).reason)
                 if futile == LINKS_MAX:
                     text = f"{useless} So it was with {LINKS_MAX} fresh links."
-                    return self._actions.fail(state.update, Reason(code=Code.DOWNLOAD_FAILED, text=text))
+                    return self._actions.fail(state.update, UpdateError(Code.DOWNLOAD_FAILED, text).reason)
                 pause_s = self._limits.link_pause_s * 2**futile
                 log.warning("%s Asking the controller for a fresh link in %g s.", useless, pause_s)
             pause(self._around, pause_s)

@@ -43,6 +43,7 @@ class Waits:
         boot_id: str,
     ) -> None:
         self._written = _written_before(config, journal, boot_id)
+        self._booted = clock.booted()
         self._config = config
         self._journal = journal
         self._orders = orders
@@ -54,6 +55,8 @@ class Waits:
         update = self._journal.state.update
         if update is None or update.by_hand is not None:
             return None
+        if abs(clock.booted() - self._booted) > clock.TOLERANCE:
+            self._written = clock.BORN  # it was set, by somebody who knew better than the one that wrote the journal
         return hold(update.offer, self._config.update, datetime.now(UTC), self._written)
 
     def for_update(self) -> Update:

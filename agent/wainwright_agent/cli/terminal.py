@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 HANDLERS = {
     signal.SIGHUP: lambda *_: None,  # not SIG_IGN: every program that is started would inherit that
@@ -31,10 +32,16 @@ def outlived() -> Iterator[None]:
 
 def mute_what_is_lost() -> None:
     """Have the output go nowhere that cannot be written any more."""
-    for stream in (sys.stdout, sys.stderr):
-        poll = select.poll()
-        poll.register(stream, 0)
-        if poll.poll(0):  # a terminal that has hung up, a pipe that nobody reads
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+    streams = (sys.stdout, sys.stderr)
+    # Of a file on a full disk nothing tells beforehand that it takes no word.
+    for stream in [one for one in streams if _has_hung_up(one)] or streams:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _has_hung_up(stream: TextIO) -> bool:
+    """Say whether a stream is a terminal that is gone, or a pipe that nobody reads."""
+    poll = select.poll()
+    poll.register(stream, 0)
+    return bool(poll.poll(0))

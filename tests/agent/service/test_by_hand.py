@@ -259,6 +259,16 @@ def test_a_connection_that_is_gone_does_not_end_an_install(
     assert lonely.exits("show-artifact") == (0, "panel-2\n")
 
 
+def test_a_full_disk_that_takes_no_word_does_not_end_an_install(lonely: Device) -> None:
+    with (
+        Path("/dev/full").open("w") as full,
+        lonely.begin("install", lonely.artifact(), output=full.fileno()) as process,
+    ):
+        assert process.wait(60) == 0
+    assert lonely.calls == [*BEFORE, "ArtifactCommit", "Cleanup"]
+    assert lonely.exits("show-artifact") == (0, "panel-2\n")
+
+
 def test_a_command_that_is_told_to_end_ends_its_module_first(lonely: Device) -> None:
     stay = "echo $$ >$lab/new && mv $lab/new $lab/$1.pid; sleep 60"
     lonely.on(SupportsRollback="echo Yes", ArtifactInstall=stay, ArtifactRollback=stay)

@@ -21,7 +21,7 @@ from wainwright_agent.config import load
 from wainwright_agent.events import EventQueue, Stop, spawn
 from wainwright_agent.service import Service
 from wainwright_agent.supervisor import Watchdog, log_to_stderr, notify, watchdog_interval_s
-from wainwright_common.messages import CheckIn, Report
+from wainwright_common.messages import CheckIn, LogLines, Report
 
 NEVER_IDLE = {
     "requests",
@@ -83,6 +83,8 @@ import os, sys, time
 from wainwright_agent import cli
 real, slow = os.fsync, sys.argv[1]
 def fsync(descriptor):
+    if os.path.exists(slow):
+        print('the medium is busy', file=sys.stderr, flush=True)
     while os.path.exists(slow):
         time.sleep(0.01)
     real(descriptor)
@@ -113,6 +115,26 @@ def test_a_medium_that_is_busy_for_long_does_not_starve_the_watchdog(
 
     slow.unlink()
     wait_until(lambda: (manager.recv(100), controller.all(Report))[1], what="the report of what was stored")
+
+
+def test_logs_that_a_busy_medium_does_not_take_do_not_starve_the_watchdog(
+    agent: Agent, controller: Controller, manager: socket.socket, tmp_path: Path
+) -> None:
+    slow = tmp_path / "slow"
+    slow.touch()
+    controller.reply = lambda check_in: offered(check_in, offer_of("http://127.0.0.1:1/", b"x"))
+    with agent.log.open("ab") as log:
+        program = SLOW_MEDIUM.replace("fsync", "fdatasync")
+        command = [sys.executable, "-c", program, str(slow), str(agent.config)]
+        env = {"NOTIFY_SOCKET": str(manager.getsockname()), "WATCHDOG_USEC": "40000"}
+        agent.process = subprocess.Popen(command, stderr=log, env=os.environ | env)
+    wait_until(lambda: (manager.recv(100), "the medium is busy" in agent.logged())[1], what="the agent to sync a log")
+    _drain(manager)  # what was told before
+    assert {manager.recv(100) for _ in range(3)} == {b"WATCHDOG=1"}
+    assert controller.all(LogLines) == []
+
+    slow.unlink()
+    wait_until(lambda: (manager.recv(100), controller.all(LogLines))[1], what="the log")
 
 
 def test_a_medium_that_never_answers_is_waited_for_only_so_long(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from tests.agent.update.lab import Lab, statuses
 from tests.support.wait import wait_until
 from wainwright_agent import rules
 from wainwright_agent.journal import FILE, PREVIOUS, SCHEMA, SEQ_BLOCK, Journal, JournalError, State
+from wainwright_common.codes import Code
 from wainwright_common.messages import Action, Artifact, Offer
 
 
@@ -342,6 +344,29 @@ def test_a_medium_that_becomes_read_only_in_a_download_does_not_end_the_updater(
         agent.wait_idle()
 
     assert statuses(agent.reports)[-1] == "failure"
+
+
+def test_a_medium_from_which_nothing_can_be_removed_makes_no_failure_of_what_went_well(
+    lab: Lab, mocker: MockerFixture
+) -> None:
+    real = os.unlink
+
+    def unlink(path: str | Path, *arguments: object, **options: Any) -> None:  # noqa: ANN401  as the function has them
+        if "processes" in Path(path).parts:
+            raise OSError(errno.EROFS, "Read-only file system")
+        real(path, *arguments, **options)
+
+    mocker.patch("os.unlink", unlink)
+    lab.answer(SupportsRollback="Yes")
+    lab.on("ArtifactInstall", "exit 1")
+
+    lab.update(lab.offer(lab.artifact()))
+
+    assert lab.calls[-3:] == ["ArtifactRollback", "ArtifactFailure", "Cleanup"]
+    last = lab.state.last
+    assert last is not None
+    assert last.error is not None
+    assert (last.error.code, last.rolled_back, last.inconsistent) == (Code.INSTALL_FAILED, True, False)
 
 
 def test_an_installation_that_cannot_be_stored_is_rolled_back_as_soon_as_it_can(lab: Lab, disk: Disk) -> None:

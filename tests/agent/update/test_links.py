@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -29,7 +32,7 @@ from wainwright_agent.http_stream import HttpStream
 from wainwright_agent.throttle import Throttle, lowest
 from wainwright_agent.update import LINKS_MAX
 from wainwright_common.codes import Code, is_retryable
-from wainwright_common.messages import Offer, Policy
+from wainwright_common.messages import Offer, Policy, Report, encode
 
 ROOT = Path(__file__).parents[3]
 BIG = random.Random(7).randbytes(3 * 1024 * 1024)
@@ -117,6 +120,23 @@ def test_links_that_are_refused_again_and_again_end_in_a_retryable_error(lab: La
     )
     assert is_retryable(error.code)
     assert len(lab.web.requests) == 1 + LINKS_MAX
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_server_that_says_much_leaves_a_report_and_a_journal_that_can_be_read(
+    lab: Lab, mocker: MockerFixture, status: int
+) -> None:
+    _soon_without_tries(mocker)
+    mocker.patch.dict(BaseHTTPRequestHandler.responses, {status: ("no " * 5000, "")})
+    lab.web.manners = Manners(answers=[status] * 99)
+    agent = _renew_until_idle(lab, lab.offer(lab.artifact()))
+    error = agent.reports[-1].error
+    assert error
+    assert error.text.endswith(f" So it was with {LINKS_MAX} fresh links.")
+    assert msgspec.json.decode(encode(agent.reports[-1]), type=Report).error == error
+    last = lab.state.last
+    assert last is not None
+    assert last.error == error
 
 
 def _soon_without_tries(mocker: MockerFixture) -> None:
@@ -224,6 +244,14 @@ def test_a_server_that_drips_is_taken_for_a_broken_one(lab: Lab, mocker: MockerF
     lab.web.manners = Manners(drip_s=0.02)
     with pytest.raises(LinkUseless, match="stalled: less than 65536 bytes"):
         _read(lab.offer(BIG))
+
+
+def test_a_slow_server_without_ranges_has_time_for_what_is_known_already(lab: Lab, mocker: MockerFixture) -> None:
+    clock = count(0.0, http_stream.STALL_S * 0.4)  # three pieces without progress take too long
+    mocker.patch.object(http_stream, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    mocker.patch.object(http_stream, "GOOD_PIECE", 1)
+    lab.web.manners = Manners(ranges=False, cut_at=[2_900_000])
+    assert _read(lab.offer(BIG)) == BIG
 
 
 def test_tries_are_counted_anew_after_progress(lab: Lab) -> None:

@@ -88,6 +88,20 @@ def test_what_is_mounted_elsewhere_too_stays_mounted_there(tmp_path: Path) -> No
     assert not tree.exists()
 
 
+def test_nothing_is_unmounted_where_a_module_has_left_a_link_to(tmp_path: Path) -> None:
+    """A module with little room may have put its files on another disk, and a link in their place."""
+    tree, elsewhere = tmp_path / "tree", tmp_path / "disk"
+    for folder in (tree, elsewhere / "in"):
+        folder.mkdir(parents=True)
+    (tree / "files").symlink_to(elsewhere)
+    disk = 'mount -t tmpfs none "$2/disk/in"; touch "$2/disk/in/file"; '
+
+    there = _in_namespace(disk + '"$1" -c "$3" "$2/tree/files" >&2; ls "$2/disk/in"', tmp_path, REMOVE)
+
+    assert there == "file\n"
+    assert (tree / "files").is_symlink()
+
+
 def test_a_tree_whose_mount_cannot_be_taken_away_stays_as_it_is(tmp_path: Path) -> None:
     """The kernel lets nobody unmount what a namespace has from one with more rights."""
     precious, tree = tmp_path / "precious", tmp_path / "tree"

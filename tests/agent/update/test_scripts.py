@@ -292,6 +292,36 @@ def test_an_abort_ends_the_wait_for_a_person_wherever_there_is_a_way_back(lab: L
     assert agent.journal.state.last.rolled_back
 
 
+def test_an_abort_makes_no_mix_of_a_device_that_waits_in_front_of_what_cannot_be_undone(lab: Lab) -> None:
+    lab.on("ArtifactInstall_Enter_00", AGAIN)
+    artifact = lab.artifact(args=script_arguments(lab.root / "scripts"))
+    with lab.agent(script_retry_interval_s=1000.0, script_retry_timeout_s=10_000.0) as agent:
+        agent.updater.offer(lab.offer(artifact))
+        wait_until(lambda: (update := agent.journal.state.update) is not None and update.waiting is not None)
+        agent.updater.abort("d-1")
+        agent.wait_idle()
+
+    assert short_calls(lab).endswith("D iE iX CU")
+    assert agent.reports[-1].error
+    assert agent.reports[-1].error.code == Code.ABORTED
+    assert agent.journal.state.last is not None
+    assert not agent.journal.state.last.inconsistent
+
+
+def test_an_abort_makes_no_mix_of_a_device_that_waits_behind_what_cannot_be_undone(lab: Lab) -> None:
+    lab.on("ArtifactInstall_Leave_00", 'if [ ! -e "$lab/go" ]; then exit 21; fi')
+    artifact = lab.artifact(args=script_arguments(lab.root / "scripts"))
+    with lab.agent(script_retry_interval_s=0.1) as agent:
+        agent.updater.offer(lab.offer(artifact))
+        wait_until(lambda: (update := agent.journal.state.update) is not None and update.waiting is not None)
+        agent.updater.abort("d-1")
+        (lab.root / "go").touch()
+        agent.wait_idle()
+
+    assert short_calls(lab).endswith("iL cE C cL CU")
+    assert agent.reports[-1].status == "success"
+
+
 def test_an_abort_that_is_too_late_ends_no_wait(lab: Lab) -> None:
     lab.on("ArtifactCommit_Leave_00", 'if [ ! -e "$lab/go" ]; then exit 21; fi')
     artifact = lab.artifact(args=script_arguments(lab.root / "scripts"))

@@ -17,7 +17,7 @@ from pytest_mock import MockerFixture
 from tests.agent.update.lab import Lab, statuses
 from tests.agent.update.web import Manners
 from tests.support.wait import wait_until
-from wainwright_agent import status, waits
+from wainwright_agent import clock, status, waits
 from wainwright_agent.cli.show import table
 from wainwright_agent.config import ConfigError, Update, load
 from wainwright_agent.hold import hold
@@ -175,6 +175,25 @@ def test_a_device_that_comes_back_with_a_wrong_clock_waits_until_it_is_set_or_so
         assert "when the journal was written" in agent.updater.snapshot()["hold"]
         assert "ArtifactInstall" not in lab.calls
     with lab.agent(windows=("00:00-00:00",), time_zone="UTC") as agent:
+        agent.wait_idle()
+    assert lab.calls.count("ArtifactInstall") == 1
+
+
+def test_a_clock_that_is_set_while_the_agent_runs_is_believed_though_the_journal_was_written_by_a_later_one(
+    lab: Lab, mocker: MockerFixture
+) -> None:
+    """A clock chip without a battery that shows 2099: at each start the journal is written by it, before it is set."""
+    mocker.patch.object(waits, "CLOCK_S", 0.05)
+    with lab.agent(windows=(_closed(),), time_zone="UTC") as agent:
+        agent.updater.offer(lab.offer(lab.artifact()))
+        wait_until(lambda: "hold" in agent.updater.snapshot(), what="the wait for the window")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).timestamp()
+    os.utime(lab.data / "journal.json", (0, tomorrow))
+    lab.boot_id.write_text("boot-2\n")
+    with lab.agent(windows=("00:00-00:00",), time_zone="UTC") as agent:
+        wait_until(lambda: "hold" in agent.updater.snapshot(), what="the wait for the clock")
+        assert "when the journal was written" in agent.updater.snapshot()["hold"]
+        mocker.patch.object(clock, "booted", return_value=clock.booted() - timedelta(days=1))
         agent.wait_idle()
     assert lab.calls.count("ArtifactInstall") == 1
 
