@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import anyio
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from wainwright_common import __version__
 from wainwright_controller.api import (
@@ -35,6 +35,16 @@ from wainwright_controller.web import app as web
 from wainwright_controller.web.routing import tell_browsers
 from wainwright_controller.web.shared import Shared
 
+OPERATORS = (
+    *(
+        noun.router
+        for noun in (devices, filters, groups, artifacts, releases, deployments, deployment_actions, events, logs)
+    ),
+    *(people.me, people.users, people.tokens, audit.router),
+    *(enrolment.keys, enrolment.tokens, enrolment.devices, enrolment.certificates, ca.router),
+    health.operators,
+)
+
 
 def create_app(context: Context) -> FastAPI:
     """Return the application that serves one controller."""
@@ -55,19 +65,11 @@ def create_app(context: Context) -> FastAPI:
     problems.install(app)
     tell_browsers(app)
     described.install(app, needs_token=context.gate.needs_token)
-    operators = APIRouter(prefix=PREFIX)
-    for noun in (devices, filters, groups, artifacts, releases, deployments, deployment_actions, events, logs):
-        operators.include_router(noun.router)
-    for people_router in (people.me, people.users, people.tokens, audit.router):
-        operators.include_router(people_router)
-    for router in (enrolment.keys, enrolment.tokens, enrolment.devices, enrolment.certificates, ca.router):
-        operators.include_router(router)
-    operators.include_router(health.operators)
-    app.include_router(operators)
-    app.include_router(downloads.router)
-    app.include_router(est.router)
-    app.include_router(ca.machines)
-    app.include_router(health.machines)
+    # Each by itself: FastAPI works out the routes of a router in a router once for each of the two.
+    for router in OPERATORS:
+        app.include_router(router, prefix=PREFIX)
+    for router in (downloads.router, est.router, ca.machines, health.machines):
+        app.include_router(router)
     for pages in web.ROUTERS:
         app.include_router(pages)
     # Around everything, also around what tells errors of our own; so it cannot be one of FastAPI's middlewares.
