@@ -33,7 +33,7 @@ ACTOR = "controller"
 
 
 class Renewals:
-    """See the module; `on_controller` takes the controller's new one."""
+    """See the module; `on_controller` takes the controller's new one, whoever made it: the folder may be shared."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Renewals:
         self._tls = tls
         self._on_controller = on_controller
         self._broker_lifetime = broker_lifetime
+        self._taken = _content(keeper.folder.controller)
 
     @property
     def steps(self) -> Sequence[Callable[[float], bool]]:
@@ -75,8 +76,10 @@ class Renewals:
             files = folder.controller, folder.controller_key
             return authority.issue_controller(common_name(former), *files, utc(now))
 
-        if self._see_to(authority, folder.controller, CertificateKind.CONTROLLER, make, now):
+        self._see_to(authority, folder.controller, CertificateKind.CONTROLLER, make, now)
+        if (present := _content(folder.controller)) != self._taken:
             self._on_controller()
+            self._taken = present
         return False
 
     def _renew_brokers(self, now: float) -> bool:
@@ -125,6 +128,10 @@ class Renewals:
 
 def _read(path: Path) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(path.read_bytes())
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def _is_revoked(known: Certificate | None) -> bool:

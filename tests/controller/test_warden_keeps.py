@@ -165,6 +165,24 @@ def test_certificates_of_machines_that_a_clock_ahead_has_made_are_renewed_when_i
     assert (lab.shown, lab.reloads) == (2, 2)
 
 
+def test_a_controller_takes_its_certificate_also_when_another_one_has_renewed_it(lab: Lab) -> None:
+    """They share the folder: who lost the race would show what was revoked, and be shut out by the broker."""
+    authority, folder = lab.keeper.authority(), lab.keeper.folder
+    authority.issue_controller(CONTROLLER, folder.controller, folder.controller_key, utc(lab.now))
+    one, other = lab.another(), lab.another()
+    for warden in (one, other):
+        warden.look()
+    record = lab.recorded(folder.controller)
+    assert record is not None
+    lab.revoke(record)
+    before = lab.shown
+
+    for warden in (one, other, one, other):
+        warden.look()
+
+    assert lab.shown == before + 2
+
+
 @pytest.mark.parametrize("damaged", ["https", "controller"])
 def test_a_file_that_cannot_be_used_keeps_no_other_certificate_from_being_renewed(
     lab: Lab, tmp_path: Path, damaged: str
