@@ -131,7 +131,11 @@ def _read(path: Path) -> list[x509.Certificate]:
 
 
 def _content(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
+    """Return what is in a file, if it can be read: who has to renew it says why it cannot."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _is_revoked(known: Certificate | None) -> bool:

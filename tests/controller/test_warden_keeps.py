@@ -183,6 +183,14 @@ def test_a_controller_takes_its_certificate_also_when_another_one_has_renewed_it
     assert lab.shown == before + 2
 
 
+def test_a_file_that_cannot_be_read_keeps_no_controller_from_starting(lab: Lab) -> None:
+    lab.keeper.folder.controller.mkdir()
+
+    lab.another().look()
+
+    assert lab.shown == 0
+
+
 @pytest.mark.parametrize("damaged", ["https", "controller"])
 def test_a_file_that_cannot_be_used_keeps_no_other_certificate_from_being_renewed(
     lab: Lab, tmp_path: Path, damaged: str
