@@ -184,7 +184,7 @@ class Controller:
         orders, lifetime_s = orders_of(config.broker), enrolment.crl_lifetime_s
         if self.broker is not None and config.broker.tls:
             orders = BrokerOrders(self.broker.reload, partial(self._end_session, self.broker))
-        self.warden = Warden(self.store, self.keeper, orders, lifetime_s, self.renewals.renew)
+        self.warden = Warden(self.store, self.keeper, orders, lifetime_s, self.renewals.steps)
         if enrolment.enabled:
             settings = desk.Settings(
                 lifetime_s=enrolment.certificate_lifetime_s,

@@ -13,7 +13,7 @@ import asyncio
 import ssl
 import threading
 from contextlib import AbstractContextManager, nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -110,7 +110,7 @@ class ServerTls:
         return tuple(file.stat().st_mtime_ns if file.exists() else None for file in files)
 
     def _issue_if_due(self, now: float, *, at_once: bool = False) -> None:
-        """Make the server's own certificate if there is none for these names, or its last third has begun.
+        """Make the server's own certificate if there is no fresh one for these names.
 
         Another controller may share the folder, so a fresh one that lacks a name gets a successor with its names, too.
         """
@@ -118,10 +118,7 @@ class ServerTls:
         authority, folder, names = self._keeper.authority(), self._keeper.folder, self._names
         if folder.server.exists() and folder.server_key.exists() and not at_once:
             present = x509.load_pem_x509_certificate(folder.server.read_bytes())
-            begins, ends = present.not_valid_before_utc, present.not_valid_after_utc
-            is_fresh = utc(now) < begins + (ends - begins) * RENEWED_AT
-            issuer = authority.issuer.certificate
-            if is_fresh and present.issuer == issuer.subject:
+            if is_fresh(present, utc(now)) and present.issuer == authority.issuer.certificate.subject:
                 others = sorted(subject_names(present) - set(names))
                 if len(others) + len(names) == len(subject_names(present)):
                     return
@@ -134,6 +131,15 @@ def names_of(config: Config) -> list[str]:
     public = urlsplit(config.http.public_url).hostname if config.http.public_url else None
     names = [public, None if config.http.host in _ANY else config.http.host, "localhost", "127.0.0.1"]
     return list(dict.fromkeys(name for name in names if name))
+
+
+def is_fresh(certificate: x509.Certificate, now: datetime) -> bool:
+    """Say whether a machine's certificate is valid, and its last third has not begun.
+
+    One that was made by a clock that was ahead is not valid yet when that has been set back.
+    """
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return begins <= now < begins + (ends - begins) * RENEWED_AT
 
 
 def subject_names(certificate: x509.Certificate) -> set[str]:

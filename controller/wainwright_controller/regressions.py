@@ -54,14 +54,17 @@ def _newest_success(ledger: Ledger, device_id: str) -> DeviceDeployment | None:
 
 
 def _offered_since(ledger: Ledger, success: DeviceDeployment) -> set[str]:
-    """Return the releases that a device was offered after a success, of this transaction or of former ones."""
+    """Return the releases that a device was offered after a success, of this transaction or of former ones.
+
+    Also of an attempt that has failed and is to be made again: one that was given up as silent may have gone on.
+    """
     query = (
         select(PART.c.restore_name, DEPLOYMENT.c.artifact_name)
         .join(DEPLOYMENT, DEPLOYMENT.c.id == PART.c.deployment_id)
-        .where(PART.c.device_id == success.device_id, PART.c.offered.is_(True))
+        .where(PART.c.device_id == success.device_id, or_(PART.c.offered.is_(True), PART.c.attempt > 1))
         .where(PART.c.deployment_id != success.deployment_id)
         .where(or_(PART.c.finished_at.is_(None), PART.c.finished_at >= success.finished_at))
     )
     stored = {restored or installed for restored, installed in ledger.connection.execute(query)}
-    open_now = [c for c in ledger.candidates(success.device_id) if c.part.offered]
+    open_now = [c for c in ledger.candidates(success.device_id) if c.part.offered or c.part.attempt > 1]
     return stored | {c.part.restore_name or c.deployment.artifact_name for c in open_now}

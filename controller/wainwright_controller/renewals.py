@@ -1,7 +1,8 @@
 """Renews what the authority has signed for machines: the broker, the controller itself, its HTTPS.
 
-1. At two thirds of its life each gets a successor with the same names; at once when it was revoked, and when the
-   issuing authority that signed it is trusted no more. Devices see to theirs themselves.
+1. At two thirds of its life each gets a successor with the same names; at once when it was revoked, when the issuing
+   authority that signed it is trusted no more, and when it is not valid yet, because the clock that it was made by was
+   ahead. Devices see to theirs themselves.
 2. What is in a file is written down if it is not yet: nobody can revoke what no list shows. So it does not matter
    whether who made it was stopped, or the store away, in between.
 3. A certificate of another root in the same place is left alone.
@@ -10,7 +11,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from wainwright_controller import enrolment_store as shelf
-from wainwright_controller.https import ServerTls
+from wainwright_controller.https import ServerTls, is_fresh
 from wainwright_controller.pki import Authority
 from wainwright_controller.pki.authority import SERVER_LIFETIME
 from wainwright_controller.pki.keeper import Keeper, utc
@@ -28,12 +29,11 @@ from wainwright_controller.store import Store
 
 LOG = logging.getLogger(__name__)
 
-RENEWED_AT = 2 / 3  # of its life
 ACTOR = "controller"
 
 
 class Renewals:
-    """See the module; `on_controller` takes the controller's new one."""
+    """See the module; `on_controller` takes the controller's new one, whoever made it: the folder may be shared."""
 
     def __init__(
         self,
@@ -48,33 +48,49 @@ class Renewals:
         self._tls = tls
         self._on_controller = on_controller
         self._broker_lifetime = broker_lifetime
+        self._taken = _content(keeper.folder.controller)
 
-    def renew(self, now: float) -> bool:
-        """Renew what is due; returns whether the broker has a new certificate to read."""
+    @property
+    def steps(self) -> Sequence[Callable[[float], bool]]:
+        """What there is to renew, each on its own: one whose files cannot be used keeps no other from its turn.
+
+        Each renews what is due, and returns whether the broker has a new certificate to read.
+        """
+        return self._renew_https, self._renew_controllers, self._renew_brokers
+
+    def _renew_https(self, now: float) -> bool:
+        """Renew what HTTPS shows; the administrator's own files are only taken anew."""
+        tls, file = self._tls, self._keeper.folder.server
+        if tls is None:
+            return False
+        is_revoked = tls.is_own and file.exists() and _is_revoked(self._known(_read(file)[0]))
+        tls.renew(now, at_once=is_revoked)
+        if tls.is_own and self._known(present := _read(file)[0]) is None:
+            self._record(self._keeper.authority(), present, CertificateKind.SERVER, now)
+        return False
+
+    def _renew_controllers(self, now: float) -> bool:
         authority, folder = self._keeper.authority(), self._keeper.folder
-        if self._tls is not None:
-            self._renew_https(self._tls, authority, now)
 
-        def make_controllers(former: x509.Certificate) -> x509.Certificate:
+        def make(former: x509.Certificate) -> x509.Certificate:
             files = folder.controller, folder.controller_key
             return authority.issue_controller(common_name(former), *files, utc(now))
 
-        def make_brokers(former: x509.Certificate) -> x509.Certificate:
+        self._see_to(authority, folder.controller, CertificateKind.CONTROLLER, make, now)
+        if (present := _content(folder.controller)) != self._taken:
+            self._on_controller()
+            self._taken = present
+        return False
+
+    def _renew_brokers(self, now: float) -> bool:
+        authority, folder = self._keeper.authority(), self._keeper.folder
+
+        def make(former: x509.Certificate) -> x509.Certificate:
             names = former.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             files = folder.broker, folder.broker_key
             return authority.issue_server([str(one.value) for one in names], *files, utc(now), self._broker_lifetime)
 
-        if self._see_to(authority, folder.controller, CertificateKind.CONTROLLER, make_controllers, now):
-            self._on_controller()
-        return self._see_to(authority, folder.broker, CertificateKind.SERVER, make_brokers, now)
-
-    def _renew_https(self, tls: ServerTls, authority: Authority, now: float) -> None:
-        """Renew what HTTPS shows; the administrator's own files are only taken anew."""
-        file = self._keeper.folder.server
-        is_revoked = tls.is_own and file.exists() and _is_revoked(self._known(_read(file)[0]))
-        tls.renew(now, at_once=is_revoked)
-        if tls.is_own and self._known(present := _read(file)[0]) is None:
-            self._record(authority, present, CertificateKind.SERVER, now)
+        return self._see_to(authority, folder.broker, CertificateKind.SERVER, make, now)
 
     def _see_to(
         self,
@@ -92,8 +108,7 @@ class Renewals:
         if not is_trusted and not _is_below(authority.root, [present, *chain]):
             return False
         known = self._known(present)
-        begins, ends = present.not_valid_before_utc, present.not_valid_after_utc
-        if not is_trusted or _is_revoked(known) or utc(now) >= begins + (ends - begins) * RENEWED_AT:
+        if not is_trusted or _is_revoked(known) or not is_fresh(present, utc(now)):
             present = make(present)
             LOG.info("renewed %s", path)
         elif known is not None:
@@ -113,6 +128,14 @@ class Renewals:
 
 def _read(path: Path) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(path.read_bytes())
+
+
+def _content(path: Path) -> bytes:
+    """Return what is in a file, if it can be read: who has to renew it says why it cannot."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _is_revoked(known: Certificate | None) -> bool:

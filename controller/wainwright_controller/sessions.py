@@ -21,6 +21,7 @@ from wainwright_controller.people import CONFIGURATION, NotAuthenticated, Sessio
 
 KEY_SETTING = "session-key"
 LIFETIME_S = 12 * 3600  # a working day: nobody is signed out in the middle of it, and nobody stays for ever
+AHEAD_MAX_S = 60  # more than clocks of controllers on one store differ by
 NUMBER_BYTES = 8  # sessions of one token in one second do not meet
 _COOKIE = re.compile(
     rf"([0-9a-f]{{12}}|{CONFIGURATION})\.([1-9][0-9]{{0,11}})\.([0-9a-f]{{{2 * NUMBER_BYTES}}})\.([0-9a-f]{{64}})"
@@ -42,12 +43,15 @@ class Sessions:
         return f"{token_id}.{expires}.{number}.{self._sign(token_id, expires, number)}"
 
     def check(self, cookie: str, now: float) -> Session:
-        """Return what a cookie says; raises NotAuthenticated when it was not made here, or has ended."""
+        """Return what a cookie says; raises NotAuthenticated when it was not made here, or has ended.
+
+        Or when it would last longer than any: it was made by a clock that was ahead, and for as long as that was.
+        """
         match = _COOKIE.fullmatch(cookie)
         if match is None or not hmac.compare_digest(self._sign(match[1], int(match[2]), match[3]), match[4]):
             raise NotAuthenticated("This browser's session is not one of this controller: sign in again.")
         session = Session(match[1], int(match[2]), match[4])
-        if session.expires <= now:
+        if not 0 < session.expires - now <= self.lifetime_s + AHEAD_MAX_S:
             raise NotAuthenticated("The session has ended: sign in again.")
         return session
 

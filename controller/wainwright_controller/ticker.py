@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select
 
 from wainwright_common.codes import Code
 from wainwright_common.statuses import FINISHED, DeploymentStatus, Hold
-from wainwright_controller import audit, settling
+from wainwright_controller import audit, setback, settling
 from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.drip import Drip
 from wainwright_controller.hearing import Hearing
@@ -68,6 +68,7 @@ class Ticker:
         self._hearing = hearing or Hearing(clock=clock)
         self._lead = Lead(store, TASK)
         self._led = True
+        self._looked_back_since: float | None = None
         self._drip = Drip()
         self._judged_at: dict[str, float] = {}
         self._stopping = threading.Event()
@@ -106,6 +107,8 @@ class Ticker:
     def tick(self) -> bool:
         """Do what is due now; returns whether there may be more."""
         now, heard_since = self._clock(), self._hearing.since
+        if heard_since != self._looked_back_since and not self._look_back(now):
+            self._looked_back_since = heard_since
         with self._store.read() as connection:
             moving, due = _moving(connection), _due(connection, now)
             late = [] if heard_since is None else _late(connection, now)
@@ -133,6 +136,20 @@ class Ticker:
         self._waker.deliver(ledger)
         self._bulletin.post(ledger.changed, is_more=bool(ledger.devices_changed))
         return len(late) == AT_ONCE_MAX or len(due) == AT_ONCE_MAX
+
+    def _look_back(self, now: float) -> bool:
+        """Bring back to the present what a clock that was ahead has written; returns whether there may be more."""
+        with self._store.read() as connection:
+            found = setback.find(connection, now)
+        if not any(found):
+            return False
+        with self._store.write() as connection:
+            ledger = Ledger(connection, now)
+            setback.bring_back(ledger, found)
+            ledger.flush()
+        self._waker.deliver(ledger)
+        self._bulletin.post(ledger.changed, is_more=bool(ledger.devices_changed))
+        return True
 
     def tidy(self) -> bool:
         """Remove what the timelines are not to keep, a piece at a time; returns whether there may be more."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -67,7 +67,7 @@ class Warden:
         keeper: Keeper,
         orders: BrokerOrders,
         crl_lifetime_s: float,
-        renew: Callable[[float], bool],
+        renew: Sequence[Callable[[float], bool]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -171,7 +171,7 @@ class Warden:
 
     def _renew_machines(self, now: float) -> None:
         """Renew what signs, and what it signed for machines; a file that cannot be used keeps no list from it."""
-        for renew in (self._keeper.rotate_if_due, self._renew):
+        for renew in (self._keeper.rotate_if_due, *self._renew):
             try:
                 self._wants_reload |= renew(now)
             except (WainwrightError, OSError, ValueError) as error:

@@ -121,6 +121,17 @@ def test_a_certificate_for_other_names_is_made_anew(tmp_path: Path) -> None:
     assert found == set(names_of(public)) == {"updates.example", "localhost", "127.0.0.1"}
 
 
+def test_a_certificate_that_a_clock_ahead_has_made_is_made_anew_when_it_is_set_back(tmp_path: Path) -> None:
+    now = time.time()
+    keeper = Keeper(Folder(tmp_path / "pki"), "Test", now, LIST_S)
+    tls = ServerTls(Config(data_dir=tmp_path, http=Http(tls=True)), keeper, now + 300 * DAY_S)
+
+    tls.renew(now)
+
+    made = x509.load_pem_x509_certificate(keeper.folder.server.read_bytes())
+    assert made.not_valid_before_utc <= datetime.now(UTC)
+
+
 def test_controllers_that_share_an_authority_do_not_take_turns_with_its_certificate(tmp_path: Path) -> None:
     """Each would write it anew for its own names, every second, and record it."""
     keeper = Keeper(Folder(tmp_path / "pki"), "Test", time.time(), LIST_S)

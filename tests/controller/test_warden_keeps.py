@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from sqlalchemy import insert, select
 
 from tests.controller.warden_lab import DAY_S, Lab
 from wainwright_controller import enrolment_store as shelf
+from wainwright_controller.config import Config, Http
 from wainwright_controller.enrolment_store import KEPT_S, PENDING_KEPT_S
+from wainwright_controller.https import ServerTls
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.pki import CONTROLLER, Authority, Folder
 from wainwright_controller.pki.keeper import utc
@@ -143,6 +146,74 @@ def test_certificates_of_machines_are_renewed_at_two_thirds_and_written_down(lab
     lab.now += DAY_S
     lab.warden.look()
     assert folder.broker.read_bytes() == theirs
+
+
+def test_certificates_of_machines_that_a_clock_ahead_has_made_are_renewed_when_it_is_set_back(lab: Lab) -> None:
+    """Devices would refuse the broker, and it the controller, until the clock had caught up."""
+    authority, folder = lab.keeper.authority(), lab.keeper.folder
+    authority.issue_server(["broker.example"], folder.broker, folder.broker_key, utc(lab.now))
+    authority.issue_controller(CONTROLLER, folder.controller, folder.controller_key, utc(lab.now))
+    lab.now += 300 * DAY_S
+    lab.warden.look()
+    lab.now -= 300 * DAY_S
+
+    lab.warden.look()
+
+    for file in (folder.broker, folder.controller):
+        made = x509.load_pem_x509_certificate(file.read_bytes())
+        assert made.not_valid_before_utc <= utc(lab.now)
+    assert (lab.shown, lab.reloads) == (2, 2)
+
+
+def test_a_controller_takes_its_certificate_also_when_another_one_has_renewed_it(lab: Lab) -> None:
+    """They share the folder: who lost the race would show what was revoked, and be shut out by the broker."""
+    authority, folder = lab.keeper.authority(), lab.keeper.folder
+    authority.issue_controller(CONTROLLER, folder.controller, folder.controller_key, utc(lab.now))
+    one, other = lab.another(), lab.another()
+    for warden in (one, other):
+        warden.look()
+    record = lab.recorded(folder.controller)
+    assert record is not None
+    lab.revoke(record)
+    before = lab.shown
+
+    for warden in (one, other, one, other):
+        warden.look()
+
+    assert lab.shown == before + 2
+
+
+def test_a_file_that_cannot_be_read_keeps_no_controller_from_starting(lab: Lab) -> None:
+    lab.keeper.folder.controller.mkdir()
+
+    lab.another().look()
+
+    assert lab.shown == 0
+
+
+@pytest.mark.parametrize("damaged", ["https", "controller"])
+def test_a_file_that_cannot_be_used_keeps_no_other_certificate_from_being_renewed(
+    lab: Lab, tmp_path: Path, damaged: str
+) -> None:
+    """The administrator's own of HTTPS, for one: the fleet would lose the broker over it, months later."""
+    authority, folder = lab.keeper.authority(), lab.keeper.folder
+    certificate, key = tmp_path / "own.pem", tmp_path / "own.key"
+    authority.issue_server(["localhost"], certificate, key, utc(lab.now))
+    config = Config(data_dir=tmp_path, http=Http(tls=True, certificate=str(certificate), key=str(key)))
+    lab.tls = ServerTls(config, lab.keeper, lab.now)
+    loop = asyncio.new_event_loop()
+    lab.tls.belongs_to(loop)  # as while it serves
+    authority.issue_server(["broker.example"], folder.broker, folder.broker_key, utc(lab.now))
+    before, warden = folder.broker.read_bytes(), lab.another()
+    file = certificate if damaged == "https" else folder.controller
+    file.write_text("half a fi")
+    lab.now += 300 * DAY_S
+
+    warden.look()
+
+    loop.close()
+    assert folder.broker.read_bytes() != before
+    assert lab.reloads == 1
 
 
 def test_what_a_machine_shows_is_written_down_also_when_its_maker_was_killed_before_that(lab: Lab) -> None:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import select
 
 from wainwright_controller import enrolment_store as shelf
+from wainwright_controller.https import ServerTls
 from wainwright_controller.ingest.link import BrokerRefused
 from wainwright_controller.ledger import Ledger
 from wainwright_controller.pki import Folder
@@ -42,13 +43,14 @@ class Lab:
         self.fault: BrokerRefused | None = None
         self.stubborn: set[str] = set()  # whose sessions cannot be ended
         self.tried: list[str] = []
+        self.tls: ServerTls | None = None
         self.warden = self.another()
 
     def another(self) -> Warden:
         """Return a warden that remembers nothing, as after a restart."""
         orders = BrokerOrders(self._reload, self._end)
-        renewals = Renewals(self.store, self.keeper, None, self._show)
-        return Warden(self.store, self.keeper, orders, LIST_S, renewals.renew, clock=lambda: self.now)
+        renewals = Renewals(self.store, self.keeper, self.tls, self._show)
+        return Warden(self.store, self.keeper, orders, LIST_S, renewals.steps, clock=lambda: self.now)
 
     def _reload(self) -> None:
         if self.fault is not None:

@@ -145,9 +145,11 @@ def parts_listed(
         where = and_(where, PART.c.regressed_at.is_not(None))
     if chosen.q:
         where = and_(where, within(PART.c.device_id, chosen.q))
-    piece = PARTS.where(where).order_by(*key).limit(limit + 1)
+    chosen_ids = select(PART.c.device_id).where(where).order_by(*key).limit(limit + 1)
     if cursor is not None:
-        piece = piece.where(tuple_(*key) > key_of(cursor, tuple[int, str]))
+        chosen_ids = chosen_ids.where(tuple_(*key) > key_of(cursor, tuple[int, str]))
+    # Chosen first: a database that sorts would look for the rollbacks of all others as well.
+    piece = PARTS.where(PART.c.deployment_id == deployment_id, PART.c.device_id.in_(chosen_ids)).order_by(*key)
     rows, following = cut(
         connection.execute(piece).mappings().all(), limit, lambda row: (row["phase"], row["device_id"])
     )

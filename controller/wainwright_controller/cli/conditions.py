@@ -83,11 +83,15 @@ def first_failures(limits: Sequence[Json], devices: int | None) -> list[str]:
 
 def unlimited(phases: Sequence[Json], limits: Sequence[Json]) -> list[str]:
     """Return a sentence where later phases open by themselves and no limit on failures stops that."""
-    by_itself = any(phase.get("opens", "now") != "approval" for phase in phases[1:])
-    if limits or not by_itself:
+    opens = {phase.get("opens", "now") for phase in phases[1:]} - {"approval"}
+    if limits or not opens:
         return []
-    told = "No limit on failures: phases open by themselves as long as one device of the phase before has the release."
-    return [f"{told} To stop them sooner: --max-failures."]
+    told = []
+    if opens - {"at"}:
+        told.append("phases open by themselves as long as one device of the phase before has the release")
+    if "at" in opens:
+        told.append("phases with a time open then, whatever has failed")
+    return [f"No limit on failures: {'; '.join(told)}. To stop them sooner: --max-failures."]
 
 
 def pace_of(*, rate: str | None, ramp: str | None, concurrency: int | None) -> Json:

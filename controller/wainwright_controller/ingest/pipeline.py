@@ -147,6 +147,7 @@ class Pipeline:
                     self._log_refusal(error, len(arrivals))
                     self._stopping.wait(STORE_RETRY_S)
                     continue
+                self._note_store()
                 if len(arrivals) == 1:
                     self._counts.refuse("internal", arrivals[0].device, f"{error!r} in {arrivals[0].kind}")
                     return []
@@ -156,7 +157,7 @@ class Pipeline:
         return None
 
     def _log_refusal(self, error: Exception, count: int) -> None:
-        """Say that the store takes nothing, at once and then every REFUSAL_EVERY_S; `_transact` says when it does."""
+        """Say that the store takes nothing, at once and then every REFUSAL_EVERY_S; `_note_store` says when it does."""
         now = time.monotonic()
         self._refused_since = self._refused_since or now
         if now - self._refusal_logged_at >= REFUSAL_EVERY_S:
@@ -164,6 +165,13 @@ class Pipeline:
             LOG.error(
                 "the store refuses %d messages, which wait for it and stay unacknowledged: %s", count, said(error)
             )
+
+    def _note_store(self) -> None:
+        """Take note that the store is there, whatever became of the messages: more may not come."""
+        if self._refused_since is not None:
+            self._hearing.found(Need.STORE)
+            LOG.info("the store takes messages again, after %.1f s", time.monotonic() - self._refused_since)
+            self._refused_since, self._refusal_logged_at = None, -REFUSAL_EVERY_S
 
     def _log_trace(self, error: Exception) -> None:
         """Write an exception's trace, once in TRACE_EVERY_S: a hostile message must not fill the disk."""
@@ -185,10 +193,7 @@ class Pipeline:
         with self._store.write() as connection:
             ledger = Ledger(connection, self._clock())
             result = self._traffic.apply(ledger, arrivals)
-        if self._refused_since is not None:
-            self._hearing.found(Need.STORE)
-            LOG.info("the store takes messages again, after %.1f s", time.monotonic() - self._refused_since)
-            self._refused_since, self._refusal_logged_at = None, -REFUSAL_EVERY_S
+        self._note_store()
         for reason, device, text in result.refused:
             self._counts.refuse(reason, device, text)
         self._waker.deliver(ledger)

@@ -207,6 +207,11 @@ def advance(
     return result
 
 
+def not_after(phase: Phase, now: float) -> Phase:
+    """Return a phase that was done no later than `now`; the same object when it was not."""
+    return phase if phase.done_at is None or phase.done_at <= now else replace(phase, done_at=now)
+
+
 def next_due_at(phases: Sequence[Phase]) -> float | None:
     """Return the earliest time at which `advance` may open a phase without anything else happening."""
     dues = [

@@ -6,7 +6,8 @@
    later, but need not for a shared subscription, and one that was told while a subscription was being made may have
    fallen between the two. So a check-in makes a device online whose presence was never heard.
 3. But a question may be older than the last will that was heard before it: it waited in the broker, or with another
-   controller. So it makes nobody online whose end is not longer past than anything waits.
+   controller. So it makes nobody online whose end is not longer past than anything waits. One that is as far ahead was
+   dated by a clock that has been set back since.
 
 Nothing here reads a clock, the store or the network.
 """
@@ -45,6 +46,6 @@ def asked(device: Device, now: float) -> Device:
 
     When its connection began is not known then: its last will, whenever that began, ends it.
     """
-    if device.online or (device.online_since is not None and now - device.online_since < LATE_MAX_S):
+    if device.online or (device.online_since is not None and abs(now - device.online_since) < LATE_MAX_S):
         return device
     return replace(device, online=True, online_since=None)

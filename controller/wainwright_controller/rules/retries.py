@@ -19,6 +19,7 @@ from wainwright_controller.records import DeviceDeployment
 BACKOFF_FIRST_S = 10.0  # long enough for a dropped link to come back, short enough to watch
 BACKOFF_MAX_S = 3600.0  # as long as operators of polling systems wait for two polls (twice 30 minutes)
 BACKOFF_SPREAD = 0.2  # part of the pause; spreads 1,000 devices that failed in one second over four seconds at least
+PAUSE_MAX_S = BACKOFF_MAX_S * (1 + BACKOFF_SPREAD)
 
 
 def pause_before(attempt: int, jitter: float) -> float:

@@ -67,6 +67,16 @@ def overdue(part: DeviceDeployment, deployment: Deployment, now: float, heard_si
     return min(passed, default=(0.0, None))[1]
 
 
+def not_after(part: DeviceDeployment, now: float) -> DeviceDeployment:
+    """Return a part of which nothing happened later than `now`, which a clock that was ahead has written."""
+    return replace(
+        part,
+        updated_at=min(part.updated_at, now),
+        offered_at=None if part.offered_at is None else min(part.offered_at, now),
+        status_at=None if part.status_at is None else min(part.status_at, now),
+    )
+
+
 def heard(part: DeviceDeployment, attempt: int, now: float) -> DeviceDeployment:
     """Return a part whose device says that it carries `attempt` out; the same object when it does not say more."""
     if not part.offered or part.attempt != attempt or part.status not in IN_PROGRESS:

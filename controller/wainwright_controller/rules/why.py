@@ -1,8 +1,8 @@
 """Why a device is, or is not, being updated: one sentence, from the facts.
 
 The first that holds: the device is unknown or not accepted; no deployment concerns it (then: what its last one came
-to); it is offline; its oldest unfinished deployment is under way, waits, or does not fit it. Nothing here reads a
-clock, the store or the network.
+to); it is offline; the update that it carries out, or else its oldest unfinished deployment, is under way, waits, or
+does not fit it. Nothing here reads a clock, the store or the network.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def why(
         return Answer("not-accepted", NOT_ACCEPTED[device.state])
     if not candidates:
         return _nothing_to_do(device, last)
-    oldest = min(candidates, key=lambda c: c.deployment.sequence)
-    return _waiting(device, oldest, now)
+    first = min(candidates, key=lambda c: (c.part.status not in ACTIVE, c.deployment.sequence))
+    return _waiting(device, first, now)
 
 
 def _nothing_to_do(device: Device, last: tuple[DeviceDeployment, Deployment] | None) -> Answer:

@@ -129,6 +129,15 @@ def test_a_plan_that_goes_on_by_itself_and_has_no_limit_is_told(
     assert ["--max-failures" in told for told in unlimited(phases, limits)] == [True] * is_told
 
 
+@pytest.mark.parametrize("others", [[], [{}]])
+def test_a_phase_at_a_time_is_told_to_open_whatever_has_failed(others: list[Json]) -> None:
+    """It waits for no health of the one before, as the others do."""
+    (told,) = unlimited([{"count": 1}, {"opens": "at"}, *others], [])
+
+    assert "open then, whatever has failed" in told
+    assert ("as long as one device" in told) is bool(others)
+
+
 def test_a_soak_is_for_every_phase_but_the_last() -> None:
     plan: list[Json] = [{"count": 1}, {"percent": 10}, {}]
     assert with_soak(plan, 60) == [{"count": 1, "soak_s": 60}, {"percent": 10, "soak_s": 60}, {}]

@@ -460,6 +460,22 @@ def test_a_message_that_a_bug_of_ours_cannot_apply_is_set_aside_and_the_rest_goe
         good.check_in()
 
 
+def test_a_store_that_is_back_is_noticed_by_a_message_that_cannot_be_applied_as_well(
+    controller: Controller, own_mosquitto: Mosquitto, mocker: MockerFixture
+) -> None:
+    """Nobody else may have anything to say, and no silence would ever count."""
+    with Device(own_mosquitto.port, "d0") as device:
+        device.check_in()
+        wait_until(lambda: controller.hearing.since is not None, what="the broker")
+        outcomes = [OperationalError("INSERT", {}, Exception("disk I/O error")), ZeroDivisionError()]
+        mocker.patch("wainwright_controller.ingest.pipeline.Traffic.apply", side_effect=outcomes)
+
+        device.send_raw("wain/v1/d0/up/inventory", b'{"digest":"' + b"0" * 64 + b'","attributes":{}}')
+
+        wait_until(lambda: controller.counts.refused["internal"] == 1, what="the refusal")
+        wait_until(lambda: controller.hearing.since is not None, what="the store")
+
+
 def test_unknown_devices_are_remembered_up_to_a_limit(controller: Controller, own_mosquitto: Mosquitto) -> None:
     limit = controller.config.devices.pending_max
     assert limit >= 1000

@@ -10,13 +10,15 @@ from sqlalchemy import func, insert, select
 from tests.controller.rollouts.world import Device, World
 from wainwright_common.statuses import Hold
 from wainwright_controller import migrations
+from wainwright_controller.bulletin import Bulletin
 from wainwright_controller.records import Event
 from wainwright_controller.rows import EVENT, to_row
-from wainwright_controller.ticker import TIDY_EVERY_S
+from wainwright_controller.ticker import TIDY_EVERY_S, Ticker
 from wainwright_controller.timeline import Keep
 
 YEAR_S = 365 * 86_400.0
 HOUR_S = 3600.0
+KEEP = Keep(age_s=1e9, lines_max=1_000_000)
 
 
 def _fleet(world: World) -> list[Device]:
@@ -83,6 +85,36 @@ def test_a_phase_that_has_recovered_is_seen_when_the_clock_was_set_back(world: W
     world.pass_time(6)
 
     assert devices[1].update() == "os-2"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_began_by_a_clock_that_was_ahead_begins_anew_when_it_is_set_back(world: World, *, restarted: bool) -> None:
+    failing, silent, canary, last = _fleet(world)
+    plan = [{"count": 1, "soak_s": 600}, {}]
+    world.create("os-2", devices=["d0"], retries=1)
+    silenced = world.create("os-2", devices=["d1"], in_progress_timeout_s=HOUR_S)
+    world.create("os-2", devices=["d2", "d3"], phases=plan)
+    world.set_clock(YEAR_S)
+    assert failing.update("failure") == "os-2"
+    assert silent.check_in()
+    silent.report("downloading")
+    assert canary.update() == "os-2"
+    canary.check_in()
+
+    if restarted:
+        world.now -= YEAR_S
+        world.ticker = Ticker(world.store, world.waker, Bulletin(), KEEP, clock=lambda: world.now)
+        world.pass_time(0)
+    else:
+        world.set_clock(-YEAR_S)
+    canary.presence()
+    world.pass_time(601)
+
+    assert failing.update() == "os-2"
+    assert last.update() == "os-2"
+    assert world.statuses(silenced.id) == {"d1": "downloading"}
+    world.pass_time(HOUR_S)
+    assert world.statuses(silenced.id) == {"d1": "failure"}
 
 
 def test_timelines_are_tidied_after_the_clock_was_set_back(world: World) -> None:

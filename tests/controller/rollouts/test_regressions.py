@@ -53,14 +53,17 @@ def test_a_device_that_falls_back_while_another_update_runs_is_a_regression(worl
     assert (world.deployment(made.id).regressed, world.deployment(newer.id).regressed) == (1, 0)
 
 
+@pytest.mark.parametrize("retries", [0, 1])
 @pytest.mark.parametrize("ended", ["too late", "in a mix"])
-def test_what_a_newer_update_has_left_is_no_regression_of_the_one_before(world: World, ended: str) -> None:
+def test_what_a_newer_update_has_left_is_no_regression_of_the_one_before(
+    world: World, ended: str, retries: int
+) -> None:
     (device,) = fleet(world, "d0")
     made = world.create("os-2", all_devices=True)
     device.update()
     device.check_in()
     world.release("os-3")
-    world.create("os-3", all_devices=True, time_limits={"attempt_s": 60})
+    world.create("os-3", all_devices=True, time_limits={"attempt_s": 60}, retries=retries)
     device.check_in()
     device.report("downloading")
     world.pass_time(70)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.controller.rollouts.world import FIVE, NOBODY, World, fleet
 from wainwright_common.messages import CommandName
 from wainwright_common.statuses import DeploymentStatus, Outcome
+from wainwright_controller.api.deployments import PartFilters, parts_listed
 from wainwright_controller.records import DeviceState
 from wainwright_controller.rules.actions import Act, Refused
 
@@ -234,3 +237,31 @@ def test_too_many_failures_roll_a_deployment_back_by_themselves(world: World) ->
     assert world.deployment(made.id).rollback_id is not None
     assert [d.update() for d in devices] == ["restore os-1", "restore os-1", *[NOBODY] * 3]
     assert world.deployment(made.id).outcome is Outcome.ROLLED_BACK
+
+
+def test_a_piece_of_the_list_of_devices_costs_no_more_when_the_deployment_was_rolled_back(world: World) -> None:
+    """A page shows 25 of perhaps 100,000: of the others nobody asks what became of them."""
+    devices = fleet(world, *(f"d{n:02}" for n in range(40)))
+    made = world.create("os-2", all_devices=True)
+    for device in devices:
+        device.update()
+
+    def cost() -> int:
+        """Return how many steps SQLite's machine takes for a piece of two."""
+        steps: list[int] = []
+        with world.store.read() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.set_progress_handler(lambda: steps.append(1), 1)
+            listed = parts_listed(connection, made.id, PartFilters(), 2, None)
+            driver.set_progress_handler(None, 1)
+        assert [part.device_id for part in listed.items] == ["d00", "d01"]
+        return len(steps)
+
+    if not world.store.is_sqlite:
+        pytest.skip("counts the steps of SQLite's machine")
+    before = cost()
+    world.operations.rollback(made.id, "olga")
+    assert [device.update() for device in devices] == ["restore os-1"] * 40
+
+    assert set(world.margo_states(made.id).values()) == {"removed"}
+    assert cost() < 1.2 * before

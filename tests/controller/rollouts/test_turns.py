@@ -111,6 +111,23 @@ def test_who_was_woken_and_found_his_place_taken_is_woken_when_it_is_free(world:
     assert _tick(world, devices, TICK_S) == {"d0": 1}
 
 
+def test_why_tells_of_the_update_that_runs_though_an_older_deployment_has_come_to_concern_the_device(
+    world: World,
+) -> None:
+    device = Device(world, "d0", site="south").come()
+    world.create("os-2", where='inventory.site = "north"')
+    world.release("os-3")
+    newer = world.create("os-3", devices=["d0"])
+    device.check_in()
+    device.report("downloading")
+    device.inventory = {"site": "north"}
+    device.come()
+
+    answer = world.operations.why("d0")
+
+    assert (answer.code, answer.deployment_id) == ("in-progress", newer.id)
+
+
 def test_those_behind_very_many_who_wait_for_something_older_have_their_turn(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,10 @@ def test_who_asks_and_was_never_said_to_be_there_is_online() -> None:
     assert asked(stranger, NOW).online
 
 
-@pytest.mark.parametrize(("after_s", "online"), [(0.0, False), (LATE_MAX_S - 1, False), (LATE_MAX_S, True)])
+@pytest.mark.parametrize(
+    ("after_s", "online"),
+    [(-LATE_MAX_S, True), (1 - LATE_MAX_S, False), (0.0, False), (LATE_MAX_S - 1, False), (LATE_MAX_S, True)],
+)
 def test_who_asks_after_his_last_will_is_online_once_the_question_cannot_be_older(
     after_s: float, *, online: bool
 ) -> None:

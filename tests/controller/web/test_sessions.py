@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wainwright_controller.people import CONFIGURATION, NotAuthenticated, Session, digest
-from wainwright_controller.sessions import LIFETIME_S, Sessions
+from wainwright_controller.sessions import AHEAD_MAX_S, LIFETIME_S, Sessions
 
 KEY = bytes(range(32))
 TOKEN_ID = "0123456789ab"
@@ -37,6 +37,14 @@ def test_a_cookie_ends_after_its_lifetime_and_not_a_second_earlier() -> None:
 
     assert not refused(SESSIONS, cookie, int(NOW) + LIFETIME_S - 0.001)
     assert refused(SESSIONS, cookie, int(NOW) + LIFETIME_S)
+
+
+def test_a_cookie_that_a_clock_ahead_has_made_ends_when_that_is_set_back() -> None:
+    """It would last twelve hours, and for as long as the clock had been ahead: years, perhaps."""
+    cookie = SESSIONS.make(TOKEN_ID, NOW)
+
+    assert not refused(SESSIONS, cookie, NOW - AHEAD_MAX_S + 1)  # another controller's clock
+    assert refused(SESSIONS, cookie, NOW - AHEAD_MAX_S - 1)
 
 
 @given(position=st.integers(0, 112), character=st.characters(max_codepoint=0x2FFF))
