@@ -90,8 +90,9 @@ def failures_by_code(ledger: Ledger, deployment: Deployment) -> dict[str, int]:
     """Count the failures by error code, where a limit asks for that."""
     if not any(limit.codes for limit in deployment.limits):
         return {}
+    numbers = [phase.number for phase in ledger.phases[deployment.id]]  # the index is by phase, and then by status
     failed = select(PART.c.error_code, func.count()).where(
-        PART.c.deployment_id == deployment.id, PART.c.status == DeviceStatus.FAILURE
+        PART.c.deployment_id == deployment.id, PART.c.phase.in_(numbers), PART.c.status == DeviceStatus.FAILURE
     )
     by_code = {str(code): n for code, n in ledger.connection.execute(failed.group_by(PART.c.error_code))}
     return by_code | {gates.REGRESSED: deployment.regressed}
