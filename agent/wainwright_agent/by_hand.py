@@ -135,7 +135,7 @@ def what_to_do(update: Update) -> str:
     if update.state in NEEDS_REBOOT:
         return "Restart the device; after that: wain resume"
     if update.state is S.COMMIT:
-        return "To keep it: wain commit. To go back: wain rollback"
+        return "To keep it: wain commit" + (". To go back: wain rollback" if rules.may_stop(update) else "")
     return "To go on: wain resume"
 
 

@@ -254,7 +254,8 @@ def _held(trying: dict[str, Any]) -> Exit:
         tell(f"{name}: the device must be restarted now. After that: wain resume")
         return Exit.REBOOT_NEEDED
     if held == "commit":
-        tell(f"{name} is installed, but not yet for good.\n  To keep it: wain commit\n  To go back: wain rollback")
+        ways = "\n  ".join(trying["to_do"].split(". "))  # one, where the module cannot roll back
+        tell(f"{name} is installed, but not yet for good.\n  {ways}")
     else:
         tell(f"{name}: stopped before {held}. To go on: wain resume")
     return Exit.DONE
