@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[3]
 MODULES = {
     "core": {
         "__future__", "argparse", "binascii", "collections", "contextlib", "dataclasses", "enum", "errno", "fcntl",
-        "grp", "importlib", "io", "ipaddress", "itertools", "lzma", "math", "os", "pathlib", "platform", "pwd", "re",
-        "select", "selectors", "shutil", "signal", "stat", "struct", "subprocess", "sys", "textwrap", "threading",
-        "time", "types", "typing", "urllib.parse", "warnings", "weakref", "zlib",
+        "functools", "grp", "importlib", "io", "ipaddress", "itertools", "lzma", "math", "os", "pathlib", "platform",
+        "pwd", "re", "select", "selectors", "shutil", "signal", "stat", "struct", "subprocess", "sys", "textwrap",
+        "threading", "time", "types", "typing", "urllib.parse", "warnings", "weakref", "zlib",
     },
     "compression": {"tarfile"},
     "crypt":       {"hashlib"},
