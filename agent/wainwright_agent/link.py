@@ -224,6 +224,8 @@ class Link:
         finally:
             client.disconnect()
             client.loop(0)  # sends what is still to be sent, and closes the socket
+            if (left := client.socket()) is not None:
+                left.close()  # it does not, where the network takes nothing more
 
     def _new_client(self) -> Any:  # noqa: ANN401  the library's
         client = mqtt.Client(

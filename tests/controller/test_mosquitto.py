@@ -19,6 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tests.support.authority import Authority
+from tests.support.clients import end_client
 from tests.support.debian import authority_steps, guides_configuration
 from tests.support.mosquitto import Mosquitto
 from tests.support.printed_mosquitto import PrintedMosquitto
@@ -79,8 +80,7 @@ def answer_to(port: int, name: str | None, password: str | None) -> str:
     client.connect("127.0.0.1", port)
     client.loop_start()
     wait_until(lambda: said, what="the answer")
-    client.disconnect()
-    client.loop_stop()
+    end_client(client)
     return said[0]
 
 

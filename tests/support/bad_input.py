@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support.clients import end_client
 from wainwright_common.messages import PAYLOAD_MAX
 from wainwright_controller.simulate import Broker
 
@@ -118,5 +119,4 @@ def publish(address: Broker, messages: Sequence[Bad]) -> None:
     sent = [client.publish(topic, payload, qos=1) for topic, payload, _ in messages]
     for info in sent:
         info.wait_for_publish(SENT_TIMEOUT_S)
-    client.disconnect()
-    client.loop_stop()
+    end_client(client)

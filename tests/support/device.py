@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.authority import Credentials
+from tests.support.clients import end_client
 from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_common.messages import (
     Ack,
@@ -71,8 +72,7 @@ class Device:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        end_client(self._client)
 
     @property
     def is_connected(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support.clients import end_client
 from tests.support.wait import PATIENCE_S, wait_until
 
 
@@ -57,8 +58,7 @@ class TlsSession:
 
     def stop(self) -> None:
         """Disconnect."""
-        self._client.disconnect()
-        self._client.loop_stop()
+        end_client(self._client)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -9,6 +9,7 @@ from typing import Self
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support.clients import end_client
 from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_common.messages import CheckIn, Message, Offer, Reply, decode, encode
 from wainwright_common.topics import Kind, Topic, parse
@@ -34,8 +35,7 @@ class Wiretap:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        end_client(self._client)
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         kind = parse(message.topic, self._prefix).kind

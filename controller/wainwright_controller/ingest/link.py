@@ -100,6 +100,8 @@ class Link:
         """Disconnect; what was not acknowledged comes again to the next controller of this client id."""
         self._client.disconnect()
         self._client.loop_stop()
+        if (left := self._client.socket()) is not None:
+            left.close()  # a connection that was just being made, which the library leaves open
 
     def take_certificate(self) -> None:
         """Show the certificate that is in the files now from the next connection on: it was renewed.

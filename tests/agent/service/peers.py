@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support.clients import end_client
 from tests.support.wait import PATIENCE_S, wait_until
 from wainwright_common.messages import (
     Ack,
@@ -83,8 +84,7 @@ class Controller:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        end_client(self._client)
 
     def _on_message(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         topic = parse(message.topic)

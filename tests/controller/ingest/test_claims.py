@@ -14,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy import func, select
 
 from tests.controller.conftest import make_artifact
+from tests.support.clients import end_client
 from tests.support.mosquitto import Mosquitto
 from tests.support.postgresql import Postgresql
 from tests.support.wait import PATIENCE_S, wait_until
@@ -83,8 +84,7 @@ def ask_at_once(port: int) -> dict[str, Reply]:
     for device_id in IDS:
         fleet.publish(Topic(device_id, Kind.CHECK_IN).text(PREFIX), encode(check_in(device_id)), qos=1)
     wait_until(lambda: len(replies) == DEVICES, what="all replies")
-    fleet.disconnect()
-    fleet.loop_stop()
+    end_client(fleet)
     return replies
 
 

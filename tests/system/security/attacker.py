@@ -15,6 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tests.support.authority import Credentials
+from tests.support.clients import end_client
 from tests.support.wait import wait_until
 
 PATIENCE_S = 60.0  # for what takes milliseconds on a machine that does nothing else
@@ -94,8 +95,7 @@ class Attacker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        end_client(self._client)
 
     def _on_connect(
         self, _client: paho.Client, _data: object, flags: paho.ConnectFlags, reason: ReasonCode, _properties: object

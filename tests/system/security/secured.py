@@ -13,6 +13,7 @@ import requests
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.authority import Authority, Credentials
+from tests.support.clients import end_client
 from tests.support.device import Device
 from tests.support.printed_mosquitto import PrintedMosquitto
 from tests.support.system import System
@@ -188,8 +189,7 @@ class Reader:
         assert self._subscribed.wait(PATIENCE_S)
 
     def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        end_client(self._client)
 
     def count(self, topic: str) -> int:
         """Return how many messages have come on a topic."""
