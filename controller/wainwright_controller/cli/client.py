@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote
@@ -119,7 +119,7 @@ class Client:
 
     # ---- streams ----------------------------------------------------------------------------------------------
 
-    def events(self, path: str, *, after: str | int, silence_s: Callable[[], float]) -> Iterator[ServerEvent]:
+    def events(self, path: str, *, after: str | int, silence_s: Callable[[], float]) -> Generator[ServerEvent]:
         """Yield server-sent events until the stream ends; heartbeats are events of kind "".
 
         Raises Unreachable when the connection breaks, or nothing comes for `silence_s()` seconds.

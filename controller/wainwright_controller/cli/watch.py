@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
 import click
@@ -118,14 +118,16 @@ def _shown(
     """Show a deployment, and the one that undoes it if it is being rolled back; returns the last state of the first."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     last: Json | None = None
-    for event in follow(settings, deployment_id, after=after, timeout_s=_left(deadline), on_link=view.link):
-        if event.kind == "timeline":
-            view.line(event.data)
-        elif event.kind == "state":
-            last = event.data
-            view.state(last)
-            if narration.is_rolling_back(last) or (until_held and narration.needs_a_person(last)):
-                break
+    events = follow(settings, deployment_id, after=after, timeout_s=_left(deadline), on_link=view.link)
+    with contextlib.closing(events):
+        for event in events:
+            if event.kind == "timeline":
+                view.line(event.data)
+            elif event.kind == "state":
+                last = event.data
+                view.state(last)
+                if narration.is_rolling_back(last) or (until_held and narration.needs_a_person(last)):
+                    break
     if last is None or not narration.is_rolling_back(last):
         return last
     for event in follow(settings, last["rollback"]["id"], after=0, timeout_s=_left(deadline), on_link=view.link):
@@ -138,8 +140,8 @@ def _shown(
 
 def follow(
     settings: Settings, deployment_id: str, *, after: str | int, timeout_s: float | None, on_link: OnLink | None = None
-) -> Iterator[ServerEvent]:
-    """Yield a deployment's events until it is finished, or `timeout_s` has passed.
+) -> Generator[ServerEvent]:
+    """Yield a deployment's events until it is finished, or `timeout_s` has passed; closed, it ends the connection.
 
     A controller that goes away is looked for again; raises Unreachable when it was never there, or stays away.
     """
@@ -151,19 +153,21 @@ def follow(
     was_there = False
     while True:
         try:
-            for event in settings.client.events(
-                f"deployments/{seg(deployment_id)}/events", after=last, silence_s=lambda: _silence(deadline)
-            ):
-                if lost_at is not None:
-                    on_link(is_up=True)
-                was_there, lost_at, pause_s = True, None, AGAIN_FIRST_S
-                if event.kind:
-                    last = event.id
-                    yield event
-                    if event.kind == "state" and event.data["status"] == "finished":
+            path = f"deployments/{seg(deployment_id)}/events"
+            with contextlib.closing(
+                settings.client.events(path, after=last, silence_s=lambda: _silence(deadline))
+            ) as events:
+                for event in events:
+                    if lost_at is not None:
+                        on_link(is_up=True)
+                    was_there, lost_at, pause_s = True, None, AGAIN_FIRST_S
+                    if event.kind:
+                        last = event.id
+                        yield event
+                        if event.kind == "state" and event.data["status"] == "finished":
+                            return
+                    if _is_over(deadline):
                         return
-                if _is_over(deadline):
-                    return
         except Unreachable:
             if not was_there and not _is_over(deadline):
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 
 import pytest
@@ -197,6 +198,7 @@ def test_a_watch_goes_over_to_the_rollback_of_a_deployment_that_is_under_way(
     lines = ran[0].out.splitlines()
     assert any(line.split(" ")[1] == child[:8] and line.endswith("created to undo turned") for line in lines), lines
     assert lines[-1] == "turned: rolled-back, 2 of 2 devices undone."
+    assert {inspect.getgeneratorstate(events) for events in followed.spy_return_list} == {inspect.GEN_CLOSED}
 
 
 def test_a_list_is_filtered_and_sorted(run: Run, served: Served) -> None:
