@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, selec
 from wainwright_common.codes import Code
 from wainwright_common.statuses import GOOD, DeploymentStatus, DeviceStatus
 from wainwright_controller.records import Deployment, DeviceState, Tally
-from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE, PART, TALLY
+from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE, PART, PHASE, TALLY
 from wainwright_controller.rules.possible import Prospects
 
 # Who runs, as far as is known, what a newer deployment brought: a retry of the older one would take that away.
@@ -86,6 +86,17 @@ _MAY_RUN_IT = and_(
     ),
 )
 
+# Nothing was offered to any part of a phase that never opened: of a canary that was stopped that is nearly all.
+_WAS_OPENED = exists(
+    select(1)
+    .where(
+        PHASE.c.deployment_id == TALLY.c.deployment_id,
+        PHASE.c.number == TALLY.c.phase,
+        PHASE.c.opened_at.is_not(None),
+    )
+    .correlate(TALLY)
+)
+
 
 def prospects(
     connection: Connection, deployments: Sequence[Deployment], tallies: Mapping[str, Tally]
@@ -94,24 +105,29 @@ def prospects(
     there = {d.id: {status for (_, status), n in tallies[d.id].items() if n} for d in deployments}
     failed = [d.id for d in deployments if DeviceStatus.FAILURE in there[d.id] and d.rolls_back is None]
     ended = [d.id for d in deployments if d.status is DeploymentStatus.FINISHED and d.rolls_back is None]
-    has_failed = _which(connection, failed, RETRIED)
-    has_release = _which(connection, ended, _MAY_RUN_IT)
+    has_failed = _which(connection, failed, RETRIED, TALLY.c.status == DeviceStatus.FAILURE)
+    has_release = _which(connection, ended, _MAY_RUN_IT, _WAS_OPENED)
     return {d.id: Prospects(d.id in has_failed, d.id in has_release) for d in deployments}
 
 
-def _which(connection: Connection, ids: Iterable[str], condition: ColumnElement[bool]) -> set[str]:
-    """Return those of the deployments that have a part, of a device that is known, of which `condition` holds."""
+def _which(
+    connection: Connection, ids: Iterable[str], condition: ColumnElement[bool], where: ColumnElement[bool]
+) -> set[str]:
+    """Return those of the deployments that have a part, of a device that is known, of which `condition` holds.
+
+    `where` says of a row of the tally whether there may be one among its parts: they are then found by the index of
+    (deployment, phase, status), and the others are not looked at.
+    """
     wanted = list(ids)
     if not wanted:
         return set()
-    # By way of the tally each part is found by the index of (deployment, phase, status).
-    stand = and_(
-        TALLY.c.deployment_id == DEPLOYMENT.c.id,
-        TALLY.c.n > 0,
+    part = select(1).where(
         PART.c.deployment_id == TALLY.c.deployment_id,
         PART.c.phase == TALLY.c.phase,
         PART.c.status == TALLY.c.status,
         PART.c.device_id == DEVICE.c.id,
+        condition,
     )
-    is_there = exists(select(1).where(stand, condition).correlate(DEPLOYMENT))
-    return set(connection.execute(select(DEPLOYMENT.c.id).where(DEPLOYMENT.c.id.in_(wanted), is_there)).scalars())
+    counted = and_(DEPLOYMENT.c.id.in_(wanted), TALLY.c.deployment_id == DEPLOYMENT.c.id, TALLY.c.n > 0)
+    query = select(DEPLOYMENT.c.id).distinct().where(counted, where, exists(part.correlate(DEPLOYMENT, TALLY)))
+    return set(connection.execute(query).scalars())

@@ -12,7 +12,8 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import insert
 
-from tests.controller.rules.samples import NOW, artifact, deployment, device, part
+from tests.controller.rules.samples import NOW, artifact, deployment, device, part, phase
+from tests.support.sqlite_steps import steps_of
 from wainwright_common.codes import Code
 from wainwright_common.statuses import FINISHED, DeploymentStatus, DeviceStatus
 from wainwright_controller import rollbacks
@@ -20,7 +21,7 @@ from wainwright_controller.ledger import Ledger
 from wainwright_controller.operations.deployments import _failed_devices
 from wainwright_controller.prospects import prospects
 from wainwright_controller.records import Device, DeviceDeployment, DeviceState
-from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE, PART, TALLY, to_row
+from wainwright_controller.rows import ARTIFACT, DEPLOYMENT, DEVICE, PART, PHASE, TALLY, to_row
 from wainwright_controller.store import Store
 
 ENDED = sorted(FINISHED)
@@ -75,6 +76,7 @@ def test_what_is_read_is_what_the_operations_find(store: Store) -> None:
             connection.execute(insert(PART), to_row(stood))
             row = {"deployment_id": name, "phase": 1, "status": stood.status, "n": 1}
             connection.execute(insert(TALLY), row)
+            connection.execute(insert(PHASE), to_row(phase(deployment_id=name, opened_at=NOW - 100)))
             made.append((one, stood))
     with store.read() as connection:
         tallies = {one.id: {(1, stood.status): 1} for one, stood in made}
@@ -85,3 +87,32 @@ def test_what_is_read_is_what_the_operations_find(store: Store) -> None:
             assert found[one.id].has_release == bool(concerned), stood
             assert found[one.id].has_failed == bool(_failed_devices(ledger, one.id)), stood
     assert {(p.has_failed, p.has_release) for p in found.values()} == set(itertools.product((False, True), repeat=2))
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_what_was_never_offered_costs_nothing(store: Store) -> None:
+    """Of a canary that was stopped and undone that is nearly all, and nobody is found among the rest."""
+    costs = []
+    for number, waiting in enumerate((2, 200)):
+        name = f"n{number}"
+        one = deployment(id=name, name=name, sequence=number, status=DeploymentStatus.FINISHED)
+        there = {(1, DeviceStatus.FAILURE): 1, (2, DeviceStatus.ABORTED): waiting}
+        parts = [part(status=DeviceStatus.FAILURE, error_code=Code.NO_SPACE, offered=True)]
+        parts += [part(phase=2, status=DeviceStatus.ABORTED)] * waiting
+        with store.write() as connection:
+            connection.execute(insert(DEPLOYMENT), to_row(one))
+            for phase_number, opened_at in ((1, NOW - 100), (2, None)):
+                opened = phase(deployment_id=name, number=phase_number, opened_at=opened_at)
+                connection.execute(insert(PHASE), to_row(opened))
+            for count, ended in enumerate(parts):
+                who = f"{name}-{count}"
+                stands = replace(ended, deployment_id=name, device_id=who, sequence=number, finished_at=NOW)
+                connection.execute(insert(DEVICE), to_row(device(id=who)) | {"attributes": "{}"})
+                connection.execute(insert(PART), to_row(stands))
+            for (phase_number, status), n in there.items():
+                row = {"deployment_id": name, "phase": phase_number, "status": status, "n": n}
+                connection.execute(insert(TALLY), row)
+        with store.read() as connection:
+            assert not prospects(connection, [one], {name: there})[name].has_release
+            costs.append(steps_of(connection, lambda: prospects(connection, [one], {name: there})))  # noqa: B023  at once
+    assert costs[1] == costs[0]

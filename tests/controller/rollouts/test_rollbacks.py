@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.controller.rollouts.world import FIVE, NOBODY, World, fleet
+from tests.support.sqlite_steps import steps_of
 from wainwright_common.messages import CommandName
 from wainwright_common.statuses import DeploymentStatus, Outcome
 from wainwright_controller.api.deployments import PartFilters, parts_listed
@@ -239,6 +238,7 @@ def test_too_many_failures_roll_a_deployment_back_by_themselves(world: World) ->
     assert world.deployment(made.id).outcome is Outcome.ROLLED_BACK
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_a_piece_of_the_list_of_devices_costs_no_more_when_the_deployment_was_rolled_back(world: World) -> None:
     """A page shows 25 of perhaps 100,000: of the others nobody asks what became of them."""
     devices = fleet(world, *(f"d{n:02}" for n in range(40)))
@@ -247,18 +247,9 @@ def test_a_piece_of_the_list_of_devices_costs_no_more_when_the_deployment_was_ro
         device.update()
 
     def cost() -> int:
-        """Return how many steps SQLite's machine takes for a piece of two."""
-        steps: list[int] = []
         with world.store.read() as connection:
-            driver: Any = connection.connection.driver_connection
-            driver.set_progress_handler(lambda: steps.append(1), 1)
-            listed = parts_listed(connection, made.id, PartFilters(), 2, None)
-            driver.set_progress_handler(None, 1)
-        assert [part.device_id for part in listed.items] == ["d00", "d01"]
-        return len(steps)
+            return steps_of(connection, lambda: parts_listed(connection, made.id, PartFilters(), 2, None))
 
-    if not world.store.is_sqlite:
-        pytest.skip("counts the steps of SQLite's machine")
     before = cost()
     world.operations.rollback(made.id, "olga")
     assert [device.update() for device in devices] == ["restore os-1"] * 40
